@@ -1,1 +1,18 @@
-//! martlet-sensor
+//! martlet-sensor: counts the unsolicited packets that reach observed addresses.
+//!
+//! ```text
+//! capture (file or live) --frame--> packet --Packet--> screen --counts?--> classify --Class-->
+//!     count:  tally -> table, JSON or CSV
+//!     replay, run:  aggregate (windows) --closed window--> encode (batches) -> spool -> uplink -> collector
+//! ```
+//!
+//! The modules stand in the order in which a packet meets them.
+
+pub mod capture;
+pub mod screen;
+
+pub mod classify;
+
+pub mod count;
+
+pub mod cli;

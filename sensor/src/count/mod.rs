@@ -1,0 +1,109 @@
+//! `martlet-sensor count`: what a sensor would count in capture files, without a collector.
+
+mod report;
+mod tally;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use martlet_packet::parse;
+use martlet_window::RejectReason;
+
+use crate::capture::Frame;
+use crate::capture::file::{CaptureError, CaptureFile, Progress};
+use crate::classify::{Aim, classify};
+use crate::screen::Screen;
+
+pub use report::Format;
+pub use tally::Tally;
+
+/// What to count and how.
+#[derive(Debug)]
+pub struct CountOptions {
+    /// Capture files; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Which packets count.
+    pub screen: Screen,
+    /// The address that senders aimed at.
+    pub aim: Aim,
+    /// Form of the output.
+    pub format: Format,
+}
+
+/// Counts all files into one tally. Damage does not stop it: what could be read is counted, and every error comes
+/// back.
+#[must_use]
+pub fn count(files: &[PathBuf], mut screen: Screen, aim: Aim) -> (Tally, Vec<CaptureError>) {
+    let mut tally = Tally::new(aim);
+    let mut errors = Vec::new();
+    let progress = Progress::default();
+    let bar = progress_bar(files);
+    for path in files {
+        let mut file = match CaptureFile::open(path, &progress) {
+            Ok(file) => file,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        loop {
+            match file.next_frame() {
+                Ok(Some(frame)) => {
+                    take(&mut tally, &mut screen, aim, frame);
+                    if tally.frames().is_multiple_of(65_536) {
+                        bar.set_position(progress.bytes());
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    errors.push(error);
+                    break;
+                }
+            }
+        }
+        errors.extend(file.complaints());
+    }
+    bar.finish_and_clear();
+    (tally, errors)
+}
+
+fn take(tally: &mut Tally, screen: &mut Screen, aim: Aim, frame: Frame<'_>) {
+    let Some(link) = frame.link else { return tally.reject(RejectReason::UnsupportedLinkType) };
+    match parse(link, frame.bytes) {
+        Err(reject) => tally.reject(reject.into()),
+        Ok(packet) => match screen.check(&packet, frame.time) {
+            Err(reason) => tally.reject(reason),
+            Ok(()) => tally.count(&packet, classify(&packet, aim), frame.time),
+        },
+    }
+}
+
+/// A bar on standard error while it is a terminal; nothing otherwise.
+pub(crate) fn progress_bar(files: &[PathBuf]) -> ProgressBar {
+    let total = files.iter().map(|path| std::fs::metadata(path).map(|data| data.len())).sum::<Result<u64, _>>();
+    let known = files.iter().all(|path| path != Path::new("-"));
+    let (bar, template) = match total {
+        Ok(total) if known => {
+            (ProgressBar::new(total), "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
+        }
+        _ => (ProgressBar::new_spinner(), "{spinner} {bytes}, {bytes_per_sec}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// Runs the command: writes the report to `out` and returns the errors that were met on the way.
+///
+/// # Errors
+/// If the report cannot be written.
+pub fn run(options: CountOptions, out: &mut dyn Write) -> std::io::Result<Vec<CaptureError>> {
+    let (tally, errors) = count(&options.files, options.screen, options.aim);
+    options.format.write(&tally, out)?;
+    out.flush()?;
+    Ok(errors)
+}

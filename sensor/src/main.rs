@@ -1,0 +1,7 @@
+//! The doorbell of martlet-sensor.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    martlet_sensor::cli::main()
+}
