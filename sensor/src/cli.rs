@@ -74,9 +74,11 @@ impl FromStr for PublicAddress {
 /// A network, or a single address.
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let single = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).ok();
-    text.parse().ok().or_else(single).map(|network: IpNet| network.trunc()).ok_or_else(|| {
-        "a network such as 192.0.2.0/24 or 2001:db8::/64, or a single address, is wanted".to_owned()
-    })
+    text.parse()
+        .ok()
+        .or_else(single)
+        .map(|network: IpNet| network.trunc())
+        .ok_or_else(|| "a network such as 192.0.2.0/24 or 2001:db8::/64, or a single address, is wanted".to_owned())
 }
 
 /// Runs the program and says how it went: 0 done, 1 not all of it could be done, 2 the command line is wrong.

@@ -32,7 +32,6 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     pub const DESTINATION_OPTIONS: u8 = 60;
     pub const SCTP: u8 = 132;
-    pub const MOBILITY: u8 = 135;
     pub const UDP_LITE: u8 = 136;
 }
 

@@ -58,7 +58,11 @@ pub(crate) fn follow(mut next: u8, mut payload: &[u8]) -> Chain<'_> {
     // Every header is at least eight bytes, so the loop is bounded by the frame.
     while is_extension(next) && fragment != Fragment::Later {
         let length = if next == protocol::FRAGMENT {
-            let Some(offset) = be16(payload, extension::FRAGMENT_OFFSET) else { break };
+            let Some(offset) =
+                be16(payload, extension::FRAGMENT_OFFSET).filter(|_| payload.len() >= extension::FRAGMENT_LENGTH)
+            else {
+                break;
+            };
             fragment = if offset & extension::OFFSET_BITS != 0 {
                 Fragment::Later
             } else if offset & extension::MORE_FRAGMENTS != 0 {
@@ -72,13 +76,17 @@ pub(crate) fn follow(mut next: u8, mut payload: &[u8]) -> Chain<'_> {
             // The authentication header counts in 4-byte units minus 2 (RFC 4302), the others in 8-byte units minus 1.
             if next == protocol::AUTHENTICATION { (length + 2) * 4 } else { (length + 1) * 8 }
         };
-        let Some(following) = byte(payload, extension::NEXT_HEADER) else { break };
-        next = following;
-        payload = rest(payload, length);
+        // Only a header that is there as a whole is believed; a cut-off one is the last.
+        let Some((header, following)) = payload.split_at_checked(length) else { break };
+        let Some(following_type) = byte(header, extension::NEXT_HEADER) else { break };
+        next = following_type;
+        payload = following;
     }
     Chain { protocol: next, fragment, payload }
 }
 
+/// Extension headers in front of a transport. The mobility header (135) is not among them: nothing may follow it
+/// (RFC 6275, 6.1.1), so it says more as a protocol than the "no next header" behind it.
 const fn is_extension(next_header: u8) -> bool {
     matches!(
         next_header,
@@ -87,7 +95,6 @@ const fn is_extension(next_header: u8) -> bool {
             | protocol::FRAGMENT
             | protocol::AUTHENTICATION
             | protocol::DESTINATION_OPTIONS
-            | protocol::MOBILITY
     )
 }
 

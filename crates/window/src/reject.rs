@@ -12,7 +12,7 @@ pub enum RejectReason {
     NotIp = 1,
     /// The frame ends before the fixed part of the IP header does.
     TruncatedIp = 2,
-    /// The IP version is neither 4 nor 6, or contradicts the link layer.
+    /// The IP version is neither 4 nor 6. Where it contradicts the link layer, the version field decides.
     BadIpVersion = 3,
     /// The IPv4 header length is below 20 bytes.
     BadIpHeader = 4,

@@ -2,8 +2,6 @@
 
 pub mod file;
 
-
-
 use martlet_packet::LinkType;
 use martlet_window::Timestamp;
 

@@ -31,23 +31,23 @@ type Test = fn(&[u8]) -> bool;
 /// The test that tells an answer of the service on this port, if there is one.
 const fn answer_test(port: u16) -> Option<Test> {
     Some(match port {
-        53 | 5353 => dns,          // RFC 1035 4.1.1; RFC 6762 18.2
-        111 => rpc,                // RFC 5531 9
-        123 => ntp,                // RFC 5905 7.3; RFC 9327 2 (mode 6); ntpd's ntp_request.h (mode 7)
-        137 => netbios_name,       // RFC 1002 4.2.1.1
-        161 => snmp,               // RFC 3416 3
-        389 => cldap,              // RFC 4511 4.5.2
-        443 => quic_long_header,   // RFC 9000 17.2; QUICsand, IMC 2021
-        500 => ike,                // RFC 7296 3.1; RFC 2408 3.1
-        520 => rip,                // RFC 2453 3.6
-        1434 => sql_browser,       // MS-SQLR 2.2.5
-        1900 => ssdp,              // UPnP Device Architecture 2.0, 1.2.2 and 1.3.3
-        3478 => stun,              // RFC 8489 5
-        5060 => sip,               // RFC 3261 7.2
-        5683 => coap,              // RFC 7252 3
-        11211 => memcached,        // memcached, doc/protocol.txt
-        27015 => source_engine,    // Valve, Server queries
-        47808 => bacnet,           // ASHRAE 135, annex J; clause 20.1
+        53 | 5353 => dns,        // RFC 1035 4.1.1; RFC 6762 18.2
+        111 => rpc,              // RFC 5531 9
+        123 => ntp,              // RFC 5905 7.3; RFC 9327 2 (mode 6); ntpd's ntp_request.h (mode 7)
+        137 => netbios_name,     // RFC 1002 4.2.1.1
+        161 => snmp,             // RFC 3416 3
+        389 => cldap,            // RFC 4511 4.5.2
+        443 => quic_long_header, // RFC 9000 17.2; QUICsand, IMC 2021
+        500 => ike,              // RFC 7296 3.1; RFC 2408 3.1
+        520 => rip,              // RFC 2453 3.6
+        1434 => sql_browser,     // MS-SQLR 2.2.5
+        1900 => ssdp,            // UPnP Device Architecture 2.0, 1.2.2 and 1.3.3
+        3478 => stun,            // RFC 8489 5
+        5060 => sip,             // RFC 3261 7.2
+        5683 => coap,            // RFC 7252 3
+        11211 => memcached,      // memcached, doc/protocol.txt
+        27015 => source_engine,  // Valve, Server queries
+        47808 => bacnet,         // ASHRAE 135, annex J; clause 20.1
         _ => return None,
     })
 }
@@ -169,8 +169,7 @@ fn ssdp(payload: &[u8]) -> bool {
 
 /// Class success or error, and the magic cookie.
 fn stun(payload: &[u8]) -> bool {
-    payload.first().is_some_and(|first| first & 0xc1 == 0x01)
-        && payload.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42])
+    payload.first().is_some_and(|first| first & 0xc1 == 0x01) && payload.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42])
 }
 
 fn sip(payload: &[u8]) -> bool {

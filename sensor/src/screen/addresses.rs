@@ -69,12 +69,14 @@ impl AddressSet {
     /// The fewest networks that make up the set exactly.
     #[must_use]
     pub fn networks(&self) -> Vec<IpNet> {
-        let v4 = self.v4.iter().flat_map(|&(first, last)| {
-            ipnet::Ipv4Subnets::new(first.into(), last.into(), 0).map(IpNet::V4)
-        });
-        let v6 = self.v6.iter().flat_map(|&(first, last)| {
-            ipnet::Ipv6Subnets::new(first.into(), last.into(), 0).map(IpNet::V6)
-        });
+        let v4 = self
+            .v4
+            .iter()
+            .flat_map(|&(first, last)| ipnet::Ipv4Subnets::new(first.into(), last.into(), 0).map(IpNet::V4));
+        let v6 = self
+            .v6
+            .iter()
+            .flat_map(|&(first, last)| ipnet::Ipv6Subnets::new(first.into(), last.into(), 0).map(IpNet::V6));
         v4.chain(v6).collect()
     }
 

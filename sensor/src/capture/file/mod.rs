@@ -102,13 +102,12 @@ impl CaptureFile {
 
     fn read_header(path: &Path, input: Box<dyn Read + Send>, compressed: bool) -> Result<CaptureFile, CaptureError> {
         let mut source = Source::new(input);
-        let damaged =
-            |damage: Damage| CaptureError::Damaged {
-                file: path.to_owned(),
-                offset: damage.offset,
-                what: damage.what,
-                compressed,
-            };
+        let damaged = |damage: Damage| CaptureError::Damaged {
+            file: path.to_owned(),
+            offset: damage.offset,
+            what: damage.what,
+            compressed,
+        };
         let magic = source.peek(4).map_err(damaged)?;
         let format = match magic.and_then(|bytes| bytes.first_chunk().copied()) {
             Some(pcapng::SECTION_HEADER) => Format::Pcapng(Pcapng::default()),

@@ -103,11 +103,12 @@ impl Pcapng {
         };
         let section = head.starts_with(&SECTION_HEADER);
         if section {
-            self.order = match u32::from_le_bytes(head.get(8..).and_then(|m| m.first_chunk()).copied().unwrap_or_default()) {
-                BYTE_ORDER_MAGIC => Order::Little,
-                swapped if swapped == BYTE_ORDER_MAGIC.swap_bytes() => Order::Big,
-                _ => return Err(source.damage("a section header without its byte-order mark")),
-            };
+            self.order =
+                match u32::from_le_bytes(head.get(8..).and_then(|m| m.first_chunk()).copied().unwrap_or_default()) {
+                    BYTE_ORDER_MAGIC => Order::Little,
+                    swapped if swapped == BYTE_ORDER_MAGIC.swap_bytes() => Order::Big,
+                    _ => return Err(source.damage("a section header without its byte-order mark")),
+                };
             self.interfaces.clear();
         }
         let kind = if section { u32::MAX } else { self.order.u32(head, 0) };

@@ -56,9 +56,7 @@ pub fn open_input(path: &Path, progress: &Progress) -> io::Result<(Box<dyn Read 
     let mut input = BufReader::with_capacity(PIECE, counted);
     Ok(match input.fill_buf()? {
         [0x1f, 0x8b, ..] => (Box::new(flate2::bufread::MultiGzDecoder::new(input)), true),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            (Box::new(zstd::stream::read::Decoder::with_buffer(input)?), true)
-        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd::stream::read::Decoder::with_buffer(input)?), true),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
             (Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)), true)
         }
