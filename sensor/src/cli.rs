@@ -1,23 +1,37 @@
 //! The command line of martlet-sensor.
 
+use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use martlet_telemetry::log;
+use martlet_window::{Posture, RejectReason, SensorName, TrafficClass, WindowLength};
 
+use crate::aggregate::TableLimits;
+use crate::capture::filter::filter;
+use crate::capture::live::own_addresses;
 use crate::classify::Aim;
+use crate::config::{self, Config, Observe, PublicAddress, parse_network};
 use crate::count::{self, CountOptions, Format};
-use crate::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
+use crate::replay::{self, ReplayOptions, Replayed};
+use crate::run;
+use crate::screen::{AddressSet, Screen};
 
-/// Exit code when the work was done, but not all of it: damaged files, lost connection.
+/// Exit code when the work was done, but not all of it: a damaged file, a lost connection, a failed interface.
 const EXIT_INCOMPLETE: u8 = 1;
+/// Exit code when the configuration is wrong; clap uses the same for the command line.
+const EXIT_USAGE: u8 = 2;
 
 #[derive(Debug, Parser)]
-#[command(name = "martlet-sensor", version, about = "Counts the unsolicited packets that reach observed addresses.")]
+#[command(
+    name = "martlet-sensor",
+    version,
+    about = "Counts the unsolicited packets that reach observed addresses, and sends the counts to a collector.",
+    after_help = "Exit codes: 0 done; 1 not all of it could be done; 2 the command line or the configuration is wrong."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +39,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Capture live and send counts to the collector
+    #[command(
+        after_help = "Needs root or CAP_NET_RAW. Stops on SIGTERM or SIGINT after delivering what it holds. Any \
+                            key can be overridden by the environment as MARTLET_SECTION__KEY, for example \
+                            MARTLET_UPLINK__COLLECTOR=collector:7460."
+    )]
+    Run(ConfigArgs),
+    /// Check a configuration and print what it comes to
+    Check(ConfigArgs),
     /// Count what a sensor would count in capture files, without a collector
     #[command(
         after_help = "Reads pcap (both byte orders, micro- and nanoseconds) and pcapng, plain or compressed with gzip, \
@@ -32,103 +55,264 @@ enum Command {
                       be read; what could be read is counted all the same."
     )]
     Count(CountArgs),
+    /// Send capture files to the collector as a sensor would, keeping capture time
+    #[command(after_help = "Each file counts once however often it is replayed with the same settings: the collector \
+                            knows it by its hash. Reads what `count` reads.")]
+    Replay(ReplayArgs),
 }
 
 #[derive(Debug, Args)]
-struct CountArgs {
+struct ConfigArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/martlet/sensor.toml")]
+    config: PathBuf,
+}
+
+/// What `count` and `replay` have in common.
+#[derive(Debug, Args)]
+struct FileArgs {
     /// Count only packets to these networks, such as 192.0.2.0/24; may be given several times
     #[arg(long, value_name = "CIDR", value_parser = parse_network)]
     observe: Vec<IpNet>,
     /// Leave out answers to what the observed addresses sent themselves
     #[arg(long, requires = "observe")]
     drop_solicited: bool,
-    /// The address that senders aimed at, where the capture is from behind NAT; or "unknown"
-    #[arg(long, value_name = "ADDRESS")]
-    public_address: Option<PublicAddress>,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    /// The address that senders aimed at, where the capture is from behind NAT: an IPv4 address, as_seen or unknown
+    #[arg(long, value_name = "ADDRESS", default_value = "as_seen", value_parser = parse_aim)]
+    public_address: Aim,
     /// Capture files; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
-/// A value of `--public-address`.
-#[derive(Clone, Copy, Debug)]
-enum PublicAddress {
-    Known(Ipv4Addr),
-    Unknown,
+#[derive(Debug, Args)]
+struct CountArgs {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
-impl FromStr for PublicAddress {
-    type Err = String;
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// Host and port of the collector
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7460")]
+    collector: String,
+    /// Count windows, but send nothing
+    #[arg(long, conflicts_with = "collector")]
+    dry_run: bool,
+    /// Name under which the counts are published
+    #[arg(long, value_name = "NAME", default_value = "import")]
+    sensor: SensorName,
+    /// What the files hold; the two are never mixed with each other or with live traffic
+    #[arg(long, value_enum, default_value_t = FileClass::Import)]
+    class: FileClass,
+    /// How the observed addresses behaved
+    #[arg(long, value_enum, default_value_t = FilePosture::Silent)]
+    posture: FilePosture,
+    /// Length of a window, in seconds: a number that divides 60
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_window)]
+    window: WindowLength,
+    /// Times faster than real time; without it as fast as it goes
+    #[arg(long, value_name = "N", value_parser = parse_speed)]
+    speed: Option<f64>,
+    #[command(flatten)]
+    files: FileArgs,
+}
 
-    fn from_str(text: &str) -> Result<PublicAddress, String> {
-        match text {
-            "unknown" => Ok(PublicAddress::Unknown),
-            _ => text.parse().map(PublicAddress::Known).map_err(|_| "an IPv4 address or \"unknown\" is wanted".into()),
-        }
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FileClass {
+    /// Real traffic, captured by something else
+    Import,
+    /// Synthetic traffic of an exercise
+    Drill,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FilePosture {
+    /// Nothing answered
+    Silent,
+    /// A kernel answered with RST and ICMP errors
+    Rst,
+    /// Something answered with a service
+    Reactive,
+}
+
+fn parse_aim(text: &str) -> Result<Aim, String> {
+    match text.parse()? {
+        PublicAddress::AsSeen => Ok(Aim::AsSeen),
+        PublicAddress::Known(address) => Ok(Aim::Public(address)),
+        PublicAddress::Unknown => Ok(Aim::Unknown),
+        PublicAddress::Auto => Err("a capture file cannot learn its public address".to_owned()),
     }
 }
 
-/// A network, or a single address.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let single = || text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).ok();
-    text.parse()
-        .ok()
-        .or_else(single)
-        .map(|network: IpNet| network.trunc())
-        .ok_or_else(|| "a network such as 192.0.2.0/24 or 2001:db8::/64, or a single address, is wanted".to_owned())
+fn parse_window(text: &str) -> Result<WindowLength, String> {
+    let seconds = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    WindowLength::from_seconds(seconds).map_err(|error| error.to_string())
 }
 
-/// Runs the program and says how it went: 0 done, 1 not all of it could be done, 2 the command line is wrong.
+fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    speed.ok_or_else(|| "a number above 0 is wanted".to_owned())
+}
+
+/// Runs the program and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => live(&args),
+        Command::Check(args) => check(&args),
         Command::Count(args) => count(args),
+        Command::Replay(args) => replay(args),
     }
+}
+
+fn live(args: &ConfigArgs) -> ExitCode {
+    let config = match config::load(&args.config) {
+        Ok((_, config)) => config,
+        Err(error) => return usage(&error),
+    };
+    if let Err(error) = log::init(&config.log_filter, config.log_format) {
+        return usage(&error);
+    }
+    match run::run(&config) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_INCOMPLETE),
+        Err(error) => incomplete(&format_args!("{error:#}")),
+    }
+}
+
+fn check(args: &ConfigArgs) -> ExitCode {
+    let (raw, config) = match config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(error) => return usage(&error),
+    };
+    match toml::to_string(&raw) {
+        Ok(effective) => print(&format_args!("{effective}\n{}", effects(&config))),
+        Err(error) => incomplete(&error),
+    }
+}
+
+/// What a configuration comes to on this machine now, as comments behind the effective TOML.
+fn effects(config: &Config) -> String {
+    let own = own_addresses(&config.interfaces);
+    let observed = run::observed(config, &own);
+    let filter = filter(&observed, &own.addresses, &config.exclusions);
+    let mut lines = vec![format!(
+        "# observes {} IPv4 addresses and {} IPv6 /64 prefixes",
+        observed.ipv4_addresses(),
+        observed.ipv6_prefixes()
+    )];
+    if observed.is_empty() && config.observe == Observe::Interface {
+        lines.push("# the interfaces have no addresses now: nothing would be counted until they get some".to_owned());
+    }
+    if !filter.exact {
+        lines.push(
+            "# more networks than a kernel filter takes: it covers them with larger ones, and userspace matches \
+             exactly; more packets than needed are copied"
+                .to_owned(),
+        );
+    }
+    if filter.expression.len() <= 2000 {
+        lines.push(format!("# kernel filter: {}", filter.expression));
+    }
+    lines.join("\n")
 }
 
 fn count(args: CountArgs) -> ExitCode {
+    let observe: AddressSet = args.files.observe.into_iter().collect();
     let options = CountOptions {
-        screen: offline_screen(&args.observe, args.drop_solicited),
-        aim: match args.public_address {
-            None => Aim::AsSeen,
-            Some(PublicAddress::Known(address)) => Aim::Public(address),
-            Some(PublicAddress::Unknown) => Aim::Unknown,
-        },
-        files: args.files,
+        screen: Screen::offline(&observe, args.files.drop_solicited),
+        aim: args.files.public_address,
+        files: args.files.files,
         format: args.format,
     };
     match count::run(options, &mut io::BufWriter::new(io::stdout().lock())) {
-        Ok(errors) if errors.is_empty() => ExitCode::SUCCESS,
-        Ok(errors) => {
-            for error in errors {
-                complain(&error);
-            }
-            ExitCode::from(EXIT_INCOMPLETE)
-        }
+        Ok(errors) => finished(&errors),
         // Whoever reads our output has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format_args!("the report cannot be written: {error}"));
-            ExitCode::from(EXIT_INCOMPLETE)
-        }
+        Err(error) => incomplete(&format_args!("the report cannot be written: {error}")),
     }
 }
 
-/// The screen for capture files: without observed networks every packet counts.
-fn offline_screen(observe: &[IpNet], drop_solicited: bool) -> Screen {
-    if observe.is_empty() {
-        return Screen::everything();
+fn replay(args: ReplayArgs) -> ExitCode {
+    if let Err(error) = log::init("warn", log::Format::Plain) {
+        return usage(&error);
     }
-    let observe: AddressSet = observe.iter().copied().collect();
-    let own = Own { hardware: Vec::new(), addresses: observe.clone() };
-    let solicited = drop_solicited.then(|| Solicited::new(SolicitedSettings::default()));
-    Screen::observing(observe, Vec::new(), own, solicited)
+    let options = ReplayOptions {
+        observe: args.files.observe.into_iter().collect(),
+        drop_solicited: args.files.drop_solicited,
+        aim: args.files.public_address,
+        files: args.files.files,
+        class: match args.class {
+            FileClass::Import => TrafficClass::Import,
+            FileClass::Drill => TrafficClass::Drill,
+        },
+        posture: match args.posture {
+            FilePosture::Silent => Posture::Silent,
+            FilePosture::Rst => Posture::Rst,
+            FilePosture::Reactive => Posture::Reactive,
+        },
+        sensor: args.sensor,
+        window: args.window,
+        limits: TableLimits::default(),
+        speed: args.speed,
+        collector: (!args.dry_run).then_some(args.collector),
+    };
+    match replay::run(&options) {
+        Ok(replayed) => {
+            let printed = print(&replay_report(&options, &replayed));
+            if printed == ExitCode::SUCCESS { finished(&replayed.errors) } else { printed }
+        }
+        Err(error) => incomplete(&format_args!("{error:#}")),
+    }
+}
+
+fn replay_report(options: &ReplayOptions, replayed: &Replayed) -> String {
+    let outcomes = &replayed.outcomes;
+    let reasons = RejectReason::ALL.into_iter().zip(outcomes.rejected).filter(|&(_, frames)| frames > 0);
+    let reasons: Vec<String> = reasons.map(|(reason, frames)| format!("{frames} {}", reason.name())).collect();
+    let rejected = if reasons.is_empty() { String::new() } else { format!(" (rejected: {})", reasons.join(", ")) };
+    let fate = if options.collector.is_some() {
+        format!("{} batches acknowledged by the collector", replayed.batches)
+    } else {
+        format!("{} count rows; nothing was sent", replayed.rows)
+    };
+    format!(
+        "{} frames, {} packets counted{rejected}; {} windows or parts; {fate}",
+        outcomes.frames, outcomes.packets, replayed.parts
+    )
+}
+
+fn finished(errors: &[impl Display]) -> ExitCode {
+    for error in errors {
+        complain(error);
+    }
+    if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_INCOMPLETE) }
+}
+
+fn incomplete(what: &dyn Display) -> ExitCode {
+    complain(what);
+    ExitCode::from(EXIT_INCOMPLETE)
+}
+
+fn usage(what: &dyn Display) -> ExitCode {
+    complain(what);
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// One line on standard output.
+fn print(line: &dyn Display) -> ExitCode {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => incomplete(&format_args!("cannot write to standard output: {error}")),
+    }
 }
 
 /// One line on standard error; nothing is left to do if even that fails.
-fn complain(what: &dyn std::fmt::Display) {
+fn complain(what: &dyn Display) {
     let _ = writeln!(io::stderr(), "martlet-sensor: {what}");
 }

@@ -15,4 +15,16 @@ pub mod classify;
 
 pub mod count;
 
+pub mod aggregate;
+pub mod pipeline;
+
+pub mod batch;
+pub mod spool;
+pub mod uplink;
+
 pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod metrics;
+pub mod replay;
+pub mod run;

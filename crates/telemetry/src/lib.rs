@@ -1,1 +1,17 @@
-//! martlet-telemetry
+//! What every Martlet daemon needs around its work, and none of the work itself.
+//!
+//! - [`config`]: a TOML file plus `MARTLET_SECTION__KEY` from the environment, unknown keys refused.
+//! - [`log`]: lines on standard error.
+//! - [`counters`]: counters indexed by closed enums, and metrics read from them at scrape time.
+//! - [`build`]: which build is running.
+//! - [`shutdown`] and [`notify`]: stopping on a signal, and telling the service manager when to wait for us.
+//! - [`http`] and [`admin`]: an HTTP server that slow clients cannot hold up, with `/metrics`, `/healthz`, `/readyz`.
+
+pub mod admin;
+pub mod build;
+pub mod config;
+pub mod counters;
+pub mod http;
+pub mod log;
+pub mod notify;
+pub mod shutdown;

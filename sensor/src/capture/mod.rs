@@ -1,6 +1,8 @@
 //! Where frames come from: capture files or a live interface.
 
 pub mod file;
+pub mod filter;
+pub mod live;
 
 use martlet_packet::LinkType;
 use martlet_window::Timestamp;

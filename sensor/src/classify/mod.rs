@@ -96,7 +96,7 @@ mod tests {
             // The table of docs/fingerprints.md, row by row, in its order.
             let expected = if syn && !ack && !rst && !fin {
                 (Kind::Scan, false)
-            } else if (syn && ack && !fin && !rst) || rst {
+            } else if rst || (syn && ack && !fin) {
                 (Kind::Backscatter, false)
             } else if (fin && !syn && !psh && !ack && !urg)
                 || (!fin && !syn && !psh && !ack && !urg)

@@ -211,9 +211,19 @@ fn table(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn csv(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(out);
+    // The header line by hand: the crate derives it from the first row, and there may be none.
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+    writer.write_record(["ip", "proto", "port", "packets", "bytes", "sources"]).map_err(io_error)?;
     for (key, count) in tally.ports() {
-        writer.serialize(PortRow::new(key, count))?;
+        writer.serialize(PortRow::new(key, count)).map_err(io_error)?;
     }
     writer.flush()
+}
+
+/// The crate's own conversion hides what kind of error it was, and a closed pipe is none to complain about.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }

@@ -109,7 +109,6 @@ impl AddressSet {
 
 /// Number of /64 prefixes that sorted, disjoint ranges touch; saturates.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of an address has 64 bits")]
 pub fn prefixes_64(ranges: impl Iterator<Item = (u128, u128)>) -> u64 {
     let mut count = 0u64;
     let mut last_seen: Option<u64> = None;

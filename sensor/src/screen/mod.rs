@@ -59,6 +59,18 @@ impl Screen {
         Screen { observe: None, exclusions: Vec::new(), own: Own::default(), solicited: None }
     }
 
+    /// For capture files: what reaches `observe`, or every packet if that is empty. Answers to what the observed
+    /// addresses sent are left out only when asked, since a capture may hold one direction only.
+    #[must_use]
+    pub fn offline(observe: &AddressSet, drop_solicited: bool) -> Screen {
+        if observe.is_empty() {
+            return Screen::everything();
+        }
+        let own = Own { hardware: Vec::new(), addresses: observe.clone() };
+        let solicited = drop_solicited.then(|| Solicited::new(SolicitedSettings::default()));
+        Screen::observing(observe.clone(), Vec::new(), own, solicited)
+    }
+
     /// Only what reaches `observe` counts.
     #[must_use]
     pub const fn observing(

@@ -155,9 +155,12 @@ const fn lifetime(protocol: u8) -> i64 {
 /// Conversations looked at for one key.
 const WAYS: usize = 4;
 
+/// Conversations that share a hash, each with the time of its last packet.
+type Set = [Option<(Conversation, i64)>; WAYS];
+
 /// A set-associative table with a keyed hash: bounded, without allocation, oldest of four out first.
 struct Table {
-    slots: Box<[[Option<(Conversation, i64)>; WAYS]]>,
+    slots: Box<[Set]>,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -263,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_error_about_a_packet_the_host_never_sent_is_backscatter() {
-        let mut table = Solicited::new(SolicitedSettings::default());
+        let table = Solicited::new(SolicitedSettings::default());
         assert!(!answers(&table, &unreachable(&tcp((HOST, 1000), (PEER, 80), 0x02))));
     }
 

@@ -1,0 +1,38 @@
+//! Stopping on a signal.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGTERM and SIGINT, caught from the moment this exists.
+pub struct Shutdown {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Shutdown {
+    /// Starts to catch the signals. Must be called within a tokio runtime, before anything that a signal should not
+    /// cut off.
+    ///
+    /// # Errors
+    /// If the system refuses the handlers.
+    pub fn install() -> std::io::Result<Shutdown> {
+        Ok(Shutdown { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the first signal and says its name. From then on a second one ends the process at once, with the
+    /// status that a shell reports for that signal: an operator who asks twice does not want to wait.
+    pub async fn requested(mut self) -> &'static str {
+        let (name, _) = self.next().await;
+        tokio::spawn(async move {
+            let (_, status) = self.next().await;
+            std::process::exit(status);
+        });
+        name
+    }
+
+    async fn next(&mut self) -> (&'static str, i32) {
+        tokio::select! {
+            _ = self.terminate.recv() => ("SIGTERM", 128 + 15),
+            _ = self.interrupt.recv() => ("SIGINT", 128 + 2),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a sensor tells Prometheus about itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use martlet_telemetry::build;
+use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
+use martlet_window::RejectReason;
+use prometheus::Registry;
+
+use crate::capture::live::Drops;
+use crate::pipeline::Outcomes;
+use crate::spool::Spool;
+use crate::uplink::UplinkState;
+
+/// The capture thread's numbers, written once a turn.
+#[derive(Debug, Default)]
+pub struct CaptureMetrics {
+    frames: AtomicU64,
+    packets: AtomicU64,
+    rejected: [AtomicU64; RejectReason::ALL.len()],
+    kernel_drops: AtomicU64,
+    interface_drops: AtomicU64,
+    parts: AtomicU64,
+}
+
+impl CaptureMetrics {
+    /// Publishes the outcomes so far. Only the capture thread calls this.
+    pub fn publish(&self, outcomes: &Outcomes, parts: u64) {
+        self.frames.store(outcomes.frames, Relaxed);
+        self.packets.store(outcomes.packets, Relaxed);
+        for (cell, &frames) in self.rejected.iter().zip(&outcomes.rejected) {
+            cell.store(frames, Relaxed);
+        }
+        self.parts.store(parts, Relaxed);
+    }
+
+    /// Adds drops.
+    pub fn dropped(&self, drops: Drops) {
+        self.kernel_drops.fetch_add(drops.kernel, Relaxed);
+        self.interface_drops.fetch_add(drops.interface, Relaxed);
+    }
+}
+
+/// All metric families of a sensor.
+///
+/// # Errors
+/// If a name is taken twice, which a test rules out.
+pub fn registry(
+    capture: &Arc<CaptureMetrics>,
+    spool: &Arc<Spool>,
+    uplink: &Arc<UplinkState>,
+) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    build::register(&registry, "sensor", env!("CARGO_PKG_VERSION"))?;
+    let add = |family: Family| registry.register(Box::new(family));
+    let single = |kind, name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| {
+        Family::new(kind, name, help, &[], move || vec![(Vec::new(), to_f64(value()))]).and_then(add)
+    };
+    let of_capture = |name, help, cell: fn(&CaptureMetrics) -> &AtomicU64| {
+        let capture = capture.clone();
+        single(MetricKind::Counter, name, help, Box::new(move || cell(&capture).load(Relaxed)))
+    };
+    of_capture("martlet_sensor_capture_frames_total", "Frames taken from the capture rings.", |c| &c.frames)?;
+    of_capture("martlet_sensor_capture_packets_total", "Frames that were counted.", |c| &c.packets)?;
+    of_capture(
+        "martlet_sensor_capture_kernel_drops_total",
+        "Frames that the kernel dropped because a ring was full; not among the frames taken.",
+        |c| &c.kernel_drops,
+    )?;
+    of_capture(
+        "martlet_sensor_capture_interface_drops_total",
+        "Frames that an interface dropped; not among the frames taken.",
+        |c| &c.interface_drops,
+    )?;
+    of_capture("martlet_sensor_window_parts_total", "Windows, or parts of them, that were closed.", |c| &c.parts)?;
+    let rejecting = capture.clone();
+    add(Family::new(
+        MetricKind::Counter,
+        "martlet_sensor_capture_rejected_total",
+        "Frames that were not counted, by reason.",
+        &["reason"],
+        move || rejected(&rejecting),
+    )?)?;
+    let held = spool.clone();
+    add(Family::new(
+        MetricKind::Gauge,
+        "martlet_sensor_spool_batches",
+        "Batches that wait for the collector's acknowledgement.",
+        &[],
+        move || vec![(Vec::new(), to_f64(held.held().0 as u64))],
+    )?)?;
+    let bytes = spool.clone();
+    single(
+        MetricKind::Gauge,
+        "martlet_sensor_spool_bytes",
+        "Size of the batches that wait for the collector's acknowledgement.",
+        Box::new(move || bytes.held().1 as u64),
+    )?;
+    let dropped = spool.clone();
+    single(
+        MetricKind::Counter,
+        "martlet_sensor_spool_dropped_batches_total",
+        "Batches dropped because the spool was full or the collector would not take them.",
+        Box::new(move || dropped.dropped_in_all().batches),
+    )?;
+    let lost = spool.clone();
+    single(
+        MetricKind::Counter,
+        "martlet_sensor_spool_dropped_packets_total",
+        "Packets that dropped batches held.",
+        Box::new(move || lost.dropped_in_all().packets),
+    )?;
+    let delivered = spool.clone();
+    single(
+        MetricKind::Counter,
+        "martlet_sensor_uplink_acknowledged_batches_total",
+        "Batches that the collector has acknowledged.",
+        Box::new(move || delivered.delivered().batches),
+    )?;
+    let connected = uplink.clone();
+    single(
+        MetricKind::Gauge,
+        "martlet_sensor_uplink_connected",
+        "1 while a stream is open at the collector, else 0.",
+        Box::new(move || u64::from(connected.connected.load(Relaxed))),
+    )?;
+    let outcomes = uplink.clone();
+    add(Family::new(
+        MetricKind::Counter,
+        "martlet_sensor_uplink_connections_total",
+        "Connections to the collector, by outcome; one that opened and broke later is in both.",
+        &["outcome"],
+        move || outcomes.outcomes.iter().map(|(name, count)| (vec![name.to_owned()], to_f64(count))).collect(),
+    )?)?;
+    Ok(registry)
+}
+
+fn rejected(capture: &CaptureMetrics) -> Samples {
+    let cells = RejectReason::ALL.iter().zip(&capture.rejected);
+    cells.map(|(reason, cell)| (vec![reason.name().to_owned()], to_f64(cell.load(Relaxed)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::AtCap;
+
+    #[test]
+    fn every_frame_shows_with_one_outcome() {
+        let capture = Arc::new(CaptureMetrics::default());
+        let mut outcomes = Outcomes { frames: 10, packets: 7, ..Outcomes::default() };
+        outcomes.rejected[RejectReason::NotIp as usize] = 3;
+        capture.publish(&outcomes, 2);
+        capture.dropped(Drops { kernel: 4, interface: 1 });
+        let spool = Arc::new(Spool::new(1, AtCap::DropOldest));
+        let registry = registry(&capture, &spool, &Arc::default()).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for line in [
+            "martlet_sensor_capture_frames_total 10",
+            "martlet_sensor_capture_packets_total 7",
+            "martlet_sensor_capture_rejected_total{reason=\"not_ip\"} 3",
+            "martlet_sensor_capture_rejected_total{reason=\"solicited\"} 0",
+            "martlet_sensor_capture_kernel_drops_total 4",
+            "martlet_sensor_capture_interface_drops_total 1",
+            "martlet_sensor_window_parts_total 2",
+            "martlet_sensor_uplink_connected 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
+    }
+}

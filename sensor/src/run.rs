@@ -1,0 +1,446 @@
+//! `martlet-sensor run`: builds every stage of a live sensor, joins them, and stops them in reverse order.
+//!
+//! Three threads: the capture (this one), the encoder, and the edge (uplink, HTTP and signals on one tokio runtime).
+//! The capture opens its rings before the uplink connects, so that the sensor's own connection is seen to begin and
+//! is known as solicited.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use martlet_telemetry::admin::{self, Readiness};
+use martlet_telemetry::http::{self, HttpLimits};
+use martlet_telemetry::notify::Notifier;
+use martlet_telemetry::shutdown::Shutdown;
+use martlet_window::{Exposure, Timestamp, TrafficClass};
+use martlet_wire::v1::Stream;
+use rand::RngCore;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::aggregate::{Aggregator, Closed, Part, Sink, TableLimits, WindowTable};
+use crate::batch::{BatchIdentity, Closing, Handover, handover};
+use crate::capture::filter::filter;
+use crate::capture::live::{Drops, LiveCapture, own_addresses};
+use crate::classify::Aim;
+use crate::config::{Config, Observe, PublicAddress};
+use crate::identity;
+use crate::metrics::{self, CaptureMetrics};
+use crate::pipeline::Pipeline;
+use crate::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
+use crate::spool::{AtCap, Spool};
+use crate::uplink::{self, UplinkSettings, UplinkState};
+
+/// How long the capture waits for frames before it looks at the clock.
+const TURN: Duration = Duration::from_millis(100);
+/// How often drops are read and an interface's addresses are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(2);
+/// How long a stopping sensor tries to deliver what it holds.
+const LAST_DELIVERY: Duration = Duration::from_secs(5);
+/// Wait between attempts to open a failed interface again.
+const REOPEN: Duration = Duration::from_secs(2);
+
+/// Runs a live sensor until a signal. Says whether everything that was counted was delivered.
+///
+/// # Errors
+/// If it cannot start, or can never deliver.
+pub fn run(config: &Config) -> Result<bool> {
+    let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
+    let stream = Stream { origin, epoch: rand::rng().next_u64() };
+    let spool = Arc::new(Spool::new(config.spool_bytes, AtCap::DropOldest));
+    let uplink = Arc::new(UplinkState::default());
+    let capture_metrics = Arc::new(CaptureMetrics::default());
+    let stop = Arc::new(AtomicBool::new(false));
+
+    let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
+    let registry = metrics::registry(&capture_metrics, &spool, &uplink)?;
+    let identity = BatchIdentity { stream, class: TrafficClass::Real, posture: config.posture };
+    let (handover, batcher) = handover(identity, config.limits);
+
+    let encoder = {
+        let spool = spool.clone();
+        thread::Builder::new().name("encoder".into()).spawn(move || batcher.run(&spool))?
+    };
+    let edge = Edge { config: config.clone(), stream, spool: spool.clone(), uplink, registry, stop: stop.clone() };
+    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(&started))?;
+    if starting.recv().is_err() {
+        // The edge ended before it was up: it knows why.
+        drop(handover);
+        return edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
+    }
+
+    let captured = capture.run(&handover, &stop);
+    drop(handover);
+    encoder.join().map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
+    stop.store(true, Relaxed);
+    let delivered = edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
+    captured?;
+    delivered
+}
+
+/// The capture thread's state.
+struct Capture<'a> {
+    config: &'a Config,
+    live: LiveCapture,
+    pipeline: Pipeline,
+    watch: Watch,
+    uplink: Arc<UplinkState>,
+    metrics: Arc<CaptureMetrics>,
+    observed: AddressSet,
+    own: Own,
+}
+
+impl<'a> Capture<'a> {
+    fn open(config: &'a Config, uplink: Arc<UplinkState>, metrics: Arc<CaptureMetrics>) -> Result<Capture<'a>> {
+        let own = own_addresses(&config.interfaces);
+        let observed = observed(config, &own);
+        let live = open_filtered(config, &observed, &own)?;
+        let solicited =
+            Solicited::new(SolicitedSettings { ephemeral_ports: ephemeral_ports(), ..SolicitedSettings::default() });
+        let screen = Screen::observing(observed.clone(), config.exclusions.clone(), own.clone(), Some(solicited));
+        let aggregator = Aggregator::new(config.window, config.limits);
+        let aim = aim(config.public_address, &observed, None);
+        let pipeline = Pipeline::new(screen, aim, observed.clone(), aggregator);
+        let mut watch = Watch { aim, ..Watch::default() };
+        watch.observe(&observed);
+        Ok(Capture { config, live, pipeline, watch, uplink, metrics, observed, own })
+    }
+
+    fn run(&mut self, handover: &Handover, stop: &AtomicBool) -> Result<()> {
+        tracing::info!(
+            "watching {} IPv4 addresses and {} IPv6 /64 prefixes on {}",
+            self.observed.ipv4_addresses(),
+            self.observed.ipv6_prefixes(),
+            self.config.interfaces.join(", ")
+        );
+        self.begin_watch();
+        let mut housekeeping = Instant::now();
+        while !stop.load(Relaxed) {
+            self.live.wait(TURN);
+            let (pipeline, watch) = (&mut self.pipeline, &mut self.watch);
+            let mut sink = LiveSink { handover, limits: self.config.limits, watch };
+            let read = self.live.read(|frame| pipeline.take(frame, &mut sink));
+            if let Err(error) = read {
+                tracing::error!("{error}; trying to open the interfaces again");
+                self.reopen(handover, stop);
+                continue;
+            }
+            if housekeeping.elapsed() >= HOUSEKEEPING {
+                housekeeping = Instant::now();
+                self.housekeeping()?;
+            }
+            self.tick(handover);
+        }
+        self.watch.drops.add(self.live.drops());
+        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        self.pipeline.finish(now(), &mut sink);
+        self.metrics.publish(self.pipeline.outcomes(), self.watch.parts);
+        Ok(())
+    }
+
+    fn tick(&mut self, handover: &Handover) {
+        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        self.pipeline.tick(now(), &mut sink);
+        self.metrics.publish(self.pipeline.outcomes(), self.watch.parts);
+    }
+
+    fn begin_watch(&mut self) {
+        let start = now();
+        self.watch.accounted_ms = milliseconds(start);
+        self.pipeline.watch_from(start);
+    }
+
+    /// Reads the drop counters, follows changing addresses, and learns the public address.
+    fn housekeeping(&mut self) -> Result<()> {
+        let drops = self.live.drops();
+        self.metrics.dropped(drops);
+        self.watch.drops.add(drops);
+        let own = own_addresses(&self.config.interfaces);
+        let observed = observed(self.config, &own);
+        if observed != self.observed || own.addresses != self.own.addresses || own.hardware != self.own.hardware {
+            tracing::info!("the interfaces' addresses changed");
+            self.live.set_filter(&filter(&observed, &own.addresses, &self.config.exclusions).expression)?;
+            self.pipeline.set_addresses(observed.clone(), own.clone());
+            self.watch.observe(&observed);
+            (self.observed, self.own) = (observed, own);
+        }
+        let seen_from = self.uplink.seen_from.lock().ok().and_then(|seen| *seen);
+        let aim = aim(self.config.public_address, &self.observed, seen_from);
+        if aim != self.watch.aim {
+            self.pipeline.set_aim(aim);
+            self.watch.aim = aim;
+        }
+        Ok(())
+    }
+
+    /// After an interface failed: nobody watches until it is open again, and the exposure says so.
+    fn reopen(&mut self, handover: &Handover, stop: &AtomicBool) {
+        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        self.pipeline.finish(now(), &mut sink);
+        while !stop.load(Relaxed) {
+            thread::sleep(REOPEN);
+            match open_filtered(self.config, &self.observed, &self.own) {
+                Ok(live) => {
+                    tracing::info!("capturing again");
+                    self.live = live;
+                    self.begin_watch();
+                    return;
+                }
+                Err(error) => tracing::debug!("still failing: {error}"),
+            }
+        }
+    }
+}
+
+fn open_filtered(config: &Config, observed: &AddressSet, own: &Own) -> Result<LiveCapture> {
+    let mut live = LiveCapture::open(config)?;
+    let filter = filter(observed, &own.addresses, &config.exclusions);
+    live.set_filter(&filter.expression)?;
+    if !filter.exact {
+        tracing::info!("more networks than a kernel filter takes: it covers them with larger ones");
+    }
+    Ok(live)
+}
+
+/// What is observed now.
+#[must_use]
+pub fn observed(config: &Config, own: &Own) -> AddressSet {
+    match &config.observe {
+        Observe::Networks(networks) => networks.clone(),
+        Observe::Interface => own.addresses.clone(),
+    }
+}
+
+/// The address that senders aim at.
+fn aim(public: PublicAddress, observed: &AddressSet, seen_from: Option<std::net::IpAddr>) -> Aim {
+    match public {
+        PublicAddress::AsSeen => Aim::AsSeen,
+        PublicAddress::Unknown => Aim::Unknown,
+        PublicAddress::Known(address) => Aim::Public(address),
+        PublicAddress::Auto if !observed.has_private_ipv4() => Aim::AsSeen,
+        PublicAddress::Auto => match seen_from {
+            // A private address in front of the collector is another hop of NAT, or a lab: it tells nothing.
+            Some(std::net::IpAddr::V4(v4))
+                if observed.ipv4_addresses() == 1 && !v4.is_private() && !v4.is_loopback() =>
+            {
+                Aim::Public(v4)
+            }
+            _ => Aim::Unknown,
+        },
+    }
+}
+
+/// The range from which this host's own questions come; Linux's default where it cannot be read.
+fn ephemeral_ports() -> RangeInclusive<u16> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ports = text.split_whitespace().map_while(|port| port.parse().ok());
+    match (ports.next(), ports.next()) {
+        (Some(first), Some(last)) => first..=last,
+        _ => SolicitedSettings::default().ephemeral_ports,
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_parts(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+const fn milliseconds(time: Timestamp) -> i64 {
+    time.0.div_euclid(1_000_000)
+}
+
+/// What a live capture knows of its time, besides the packets.
+struct Watch {
+    /// Everything before this moment has been accounted for in some part's exposure.
+    accounted_ms: i64,
+    ipv4_addresses: u64,
+    ipv6_prefixes: u64,
+    drops: Drops,
+    aim: Aim,
+    parts: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            accounted_ms: 0,
+            ipv4_addresses: 0,
+            ipv6_prefixes: 0,
+            drops: Drops::default(),
+            aim: Aim::Unknown,
+            parts: 0,
+        }
+    }
+}
+
+impl Watch {
+    fn observe(&mut self, observed: &AddressSet) {
+        self.ipv4_addresses = observed.ipv4_addresses();
+        self.ipv6_prefixes = observed.ipv6_prefixes();
+    }
+
+    /// The time that this part adds: what of its window lies between the last account and its close. Late parts add
+    /// nothing, so that no time counts twice.
+    fn exposure(&mut self, part: &Part) -> Exposure {
+        let (start, end) = (part.window.start * 1000, part.window.end() * 1000);
+        let until = match part.closed {
+            Closed::Whole => end,
+            Closed::Early(time) => milliseconds(time).clamp(start, end),
+        };
+        let watched = until - self.accounted_ms.max(start);
+        self.accounted_ms = self.accounted_ms.max(until);
+        Exposure {
+            watched_ms: u32::try_from(watched).unwrap_or(0),
+            ipv4_addresses: self.ipv4_addresses,
+            ipv6_prefixes: self.ipv6_prefixes,
+        }
+    }
+}
+
+struct LiveSink<'a> {
+    handover: &'a Handover,
+    limits: TableLimits,
+    watch: &'a mut Watch,
+}
+
+impl Sink for LiveSink<'_> {
+    fn part(&mut self, part: Part) -> WindowTable {
+        self.watch.parts += 1;
+        let exposure = Some(self.watch.exposure(&part));
+        let Drops { kernel, interface } = std::mem::take(&mut self.watch.drops);
+        let unavailable = self.watch.aim.unavailable();
+        let closing = Closing { part, exposure, kernel_drops: kernel, interface_drops: interface, unavailable };
+        self.handover.send(closing, self.limits)
+    }
+}
+
+/// The edge thread: everything that speaks to the network.
+struct Edge {
+    config: Config,
+    stream: Stream,
+    spool: Arc<Spool>,
+    uplink: Arc<UplinkState>,
+    registry: prometheus::Registry,
+    stop: Arc<AtomicBool>,
+}
+
+impl Edge {
+    fn run(self, started: &std::sync::mpsc::SyncSender<()>) -> Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(self.serve(started));
+        // Whatever happened here, the capture must not go on alone.
+        self.stop.store(true, Relaxed);
+        result
+    }
+
+    async fn serve(&self, started: &std::sync::mpsc::SyncSender<()>) -> Result<bool> {
+        let shutdown = Shutdown::install()?;
+        let notifier = Notifier::from_environment();
+        let readiness = Readiness::new();
+        let (stopping, stopped) = watch::channel(false);
+        let http = self.listen(readiness.clone(), stopped).await?;
+        let settings = UplinkSettings {
+            collector: self.config.collector.clone(),
+            name: self.config.name.clone(),
+            stream: self.stream,
+        };
+        let _ = started.send(());
+        readiness.set_ready();
+        // A manager that cannot be told waits for its own time limit; that is no reason to stop watching.
+        let _ = notifier.ready();
+
+        let mut uplink = std::pin::pin!(uplink::run(&settings, &self.spool, &self.uplink));
+        let delivered = tokio::select! {
+            ended = &mut uplink => {
+                self.stop.store(true, Relaxed);
+                ended.map(|()| true).map_err(anyhow::Error::from)
+            }
+            signal = shutdown.requested() => {
+                tracing::info!("{signal}: closing the open windows and delivering them");
+                readiness.set_stopping();
+                let _ = notifier.stopping();
+                self.stop.store(true, Relaxed);
+                match tokio::time::timeout(LAST_DELIVERY, &mut uplink).await {
+                    Ok(ended) => ended.map(|()| true).map_err(anyhow::Error::from),
+                    Err(_) => Ok(self.give_up()),
+                }
+            }
+        };
+        let _ = stopping.send(true);
+        if let Some(http) = http {
+            let _ = http.await;
+        }
+        delivered
+    }
+
+    /// Says what is lost with this process: the spool lives in memory.
+    fn give_up(&self) -> bool {
+        let (batches, _) = self.spool.held();
+        if batches > 0 {
+            tracing::error!(
+                "{batches} batches could not be delivered within {} s and are lost",
+                LAST_DELIVERY.as_secs()
+            );
+        }
+        batches == 0
+    }
+
+    async fn listen(
+        &self,
+        readiness: Readiness,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<Option<tokio::task::JoinHandle<()>>> {
+        let Some(address) = self.config.http else { return Ok(None) };
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} (http.listen) for metrics and health"))?;
+        let router = admin::router(self.registry.clone(), readiness);
+        let stop = async move {
+            let _ = stopped.wait_for(|&stopping| stopping).await;
+        };
+        let serve = http::serve(listener, router, HttpLimits::default(), stop, Duration::from_secs(1));
+        Ok(Some(tokio::spawn(serve)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use martlet_window::WindowLength;
+
+    fn part(start: i64, closed: Closed) -> Part {
+        let window = WindowLength::DEFAULT.window_at(Timestamp::from_parts(start, 0));
+        let table = WindowTable::new(TableLimits { max_rows: 1, max_further_targets: 1 });
+        Part { window, number: 0, closed, table, rejected: Default::default() }
+    }
+
+    #[test]
+    fn every_moment_is_exposed_once() {
+        let mut watch = Watch { accounted_ms: 103_500, ipv4_addresses: 256, ..Watch::default() };
+        let mut watched = |part| watch.exposure(&part).watched_ms;
+        // Began inside the window; closed early at 106; the rest; a late part of it; the next window.
+        assert_eq!(watched(part(100, Closed::Early(Timestamp::from_parts(106, 0)))), 2_500);
+        assert_eq!(watched(part(100, Closed::Whole)), 4_000);
+        assert_eq!(watched(part(100, Closed::Whole)), 0);
+        assert_eq!(watched(part(110, Closed::Whole)), 10_000);
+        // A window in which nobody watched.
+        assert_eq!(watched(part(130, Closed::Early(Timestamp::from_parts(131, 0)))), 1_000);
+    }
+
+    #[test]
+    fn the_address_aimed_at_is_known_or_said_to_be_unknown() {
+        let set = |text: &str| std::iter::once(crate::config::parse_network(text).unwrap()).collect::<AddressSet>();
+        let (public, private) = (set("192.0.2.0/24"), set("192.168.1.7"));
+        let learnt = Some("198.51.100.9".parse().unwrap());
+        assert_eq!(aim(PublicAddress::Auto, &public, learnt), Aim::AsSeen);
+        assert_eq!(aim(PublicAddress::Auto, &private, None), Aim::Unknown);
+        assert_eq!(aim(PublicAddress::Auto, &private, learnt), Aim::Public("198.51.100.9".parse().unwrap()));
+        assert_eq!(aim(PublicAddress::Auto, &set("192.168.1.0/24"), learnt), Aim::Unknown);
+        assert_eq!(aim(PublicAddress::Auto, &private, Some("10.0.0.1".parse().unwrap())), Aim::Unknown);
+        assert_eq!(aim(PublicAddress::AsSeen, &private, None), Aim::AsSeen);
+    }
+}
