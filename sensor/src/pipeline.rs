@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use martlet_packet::{Packet, parse};
 use martlet_window::{PackedClass, RejectReason, Timestamp, address_bits};
 
-use crate::aggregate::{Aggregator, Sink};
+use crate::aggregate::{Aggregator, Observation, Sink};
 use crate::capture::Frame;
 use crate::classify::{Aim, classify};
 use crate::screen::{AddressSet, Screen};
@@ -44,10 +44,13 @@ impl Pipeline {
         match self.screened(frame) {
             Ok(packet) => {
                 self.outcomes.packets += 1;
-                let class = PackedClass::from(classify(&packet, self.aim));
-                let source = self.source(&packet);
-                let target = target(packet.destination);
-                self.aggregator.count(frame.time, class, source, target, packet.length, sink);
+                let seen = Observation {
+                    class: PackedClass::from(classify(&packet, self.aim)),
+                    source: self.source(&packet),
+                    target: target(packet.destination),
+                    bytes: packet.length,
+                };
+                self.aggregator.count(frame.time, seen, sink);
             }
             Err(reason) => {
                 self.outcomes.rejected[reason as usize] += 1;

@@ -72,6 +72,13 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether this time lies in the window.
+    #[must_use]
+    pub const fn contains(self, time: Timestamp) -> bool {
+        let seconds = time.seconds();
+        self.start <= seconds && seconds < self.end()
+    }
+
     /// First second after the window, since the Unix epoch.
     #[must_use]
     pub const fn end(self) -> i64 {

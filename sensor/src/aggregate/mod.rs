@@ -9,9 +9,9 @@ mod table;
 
 use std::collections::VecDeque;
 
-use martlet_window::{PackedClass, RejectReason, Timestamp, Window, WindowLength};
+use martlet_window::{RejectReason, Timestamp, Window, WindowLength};
 
-pub use table::{Full, TableLimits, WindowTable};
+pub use table::{Full, Observation, TOGETHER, TableLimits, WindowTable};
 
 /// How long after its end a window still waits for packets that overtook each other, in seconds.
 pub const GRACE: i64 = 1;
@@ -61,6 +61,10 @@ struct Open {
 pub struct Aggregator {
     length: WindowLength,
     open: Vec<Open>,
+    /// Packets of one window that wait to be added together, and the time of the newest of them.
+    waiting: Vec<Observation>,
+    waiting_window: Window,
+    waiting_time: Timestamp,
     /// Empty tables; with the open ones there are always [`OPEN_WINDOWS`].
     spare: Vec<WindowTable>,
     rejected: [u64; RejectReason::ALL.len()],
@@ -77,6 +81,9 @@ impl Aggregator {
         Aggregator {
             length,
             open: Vec::with_capacity(OPEN_WINDOWS),
+            waiting: Vec::with_capacity(TOGETHER),
+            waiting_window: Window { start: 0, length },
+            waiting_time: Timestamp(0),
             spare: (0..OPEN_WINDOWS).map(|_| WindowTable::new(limits)).collect(),
             rejected: Default::default(),
             next_quiet: None,
@@ -95,29 +102,41 @@ impl Aggregator {
     }
 
     /// Adds a packet to the window of its time.
-    pub fn count(
-        &mut self,
-        time: Timestamp,
-        class: PackedClass,
-        source: u128,
-        target: u32,
-        bytes: u32,
-        sink: &mut dyn Sink,
-    ) {
-        let window = self.length.window_at(time);
-        loop {
-            let at = self.open_window(window, sink);
-            match self.open[at].table.add(class, source, target, bytes) {
-                Ok(()) => return,
-                // An empty table takes any packet, so the second round ends this.
-                Err(Full) => self.close(at, Closed::Early(time), sink),
+    pub fn count(&mut self, time: Timestamp, seen: Observation, sink: &mut dyn Sink) {
+        let window = if self.waiting_window.contains(time) { self.waiting_window } else { self.length.window_at(time) };
+        if window != self.waiting_window || self.waiting.len() == TOGETHER {
+            self.flush(sink);
+            self.waiting_window = window;
+        }
+        self.waiting_time = time;
+        self.waiting.push(seen);
+    }
+
+    /// Adds what waits to its window.
+    fn flush(&mut self, sink: &mut dyn Sink) {
+        let mut done = 0;
+        while done < self.waiting.len() {
+            let at = self.open_window(self.waiting_window, sink);
+            match self.open[at].table.add(&self.waiting[done..]) {
+                Ok(()) => break,
+                // An empty table takes at least one packet, so this ends.
+                Err(Full { added }) => {
+                    done += added;
+                    self.close(at, Closed::Early(self.waiting_time), sink);
+                }
             }
         }
+        self.waiting.clear();
     }
 
     /// Closes every window that ended at or before the watermark less the grace.
     pub fn tick(&mut self, watermark: Timestamp, sink: &mut dyn Sink) {
         let closing = watermark.seconds() - GRACE;
+        let nothing_ended = self.waiting_window.end() > closing || self.waiting.is_empty();
+        if self.next_quiet.is_none() && nothing_ended && self.open.iter().all(|open| open.window.end() > closing) {
+            return;
+        }
+        self.flush(sink);
         let ended = |open: &Open| open.window.end() <= closing;
         if self.next_quiet.is_none() {
             while let Some(at) = self.oldest().filter(|&at| ended(&self.open[at])) {
@@ -130,6 +149,7 @@ impl Aggregator {
 
     /// Closes everything, when the work ends at `end`.
     pub fn finish(&mut self, end: Timestamp, sink: &mut dyn Sink) {
+        self.flush(sink);
         if self.next_quiet.is_some() {
             // The window that is being watched counts up to now even if nothing came.
             let running = self.length.window_at(end);
@@ -240,9 +260,10 @@ mod tests {
         }
     }
 
-    fn class(port: u16) -> PackedClass {
-        let service = Service::Port(port);
-        Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE }.into()
+    fn seen(source: u128) -> Observation {
+        let service = Service::Port(23);
+        let class = Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE };
+        Observation { class: class.into(), source, target: 1, bytes: 40 }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -256,16 +277,16 @@ mod tests {
     #[test]
     fn windows_close_when_the_watermark_passes() {
         let (mut aggregator, mut sink) = (aggregator(100), Collected::default());
-        aggregator.count(at(105), class(23), 1, 1, 40, &mut sink);
-        aggregator.count(at(111), class(23), 1, 1, 40, &mut sink);
+        aggregator.count(at(105), seen(1), &mut sink);
+        aggregator.count(at(111), seen(1), &mut sink);
         // Overtaken by a packet of the next window, but within the grace.
-        aggregator.count(at(109), class(23), 2, 1, 40, &mut sink);
+        aggregator.count(at(109), seen(2), &mut sink);
         aggregator.tick(at(110), &mut sink);
         assert_eq!(sink.0, []);
         aggregator.tick(at(111), &mut sink);
         assert_eq!(sink.0, [(100, 0, 2, 0)]);
         // Too late: a part of its own.
-        aggregator.count(at(109), class(23), 3, 1, 40, &mut sink);
+        aggregator.count(at(109), seen(3), &mut sink);
         aggregator.finish(at(119), &mut sink);
         assert_eq!(sink.0, [(100, 0, 2, 0), (100, 1, 1, 0), (110, 0, 1, 0)]);
     }
@@ -276,7 +297,7 @@ mod tests {
         aggregator.tick(at(500), &mut sink);
         assert_eq!(sink.0, []);
         aggregator.watch_from(at(503));
-        aggregator.count(at(521), class(23), 1, 1, 40, &mut sink);
+        aggregator.count(at(521), seen(1), &mut sink);
         aggregator.reject(RejectReason::NotIp);
         aggregator.tick(at(541), &mut sink);
         assert_eq!(sink.0, [(500, 0, 0, 1), (510, 0, 0, 0), (520, 0, 1, 0), (530, 0, 0, 0)]);
@@ -296,8 +317,8 @@ mod tests {
     fn a_full_window_is_sent_in_parts_and_loses_nothing() {
         let (mut aggregator, mut sink) = (aggregator(10), Collected::default());
         for source in 0..25u128 {
-            aggregator.count(at(101), class(23), source, 1, 40, &mut sink);
-            aggregator.count(at(101), class(23), source, 1, 40, &mut sink);
+            aggregator.count(at(101), seen(source), &mut sink);
+            aggregator.count(at(101), seen(source), &mut sink);
         }
         aggregator.finish(at(102), &mut sink);
         assert_eq!(sink.0, [(100, 0, 20, 0), (100, 1, 20, 0), (100, 2, 10, 0)]);

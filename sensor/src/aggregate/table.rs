@@ -21,9 +21,29 @@ impl Default for TableLimits {
     }
 }
 
-/// The table is at a cap: close the part and add the packet to the next.
+/// The table is at a cap: close the part and add what is left to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct Full {
+    /// How many of the packets were added.
+    pub added: usize,
+}
+
+/// What a row needs to know of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// The class of the packet.
+    pub class: PackedClass,
+    /// The source, as [`CountRow::source`].
+    pub source: u128,
+    /// A number for the observed address that it hit.
+    pub target: u32,
+    /// IP total length as stated.
+    pub bytes: u32,
+}
+
+/// Packets that are added together. Finding rows is waiting for memory; looking for all of them before changing any
+/// lets the processor wait for many at once (0.5 to 0.2 us a packet at 100 k rows).
+pub const TOGETHER: usize = 64;
 
 /// Count rows under construction, found by (class, source).
 ///
@@ -62,49 +82,79 @@ impl WindowTable {
         }
     }
 
-    /// Adds one packet to the row of its key.
+    /// Adds packets to the rows of their keys.
     ///
     /// # Errors
-    /// If it needs a new row or target and the cap is reached; an empty table takes any packet.
-    pub fn add(&mut self, class: PackedClass, source: u128, target: u32, bytes: u32) -> Result<(), Full> {
-        let hash = self.hasher.hash_one((class, source));
-        let rows = &self.rows;
-        let found = self.index.find(hash, |&at| rows[at as usize].key() == (class, source));
-        let Some(&at) = found else { return self.add_row(hash, class, source, target, bytes) };
-        if self.first_target[at as usize] != target {
-            self.add_target(at, target)?;
+    /// If one needs a new row or target and the cap is reached; an empty table takes at least one packet.
+    pub fn add(&mut self, observations: &[Observation]) -> Result<(), Full> {
+        let mut added = 0;
+        for chunk in observations.chunks(TOGETHER) {
+            let mut found = [None; TOGETHER];
+            let mut hashes = [0; TOGETHER];
+            for ((hash, found), seen) in hashes.iter_mut().zip(&mut found).zip(chunk) {
+                *hash = self.hasher.hash_one((seen.class, seen.source));
+                let at = self.index.find(*hash, |&at| self.rows[at as usize].key() == (seen.class, seen.source));
+                *found = at.map(|&at| (at, self.first_target[at as usize] == seen.target));
+            }
+            for ((hash, found), seen) in hashes.into_iter().zip(found).zip(chunk) {
+                let taken = match found {
+                    Some((at, same_target)) => self.add_to_row(at, same_target, seen),
+                    None => self.add_unfound(hash, seen),
+                };
+                if !taken {
+                    return Err(Full { added });
+                }
+                added += 1;
+            }
         }
-        let row = &mut self.rows[at as usize];
-        row.packets = row.packets.saturating_add(1);
-        row.bytes += u64::from(bytes);
         Ok(())
     }
 
-    fn add_row(&mut self, hash: u64, class: PackedClass, source: u128, target: u32, bytes: u32) -> Result<(), Full> {
+    fn add_to_row(&mut self, at: u32, same_target: bool, seen: &Observation) -> bool {
+        if !same_target && !self.add_target(at, seen.target) {
+            return false;
+        }
+        let row = &mut self.rows[at as usize];
+        row.packets = row.packets.saturating_add(1);
+        row.bytes += u64::from(seen.bytes);
+        true
+    }
+
+    /// Adds a packet whose row was not there when its chunk was looked up: another of the chunk may have made it.
+    fn add_unfound(&mut self, hash: u64, seen: &Observation) -> bool {
+        let rows = &self.rows;
+        match self.index.find(hash, |&at| rows[at as usize].key() == (seen.class, seen.source)) {
+            Some(&at) => self.add_to_row(at, self.first_target[at as usize] == seen.target, seen),
+            None => self.add_row(hash, seen),
+        }
+    }
+
+    fn add_row(&mut self, hash: u64, seen: &Observation) -> bool {
         let at = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         if at >= self.limits.max_rows.max(1) {
-            return Err(Full);
+            return false;
         }
+        let Observation { class, source, target, bytes } = *seen;
         self.rows.push(CountRow { class, source, packets: 1, targets: 1, bytes: u64::from(bytes) });
         self.first_target.push(target);
         let (rows, hasher) = (&self.rows, &self.hasher);
         self.index.insert_unique(hash, at, |&at| hasher.hash_one(rows[at as usize].key()));
-        Ok(())
+        true
     }
 
-    fn add_target(&mut self, at: u32, target: u32) -> Result<(), Full> {
+    fn add_target(&mut self, at: u32, target: u32) -> bool {
         let pair = (at, target);
         let hash = self.hasher.hash_one(pair);
         if self.further_targets.find(hash, |&known| known == pair).is_some() {
-            return Ok(());
+            return true;
         }
         if self.further_targets.len() >= self.limits.max_further_targets as usize {
-            return Err(Full);
+            return false;
         }
         let hasher = &self.hasher;
         self.further_targets.insert_unique(hash, pair, |known| hasher.hash_one(known));
         self.rows[at as usize].targets += 1;
-        Ok(())
+        true
     }
 
     /// The rows in the order of their first packets.
@@ -159,6 +209,10 @@ mod tests {
         Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE }.into()
     }
 
+    fn seen(port: u16, source: u128, target: u32, bytes: u32) -> Observation {
+        Observation { class: class(port), source, target, bytes }
+    }
+
     proptest! {
         #[test]
         fn counts_what_a_plain_map_counts(packets in proptest::collection::vec((0u16..4, 0u128..6, 0u32..5, 20u32..1500), 0..300)) {
@@ -166,8 +220,9 @@ mod tests {
             // Twice, so that a cleared table is used too.
             for _ in 0..2 {
                 let mut model: BTreeMap<_, (u32, u64, BTreeSet<u32>)> = BTreeMap::new();
+                let seen: Vec<_> = packets.iter().map(|&(port, source, target, bytes)| seen(port, source, target, bytes)).collect();
+                prop_assert_eq!(table.add(&seen), Ok(()));
                 for &(port, source, target, bytes) in &packets {
-                    prop_assert_eq!(table.add(class(port), source, target, bytes), Ok(()));
                     let entry = model.entry((class(port), source)).or_default();
                     entry.0 += 1;
                     entry.1 += u64::from(bytes);
@@ -187,12 +242,10 @@ mod tests {
     #[test]
     fn full_means_full_and_changes_nothing() {
         let mut table = WindowTable::new(TableLimits { max_rows: 2, max_further_targets: 1 });
-        assert_eq!(table.add(class(1), 1, 7, 40), Ok(()));
-        assert_eq!(table.add(class(1), 1, 8, 40), Ok(()));
-        assert_eq!(table.add(class(1), 1, 9, 40), Err(Full));
-        assert_eq!(table.add(class(1), 1, 8, 40), Ok(()));
-        assert_eq!(table.add(class(2), 1, 7, 40), Ok(()));
-        assert_eq!(table.add(class(3), 1, 7, 40), Err(Full));
+        let taken = [seen(1, 1, 7, 40), seen(1, 1, 8, 40)];
+        assert_eq!(table.add(&taken), Ok(()));
+        assert_eq!(table.add(&[seen(1, 1, 8, 40), seen(1, 1, 9, 40)]), Err(Full { added: 1 }));
+        assert_eq!(table.add(&[seen(2, 1, 7, 40), seen(3, 1, 7, 40), seen(1, 1, 7, 40)]), Err(Full { added: 1 }));
         let packets: u32 = table.sorted_rows().iter().map(|row| row.packets).sum();
         assert_eq!(packets, 4);
     }
@@ -200,6 +253,6 @@ mod tests {
     #[test]
     fn a_table_takes_at_least_one_packet() {
         let mut table = WindowTable::new(TableLimits { max_rows: 0, max_further_targets: 0 });
-        assert_eq!(table.add(class(1), 1, 7, 40), Ok(()));
+        assert_eq!(table.add(&[seen(1, 1, 7, 40)]), Ok(()));
     }
 }

@@ -29,15 +29,41 @@ impl Default for SolicitedSettings {
     }
 }
 
-/// One side's view of a conversation: the host's end and the peer's.
+/// One side's view of a conversation: the host's end and the peer's. Addresses are numbers, IPv4 as IPv4-mapped IPv6,
+/// because this is hashed and compared for every packet that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Conversation {
-    protocol: u8,
-    local: IpAddr,
-    local_port: u16,
-    /// `None` for a question to a broadcast or multicast address: whoever answers was asked.
-    peer: Option<IpAddr>,
-    peer_port: u16,
+    local: u128,
+    /// [`ANYBODY`] for a question to a broadcast or multicast address: whoever answers was asked.
+    peer: u128,
+    /// Protocol, local port and peer port.
+    ends: u64,
+}
+
+/// No peer has the unspecified address.
+const ANYBODY: u128 = 0;
+
+impl Conversation {
+    fn new(protocol: u8, local: IpAddr, local_port: u16, peer: IpAddr, peer_port: u16) -> Conversation {
+        let ends = u64::from(protocol) << 32 | u64::from(local_port) << 16 | u64::from(peer_port);
+        Conversation { local: number(local), peer: number(peer), ends }
+    }
+
+    const fn with_anybody(self) -> Conversation {
+        Conversation { peer: ANYBODY, ..self }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the protocol is the only thing above bit 32")]
+    const fn protocol(&self) -> u8 {
+        (self.ends >> 32) as u8
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
 }
 
 /// Remembers what the host sent.
@@ -46,6 +72,33 @@ pub struct Solicited {
     settings: SolicitedSettings,
     asked: Table,
     answered: Table,
+    senders: Senders,
+}
+
+/// Which observed addresses have ever sent anything, by hash: most never do, and then nothing need be looked up.
+#[derive(Debug)]
+struct Senders {
+    bits: [u64; 64],
+}
+
+impl Senders {
+    /// Word and bit of an address. The hash need not resist anybody: a collision costs a look-up.
+    #[expect(clippy::cast_possible_truncation, reason = "twelve bits are wanted")]
+    fn place(address: IpAddr) -> (usize, u64) {
+        let bits = number(address);
+        let mixed = (bits as u64 ^ (bits >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed >> 58) as usize, 1 << (mixed >> 52 & 63))
+    }
+
+    fn add(&mut self, address: IpAddr) {
+        let (word, bit) = Senders::place(address);
+        self.bits[word] |= bit;
+    }
+
+    fn may_hold(&self, address: IpAddr) -> bool {
+        let (word, bit) = Senders::place(address);
+        self.bits[word] & bit != 0
+    }
 }
 
 impl Solicited {
@@ -53,12 +106,13 @@ impl Solicited {
     #[must_use]
     pub fn new(settings: SolicitedSettings) -> Solicited {
         let (asked, answered) = (Table::new(settings.capacity), Table::new(settings.capacity));
-        Solicited { settings, asked, answered }
+        Solicited { settings, asked, answered, senders: Senders { bits: [0; 64] } }
     }
 
     /// Notes a packet that the host sent.
     pub fn sent(&mut self, packet: &Packet<'_>, time: Timestamp) {
         let Some(conversation) = outbound(packet) else { return };
+        self.senders.add(packet.source);
         if self.begins(packet) || self.asked.holds(&conversation, time) {
             self.asked.insert(conversation, time);
         } else {
@@ -73,25 +127,21 @@ impl Solicited {
         {
             return self.echoes(icmp, time);
         }
+        if !self.senders.may_hold(packet.destination) {
+            return false;
+        }
         let Some(conversation) = inbound(packet) else { return false };
-        let anycast = Conversation { peer: None, ..conversation };
         self.asked.holds(&conversation, time)
-            || (conversation.protocol == protocol::UDP && self.asked.holds(&anycast, time))
+            || (packet.protocol == protocol::UDP && self.asked.holds(&conversation.with_anybody(), time))
     }
 
     /// Whether an ICMP error quotes a packet that the host sent, asked or answered.
     fn echoes(&self, icmp: &Icmp<'_>, time: Timestamp) -> bool {
         let Some(quoted) = icmp.quoted() else { return false };
         let (local_port, peer_port) = quoted.ports.unwrap_or((0, 0));
-        let conversation = Conversation {
-            protocol: quoted.protocol,
-            local: quoted.source,
-            local_port,
-            peer: Some(quoted.destination),
-            peer_port,
-        };
-        let anycast = Conversation { peer: None, ..conversation };
-        [&conversation, &anycast].into_iter().any(|c| self.asked.holds(c, time) || self.answered.holds(c, time))
+        let conversation = Conversation::new(quoted.protocol, quoted.source, local_port, quoted.destination, peer_port);
+        let sent = |c: &Conversation| self.asked.holds(c, time) || self.answered.holds(c, time);
+        sent(&conversation) || sent(&conversation.with_anybody())
     }
 
     /// Whether a packet of the host begins a conversation: its SYN, its UDP question, its echo request; never an
@@ -131,14 +181,13 @@ fn outbound(packet: &Packet<'_>) -> Option<Conversation> {
         IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast(),
         IpAddr::V6(v6) => v6.is_multicast(),
     };
-    let peer = (!to_many).then_some(packet.destination);
-    Some(Conversation { protocol: packet.protocol, local: packet.source, local_port, peer, peer_port })
+    let conversation = Conversation::new(packet.protocol, packet.source, local_port, packet.destination, peer_port);
+    Some(if to_many { conversation.with_anybody() } else { conversation })
 }
 
 fn inbound(packet: &Packet<'_>) -> Option<Conversation> {
     let (peer_port, local_port) = ends(packet)?;
-    let (local, peer) = (packet.destination, Some(packet.source));
-    Some(Conversation { protocol: packet.protocol, local, local_port, peer, peer_port })
+    Some(Conversation::new(packet.protocol, packet.destination, local_port, packet.source, peer_port))
 }
 
 /// How long a conversation is remembered after the host's last packet on it, in nanoseconds of capture time.
@@ -182,7 +231,7 @@ impl Table {
     }
 
     fn holds(&self, conversation: &Conversation, time: Timestamp) -> bool {
-        let live = |seen: i64| time.0.saturating_sub(seen) <= lifetime(conversation.protocol);
+        let live = |seen: i64| time.0.saturating_sub(seen) <= lifetime(conversation.protocol());
         self.slots[self.set(conversation)].iter().flatten().any(|(held, seen)| held == conversation && live(*seen))
     }
 
