@@ -87,8 +87,11 @@ struct State {
 /// What comes next for the uplink.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This batch.
-    Batch(Spooled),
+    /// Batches up to this sequence number; their frames have been appended.
+    Batches {
+        /// Last of them.
+        to: u64,
+    },
     /// The batches from the one asked for up to this one do not exist any more, and held this.
     Gap {
         /// Last missing sequence number.
@@ -159,9 +162,10 @@ impl Spool {
         self.changed.notified().await;
     }
 
-    /// What comes at this place of the stream.
+    /// What comes at this place of the stream. Frames are appended to `out`, as many as `max_bytes` hold, one at
+    /// least.
     #[must_use]
-    pub fn next(&self, sequence: u64) -> Next {
+    pub fn next(&self, sequence: u64, out: &mut Vec<u8>, max_bytes: usize) -> Next {
         let mut state = self.state();
         let Some(first) = state.batches.front().map(|batch| batch.sequence) else {
             return if state.closed { Next::End } else { Next::Empty };
@@ -175,8 +179,16 @@ impl Spool {
             return Next::Gap { to: first - 1, loss: dropped.sum(forgotten) };
         }
         let offset = usize::try_from(sequence - first).unwrap_or(usize::MAX);
-        match state.batches.get(offset) {
-            Some(batch) => Next::Batch(batch.clone()),
+        let mut last = None;
+        for batch in state.batches.iter().skip(offset) {
+            if last.is_some() && out.len() + batch.frame.len() > max_bytes {
+                break;
+            }
+            out.extend_from_slice(&batch.frame);
+            last = Some(batch.sequence);
+        }
+        match last {
+            Some(to) => Next::Batches { to },
             None if state.closed => Next::End,
             None => Next::Empty,
         }
@@ -272,20 +284,37 @@ mod tests {
         Spooled { sequence, frame: vec![0; 100], window_start, packets: 3, watched_ms: 5_000 }
     }
 
+    /// What comes next, one batch at a time.
+    fn next(spool: &Spool, sequence: u64) -> Next {
+        let mut out = Vec::new();
+        let next = spool.next(sequence, &mut out, 1);
+        assert_eq!(out.len(), if matches!(next, Next::Batches { .. }) { 100 } else { 0 });
+        next
+    }
+
     #[test]
     fn batches_stay_until_they_are_acknowledged() {
         let spool = Spool::new(10_000, AtCap::DropOldest);
         (0..3).for_each(|sequence| spool.push(batch(sequence)));
-        assert_eq!(spool.next(0), Next::Batch(batch(0)));
-        assert_eq!(spool.next(0), Next::Batch(batch(0)));
+        assert_eq!(next(&spool, 0), Next::Batches { to: 0 });
+        assert_eq!(next(&spool, 0), Next::Batches { to: 0 });
         spool.acknowledge(2);
-        assert_eq!(spool.next(2), Next::Batch(batch(2)));
-        assert_eq!(spool.next(3), Next::Empty);
+        assert_eq!(next(&spool, 2), Next::Batches { to: 2 });
+        assert_eq!(next(&spool, 3), Next::Empty);
         spool.close();
-        assert_eq!(spool.next(3), Next::End);
+        assert_eq!(next(&spool, 3), Next::End);
         assert!(!spool.is_done());
         spool.acknowledge(3);
         assert!(spool.is_done());
+    }
+
+    #[test]
+    fn several_batches_go_together_within_the_limit() {
+        let spool = Spool::new(10_000, AtCap::Wait);
+        (0..5).for_each(|sequence| spool.push(batch(sequence)));
+        let mut out = Vec::new();
+        assert_eq!(spool.next(1, &mut out, 350), Next::Batches { to: 3 });
+        assert_eq!(out.len(), 300);
     }
 
     #[test]
@@ -294,17 +323,17 @@ mod tests {
         (0..7).for_each(|sequence| spool.push(batch(sequence)));
         assert_eq!(spool.held(), (3, 300));
         let loss = Loss { batches: 4, windows: 2, packets: 12, watched_ms: 20_000 };
-        assert_eq!(spool.next(0), Next::Gap { to: 3, loss });
-        assert_eq!(spool.next(4), Next::Batch(batch(4)));
+        assert_eq!(next(&spool, 0), Next::Gap { to: 3, loss });
+        assert_eq!(next(&spool, 4), Next::Batches { to: 4 });
         assert_eq!(spool.dropped_in_all(), loss);
         // The line broke before the announcement arrived.
         spool.resume(0);
-        assert_eq!(spool.next(0), Next::Gap { to: 3, loss });
+        assert_eq!(next(&spool, 0), Next::Gap { to: 3, loss });
         // Now it arrived.
         spool.resume(4);
         spool.push(batch(7));
         let loss = Loss { batches: 1, windows: 1, packets: 3, watched_ms: 5_000 };
-        assert_eq!(spool.next(4), Next::Gap { to: 4, loss });
+        assert_eq!(next(&spool, 4), Next::Gap { to: 4, loss });
     }
 
     #[test]
@@ -313,7 +342,7 @@ mod tests {
         (0..4).for_each(|sequence| spool.push(batch(sequence)));
         spool.acknowledge(3);
         let loss = Loss { batches: 3, windows: 2, packets: 9, watched_ms: 15_000 };
-        assert_eq!(spool.next(0), Next::Gap { to: 2, loss });
+        assert_eq!(next(&spool, 0), Next::Gap { to: 2, loss });
     }
 
     #[test]
@@ -322,7 +351,7 @@ mod tests {
         spool.push(batch(0));
         spool.resume(3);
         (1..5).for_each(|sequence| spool.push(batch(sequence)));
-        assert_eq!(spool.next(3), Next::Batch(batch(3)));
+        assert_eq!(next(&spool, 3), Next::Batches { to: 3 });
         assert_eq!((spool.held().0, spool.delivered().batches), (2, 3));
     }
 
@@ -334,10 +363,10 @@ mod tests {
             std::thread::spawn(move || (0..50).for_each(|sequence| spool.push(batch(sequence))))
         };
         for sequence in 0..50 {
-            while spool.next(sequence) == Next::Empty {
+            while next(&spool, sequence) == Next::Empty {
                 std::thread::yield_now();
             }
-            assert_eq!(spool.next(sequence), Next::Batch(batch(sequence)));
+            assert_eq!(next(&spool, sequence), Next::Batches { to: sequence });
             assert!(spool.held().1 <= 200);
             spool.acknowledge(sequence + 1);
         }

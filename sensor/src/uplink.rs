@@ -22,6 +22,8 @@ use crate::spool::{Next, Spool};
 
 /// How long a connection, a greeting or an acknowledgement may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of frames that are written together: quiet windows are small.
+const MAX_WRITE: usize = 64 << 10;
 /// First wait after a failed connection; doubles up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
@@ -219,15 +221,15 @@ async fn send_batches(
         if let Some(position) = *rewound.borrow_and_update() {
             cursor = position;
         }
-        match spool.next(cursor) {
-            Next::Batch(batch) => {
-                within(write.write_all(&batch.frame)).await??;
-                cursor = batch.sequence + 1;
+        out.clear();
+        match spool.next(cursor, out, MAX_WRITE) {
+            Next::Batches { to } => {
+                within(write.write_all(out)).await??;
+                cursor = to + 1;
             }
             Next::Gap { to, loss } => {
                 let (windows, packets, watched_ms) = (loss.windows, loss.packets, loss.watched_ms);
                 tracing::warn!("batches {cursor} to {to} are lost: {windows} windows, {packets} packets");
-                out.clear();
                 Message::Lost { stream, from: cursor, to, windows, packets, watched_ms }.write(out);
                 within(write.write_all(out)).await??;
                 cursor = to + 1;
