@@ -175,6 +175,10 @@ fn ether_payload(mut ether_type: u16, mut payload: &[u8]) -> Result<&[u8], Rejec
                 }
                 payload = rest(payload, snap::HEADER);
             }
+            // Cut off inside LLC and SNAP: what it carries is not known, so it is not known to be no IP either.
+            length if length < ethernet::FIRST_TYPE && snap::RFC1042.starts_with(payload) => {
+                return Err(Reject::TruncatedLink);
+            }
             _ => return Err(Reject::NotIp),
         }
     }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::bytes::Reader;
 use super::columns::{self, Columns};
 use super::frame::{FrameType, Limits, begin_frame, end_frame};
+use super::message::Stream;
 use crate::WireError;
 
 /// Length of the part of a batch payload in front of the compressed columns, in bytes.
@@ -152,6 +153,17 @@ impl<'a> BatchView<'a> {
         }
         Ok(())
     }
+}
+
+/// Which stream a batch payload belongs to and its place in it. A receiver needs both to answer for a batch whose
+/// header or columns it cannot read.
+///
+/// # Errors
+/// If the payload is too short to say.
+pub fn batch_identity(payload: &[u8]) -> Result<(Stream, u64), WireError> {
+    let mut reader = Reader::new(payload);
+    let stream = Stream { origin: Origin(reader.array()?), epoch: reader.u64()? };
+    Ok((stream, reader.u64()?))
 }
 
 fn take_header(reader: &mut Reader<'_>) -> Result<BatchHeader, WireError> {

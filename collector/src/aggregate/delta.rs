@@ -1,0 +1,306 @@
+//! What one worker has counted since it last handed over.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
+
+use foldhash::fast::RandomState as TableState;
+use martlet_window::{BatchHeader, DistinctSources, Marks, Posture, RejectReason, TrafficClass, Window};
+use martlet_wire::v1::Columns;
+
+use crate::ingest::SensorId;
+use crate::live::{KindKey, RECENT_STEP_SECONDS, RowKey, ServiceKey, Source};
+
+/// Tables whose keys an attacker chooses in part; the state is seeded at random.
+type Table<K, V> = HashMap<K, V, TableState>;
+
+/// Most services that one step of the recent past tells apart.
+const RECENT_SERVICES: usize = 1024;
+
+/// Packets, bytes and distinct sources of something.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Packets.
+    pub packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+    /// Sources.
+    pub sources: DistinctSources,
+}
+
+/// How one sensor watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SensorCounts {
+    /// IPv4 packets.
+    pub ipv4_packets: u64,
+    /// IPv6 packets.
+    pub ipv6_packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+    /// Frames seen.
+    pub frames: u64,
+    /// Frames that the kernel dropped.
+    pub kernel_drops: u64,
+    /// Frames that the interface dropped.
+    pub interface_drops: u64,
+    /// Frames not counted, by reason.
+    pub rejected: [u64; RejectReason::ALL.len()],
+    /// Time watched, in milliseconds.
+    pub watched_ms: u64,
+    /// Addresses times milliseconds watched.
+    pub ipv4_address_ms: u64,
+    /// /64 prefixes times milliseconds watched.
+    pub ipv6_prefix_ms: u64,
+    /// Whether any batch did not know its exposure.
+    pub exposure_unknown: bool,
+}
+
+impl SensorCounts {
+    /// Adds another's; saturates, since these are a peer's claims.
+    pub fn add(&mut self, other: &SensorCounts) {
+        let sum = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        sum(&mut self.ipv4_packets, other.ipv4_packets);
+        sum(&mut self.ipv6_packets, other.ipv6_packets);
+        sum(&mut self.bytes, other.bytes);
+        sum(&mut self.frames, other.frames);
+        sum(&mut self.kernel_drops, other.kernel_drops);
+        sum(&mut self.interface_drops, other.interface_drops);
+        for (mine, theirs) in self.rejected.iter_mut().zip(other.rejected) {
+            sum(mine, theirs);
+        }
+        sum(&mut self.watched_ms, other.watched_ms);
+        sum(&mut self.ipv4_address_ms, other.ipv4_address_ms);
+        sum(&mut self.ipv6_prefix_ms, other.ipv6_prefix_ms);
+        self.exposure_unknown |= other.exposure_unknown;
+    }
+
+    fn of(header: &BatchHeader) -> SensorCounts {
+        let exposure = header.exposure.unwrap_or_default();
+        let watched_ms = u64::from(exposure.watched_ms);
+        SensorCounts {
+            frames: header.capture.frames,
+            kernel_drops: header.capture.kernel_drops,
+            interface_drops: header.capture.interface_drops,
+            rejected: header.capture.rejected,
+            watched_ms,
+            ipv4_address_ms: watched_ms.saturating_mul(exposure.ipv4_addresses),
+            ipv6_prefix_ms: watched_ms.saturating_mul(exposure.ipv6_prefixes),
+            exposure_unknown: header.exposure.is_none(),
+            ..SensorCounts::default()
+        }
+    }
+}
+
+/// The newest that one sensor said of itself in one class.
+#[derive(Clone, Copy, Debug)]
+pub struct SensorReport {
+    /// The latest window.
+    pub window: Window,
+    /// Start of the earliest window, in seconds since the Unix epoch.
+    pub first_window: i64,
+    /// When its last batch arrived.
+    pub arrived: Instant,
+    /// Posture of the batch with the latest window.
+    pub posture: Posture,
+    /// Marks that this batch could not test.
+    pub unavailable: Marks,
+}
+
+impl SensorReport {
+    /// Takes in another report of the same sensor and class.
+    pub fn merge(&mut self, other: &SensorReport) {
+        self.first_window = self.first_window.min(other.first_window);
+        self.arrived = self.arrived.max(other.arrived);
+        if (other.window.end(), other.arrived) >= (self.window.end(), self.arrived) {
+            self.window = other.window;
+            self.posture = other.posture;
+            self.unavailable = other.unavailable;
+        }
+    }
+}
+
+/// What was added to one bucket.
+#[derive(Debug, Default)]
+pub struct BucketDelta {
+    /// By sensor, service and kind.
+    pub rows: Table<RowKey, Counts>,
+    /// By IP version, protocol and kind.
+    pub kinds: Table<KindKey, Counts>,
+    /// By mark; a row with several marks is in each.
+    pub marks: Table<u8, Counts>,
+    /// By sensor.
+    pub sensors: Table<SensorId, SensorCounts>,
+    /// Packets by source.
+    pub sources: Table<Source, u64>,
+    /// Marks that some batch could test.
+    pub tested: Marks,
+    /// Marks that some batch could not test.
+    pub untested: Marks,
+}
+
+/// What was added to one step of the recent past.
+#[derive(Debug, Default)]
+pub struct RecentDelta {
+    /// By service, over all sensors and kinds.
+    pub services: Table<ServiceKey, Counts>,
+}
+
+/// What was added to a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassDelta {
+    /// Batches.
+    pub batches: u64,
+    /// Packets.
+    pub packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+}
+
+/// All tables of one worker.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// By class and start of the bucket.
+    pub buckets: Table<(TrafficClass, i64), BucketDelta>,
+    /// By class and start of the step.
+    pub recent: Table<(TrafficClass, i64), RecentDelta>,
+    /// By sensor and class.
+    pub sensors: Table<(SensorId, TrafficClass), SensorReport>,
+    /// By class.
+    pub classes: [ClassDelta; 3],
+    /// Keys in all tables, about.
+    size: usize,
+}
+
+/// How rows become counts.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Hashes sources for sketches: the same secret for all of a process, so that they merge.
+    pub source_hash: RandomState,
+    /// Length of a bucket, in seconds.
+    pub bucket_seconds: i64,
+}
+
+impl Delta {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.classes.iter().all(|class| class.batches == 0)
+    }
+
+    /// Keys in all tables, about: what bounds the memory of a worker between hand-overs.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Empties the tables; the outer ones keep their room.
+    pub fn clear(&mut self) {
+        self.buckets.clear();
+        self.recent.clear();
+        self.sensors.clear();
+        self.classes = Default::default();
+        self.size = 0;
+    }
+
+    /// Adds one batch. `recent_from` is the start of the oldest step of the recent past that is still of interest.
+    pub fn add(
+        &mut self,
+        rules: &Rules,
+        sensor: SensorId,
+        header: &BatchHeader,
+        columns: &Columns,
+        recent_from: i64,
+        arrived: Instant,
+    ) {
+        let start = header.window.start;
+        let bucket_start = start - start.rem_euclid(rules.bucket_seconds);
+        let bucket = self.buckets.entry((header.class, bucket_start)).or_default();
+        let step = start - start.rem_euclid(RECENT_STEP_SECONDS);
+        let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_default());
+        let before = bucket.rows.len() + bucket.sources.len();
+        let mut counts = SensorCounts::of(header);
+        for run in &columns.runs {
+            let class = run.class.unpack();
+            let range = run.range();
+            let mut run_counts = RunCounts::default();
+            let service = ServiceKey::new(&class);
+            run_counts.read(rules, &class.ip, columns, range.clone(), bucket);
+            let key = RowKey { service, kind: class.kind, sensor };
+            run_counts.add_to(bucket.rows.entry(key).or_default());
+            run_counts.add_to(bucket.kinds.entry(KindKey::new(&class)).or_default());
+            for mark in class.marks.iter() {
+                run_counts.add_to(bucket.marks.entry(mark as u8).or_default());
+            }
+            if let Some(recent) = &mut recent {
+                let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
+                let service = if known { service } else { ServiceKey::overflow(class.ip) };
+                run_counts.add_to(recent.services.entry(service).or_default());
+            }
+            match class.ip {
+                martlet_window::IpVersion::V4 => counts.ipv4_packets += run_counts.packets,
+                martlet_window::IpVersion::V6 => counts.ipv6_packets += run_counts.packets,
+            }
+            counts.bytes = counts.bytes.saturating_add(run_counts.bytes);
+        }
+        // Rows of known keys still grow their sketches, by little.
+        self.size += (bucket.rows.len() + bucket.sources.len()) - before + 1 + columns.len() / 4;
+        bucket.untested = bucket.untested.union(header.unavailable);
+        bucket.tested = bucket.tested.union(without(header.unavailable));
+        bucket.sensors.entry(sensor).or_default().add(&counts);
+        let class = &mut self.classes[header.class as usize];
+        class.batches += 1;
+        class.packets += counts.ipv4_packets + counts.ipv6_packets;
+        class.bytes = class.bytes.saturating_add(counts.bytes);
+        let report = SensorReport {
+            window: header.window,
+            first_window: start,
+            arrived,
+            posture: header.posture,
+            unavailable: header.unavailable,
+        };
+        self.sensors.entry((sensor, header.class)).and_modify(|known| known.merge(&report)).or_insert(report);
+    }
+}
+
+/// Every mark that is not in `marks`.
+fn without(marks: Marks) -> Marks {
+    let all = martlet_window::Mark::ALL.into_iter();
+    all.filter(|&mark| !marks.contains(mark)).fold(Marks::NONE, Marks::with)
+}
+
+/// Sums and source hashes of one run, computed once and added to every table it belongs to.
+#[derive(Default)]
+struct RunCounts {
+    packets: u64,
+    bytes: u64,
+    hashes: Vec<u64>,
+}
+
+impl RunCounts {
+    fn read(
+        &mut self,
+        rules: &Rules,
+        ip: &martlet_window::IpVersion,
+        columns: &Columns,
+        range: std::ops::Range<usize>,
+        bucket: &mut BucketDelta,
+    ) {
+        self.hashes.reserve(range.len());
+        for i in range {
+            let source = Source::new(*ip, columns.sources[i]);
+            let packets = u64::from(columns.packets[i]);
+            self.packets += packets;
+            self.bytes = self.bytes.saturating_add(columns.bytes[i]);
+            self.hashes.push(rules.source_hash.hash_one(source));
+            *bucket.sources.entry(source).or_default() += packets;
+        }
+    }
+
+    fn add_to(&self, counts: &mut Counts) {
+        counts.packets += self.packets;
+        counts.bytes = counts.bytes.saturating_add(self.bytes);
+        for &hash in &self.hashes {
+            counts.sources.insert(hash);
+        }
+    }
+}

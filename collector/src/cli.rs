@@ -1,0 +1,179 @@
+//! The command line: flags win over the environment, which wins over the file.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
+
+use crate::config::Config;
+use crate::run::Collector;
+
+/// Exit status when the work failed.
+const FAILED: u8 = 1;
+/// Exit status for a usage or configuration that cannot be understood, as clap's own.
+const MISUSED: u8 = 2;
+
+/// Takes counts from Martlet's sensors, adds them up and publishes them.
+#[derive(Debug, Parser)]
+#[command(name = "martlet-collector", version, about, long_about = LONG_ABOUT)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Takes counts from Martlet's sensors, adds them up and publishes them over HTTP: a live page, a JSON API and \
+Prometheus metrics.
+
+Settings come from a TOML file, then from variables MARTLET_SECTION__KEY of the environment \
+(MARTLET_INGEST__LISTEN=0.0.0.0:7460), then from flags; the later wins. Without a file every setting has a default.
+
+In this release counts live in memory: a restart begins anew.
+
+Exit status: 0 after a clean stop (SIGTERM or SIGINT), 1 if the collector failed, 2 if its configuration or usage \
+cannot be understood.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the collector until it is told to stop.
+    Serve(Settings),
+    /// Check the configuration and print what would be in effect, as TOML.
+    Check(Settings),
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address on which sensors call [default: 127.0.0.1:7460].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Address of API, page and metrics [default: 127.0.0.1:7461].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
+    /// Directory of the collector's state [default: /var/lib/martlet/collector].
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    fn effective(self) -> Result<Config, String> {
+        let mut config =
+            Config::load(self.config.as_deref(), settings::environment()).map_err(|error| error.to_string())?;
+        if let Some(listen) = self.listen {
+            config.ingest.listen = listen;
+        }
+        if let Some(listen) = self.http {
+            config.http.listen = listen;
+        }
+        if let Some(directory) = self.data_dir {
+            config.store.data_dir = directory;
+        }
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+}
+
+/// Runs the program and says with which status to exit.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(settings) => serve(settings),
+        Command::Check(settings) => check(settings),
+    }
+}
+
+fn check(settings: Settings) -> ExitCode {
+    let printed = settings.effective().and_then(|config| toml::to_string(&config).map_err(|error| error.to_string()));
+    match printed {
+        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILED),
+        },
+        Err(message) => complain(&message, MISUSED),
+    }
+}
+
+fn serve(settings: Settings) -> ExitCode {
+    let config = match settings.effective() {
+        Ok(config) => config,
+        Err(message) => return complain(&message, MISUSED),
+    };
+    if let Err(error) = log::init(&config.log.filter, config.log.format) {
+        return complain(&error.to_string(), MISUSED);
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => complain(&message, FAILED),
+    }
+}
+
+fn run(config: Config) -> Result<(), String> {
+    allow_descriptors();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::install().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let notifier = Notifier::from_environment();
+        let mut collector = Collector::start(config).await.map_err(|error| error.to_string())?;
+        report(notifier.ready());
+        let outcome = tokio::select! {
+            signal = shutdown.requested() => {
+                tracing::info!("{signal}: stopping");
+                Ok(())
+            }
+            failure = collector.failed() => Err(failure),
+        };
+        report(notifier.stopping());
+        collector.stop().await;
+        outcome
+    })
+}
+
+/// Takes as many file descriptors as the system allows: the usual soft limit of 1024 is below `ingest.max_connections`
+/// and `http.max_connections` together, and running out would stop accepting before either is reached.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused the limits still hold; accepting then pauses until descriptors are free.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn report(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
+}
+
+fn complain(message: &str, status: u8) -> ExitCode {
+    // Standard error may be gone; there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "martlet-collector: {message}");
+    ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win() {
+        let cli = Cli::parse_from(["martlet-collector", "check", "--listen", "127.0.0.1:1", "--data-dir", "x"]);
+        let Command::Check(settings) = cli.command else { panic!("not check") };
+        let config = settings.effective().unwrap();
+        assert_eq!(config.ingest.listen.port(), 1);
+        assert_eq!(config.store.data_dir, PathBuf::from("x"));
+        assert_eq!(config.http.listen.port(), 7461);
+    }
+}

@@ -1,0 +1,392 @@
+//! The configuration: as written, then checked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use martlet_telemetry::config::ConfigError;
+use martlet_telemetry::log::Format;
+use martlet_wire::v1::Limits;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The whole configuration. Every key has a default; `systemd/collector.toml` explains each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where state is kept.
+    pub store: StoreConfig,
+    /// What comes from sensors.
+    pub ingest: IngestConfig,
+    /// Decoding and counting.
+    pub aggregate: AggregateConfig,
+    /// What is held in memory.
+    pub live: LiveConfig,
+    /// API, page and metrics.
+    pub http: HttpConfig,
+    /// What Prometheus is told of observed traffic.
+    pub metrics: MetricsConfig,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Directory of the collector's state; made if missing, and must be writable.
+    pub data_dir: PathBuf,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// Address on which sensors call.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Connections at a time from one address.
+    pub max_connections_per_address: usize,
+    /// Sensors that may have names.
+    pub max_sensors: usize,
+    /// Streams (origin and epoch) whose positions are kept.
+    pub max_streams: usize,
+    /// Streams that one connection may open.
+    pub max_streams_per_connection: usize,
+    /// Batches of one connection that may be on their way at a time.
+    pub max_batches_in_flight: usize,
+    /// Time within which a connection must have said Hello, in seconds.
+    pub handshake_timeout_seconds: u64,
+    /// Longest silence within a frame, and longest wait for a peer to take an answer, in seconds.
+    pub frame_timeout_seconds: u64,
+    /// Slowest pace at which a frame may come, in bytes a second.
+    pub min_bytes_per_second: u64,
+    /// Longest silence between frames, in seconds.
+    pub idle_timeout_seconds: u64,
+    /// Memory for frames that are being received, in bytes.
+    pub frame_memory_bytes: u64,
+    /// Memory for decoded batches on their way to the counts, in bytes.
+    pub batch_memory_bytes: u64,
+    /// Longest batch payload, in bytes as sent.
+    pub max_batch_bytes: u32,
+    /// Most rows of a batch.
+    pub max_rows: u32,
+}
+
+/// `[aggregate]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AggregateConfig {
+    /// Worker threads; 0 for one a core.
+    pub workers: usize,
+    /// How often counts are moved into the live view, in milliseconds.
+    pub merge_interval_ms: u64,
+}
+
+/// `[live]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LiveConfig {
+    /// Length of a bucket of history, in seconds; divides a day.
+    pub bucket_seconds: u32,
+    /// Memory of the history, in bytes (estimated); beyond it the oldest buckets are dropped.
+    pub memory_limit_bytes: u64,
+    /// Rows (sensor, service, kind) of one bucket; beyond it ports are not told apart.
+    pub max_keys_per_bucket: usize,
+    /// Heaviest sources that one bucket keeps.
+    pub top_sources_per_bucket: usize,
+    /// Beyond three windows, how long a sensor may be without a report before it is called silent, in seconds.
+    pub silent_grace_seconds: u32,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address of API, page and metrics.
+    pub listen: SocketAddr,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Queries that are computed at a time; a few more wait for a moment, others are answered 503.
+    pub max_queries: usize,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Ports that always have a series of their own.
+    pub ports: Vec<Port>,
+    /// How many more get one because they are seen most.
+    pub top_ports: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level, or `target=level` pairs.
+    pub filter: String,
+    /// Whether lines carry a time of day.
+    pub format: Format,
+}
+
+/// A TCP or UDP port, written `tcp/23`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Port {
+    /// 6 for TCP, 17 for UDP.
+    pub protocol: u8,
+    /// The number.
+    pub number: u16,
+}
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// A text that is no port.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is no port: write \"tcp/23\" or \"udp/53\"")]
+pub struct PortError(String);
+
+impl FromStr for Port {
+    type Err = PortError;
+
+    fn from_str(text: &str) -> Result<Port, PortError> {
+        let wrong = || PortError(text.chars().take(40).collect());
+        let (protocol, number) = text.split_once('/').ok_or_else(wrong)?;
+        let protocol = match protocol {
+            "tcp" => TCP,
+            "udp" => UDP,
+            _ => return Err(wrong()),
+        };
+        Ok(Port { protocol, number: number.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl TryFrom<String> for Port {
+    type Error = PortError;
+
+    fn try_from(text: String) -> Result<Port, PortError> {
+        text.parse()
+    }
+}
+
+impl From<Port> for String {
+    fn from(port: Port) -> String {
+        format!("{}/{}", if port.protocol == TCP { "tcp" } else { "udp" }, port.number)
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig { data_dir: PathBuf::from("/var/lib/martlet/collector") }
+    }
+}
+
+impl Default for IngestConfig {
+    fn default() -> IngestConfig {
+        let limits = Limits::default();
+        IngestConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7460)),
+            max_connections: 1024,
+            max_connections_per_address: 64,
+            max_sensors: 256,
+            max_streams: 65_536,
+            max_streams_per_connection: 256,
+            max_batches_in_flight: 32,
+            handshake_timeout_seconds: 10,
+            frame_timeout_seconds: 30,
+            min_bytes_per_second: 16 << 10,
+            idle_timeout_seconds: 180,
+            frame_memory_bytes: 64 << 20,
+            batch_memory_bytes: 64 << 20,
+            max_batch_bytes: limits.max_batch_bytes,
+            max_rows: limits.max_rows,
+        }
+    }
+}
+
+impl Default for AggregateConfig {
+    fn default() -> AggregateConfig {
+        AggregateConfig { workers: 0, merge_interval_ms: 1000 }
+    }
+}
+
+impl Default for LiveConfig {
+    fn default() -> LiveConfig {
+        LiveConfig {
+            bucket_seconds: 600,
+            memory_limit_bytes: 512 << 20,
+            max_keys_per_bucket: 65_536,
+            top_sources_per_bucket: 1024,
+            silent_grace_seconds: 30,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 7461)), max_connections: 256, max_queries: 2 }
+    }
+}
+
+impl Default for MetricsConfig {
+    fn default() -> MetricsConfig {
+        let tcp = [21, 22, 23, 25, 80, 135, 139, 443, 445, 1433, 2323, 3306, 3389, 5555, 5900, 6379, 8080, 8443];
+        let udp = [53, 123, 161, 389, 1434, 1900, 5060, 11_211];
+        let ports = tcp.map(|number| Port { protocol: TCP, number }).into_iter();
+        MetricsConfig { ports: ports.chain(udp.map(|number| Port { protocol: UDP, number })).collect(), top_ports: 50 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { filter: "info".to_owned(), format: Format::Auto }
+    }
+}
+
+/// A setting out of its range.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{key} = {value}: {rule}")]
+pub struct SettingError {
+    key: &'static str,
+    value: u64,
+    rule: String,
+}
+
+impl IngestConfig {
+    /// What is believed of a peer's lengths.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { max_batch_bytes: self.max_batch_bytes, max_rows: self.max_rows, ..Limits::default() }
+    }
+
+    /// Time within which a connection must have said Hello.
+    #[must_use]
+    pub const fn handshake_timeout(&self) -> Duration {
+        Duration::from_secs(self.handshake_timeout_seconds)
+    }
+
+    /// Longest silence within a frame.
+    #[must_use]
+    pub const fn frame_timeout(&self) -> Duration {
+        Duration::from_secs(self.frame_timeout_seconds)
+    }
+
+    /// Longest silence between frames.
+    #[must_use]
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout_seconds)
+    }
+}
+
+impl AggregateConfig {
+    /// Number of worker threads.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        }
+    }
+
+    /// How often counts are moved into the live view.
+    #[must_use]
+    pub const fn merge_interval(&self) -> Duration {
+        Duration::from_millis(self.merge_interval_ms)
+    }
+}
+
+impl Config {
+    /// Reads file (if one is given) and environment. Check the result with [`Config::check`] once flags are applied.
+    ///
+    /// # Errors
+    /// If file or environment cannot be understood.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        match file {
+            Some(path) => martlet_telemetry::config::load(path, env),
+            None => martlet_telemetry::config::from_environment(env),
+        }
+    }
+
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let within = |key, value: u64, low: u64, high: u64| {
+            let rule = format!("take a number from {low} to {high}");
+            if (low..=high).contains(&value) { Ok(()) } else { Err(SettingError { key, value, rule }) }
+        };
+        let ingest = &self.ingest;
+        let default = Limits::default();
+        within("ingest.max_connections", ingest.max_connections as u64, 1, 65_536)?;
+        within("ingest.max_connections_per_address", ingest.max_connections_per_address as u64, 1, 65_536)?;
+        within("ingest.max_sensors", ingest.max_sensors as u64, 1, 4096)?;
+        within("ingest.max_streams", ingest.max_streams as u64, 1, 1 << 24)?;
+        within("ingest.max_streams_per_connection", ingest.max_streams_per_connection as u64, 1, 65_536)?;
+        within("ingest.max_batches_in_flight", ingest.max_batches_in_flight as u64, 1, 256)?;
+        within("ingest.handshake_timeout_seconds", ingest.handshake_timeout_seconds, 1, 3600)?;
+        within("ingest.frame_timeout_seconds", ingest.frame_timeout_seconds, 1, 3600)?;
+        within("ingest.idle_timeout_seconds", ingest.idle_timeout_seconds, 1, 86_400)?;
+        within("ingest.min_bytes_per_second", ingest.min_bytes_per_second, 1, 1 << 30)?;
+        within("ingest.max_batch_bytes", ingest.max_batch_bytes.into(), 4096, default.max_batch_bytes.into())?;
+        within("ingest.max_rows", ingest.max_rows.into(), 1, default.max_rows.into())?;
+        // A budget below one largest batch would never let that batch in.
+        within("ingest.frame_memory_bytes", ingest.frame_memory_bytes, ingest.max_batch_bytes.into(), 1 << 40)?;
+        let largest = crate::ingest::decoded_cost(ingest.max_rows);
+        within("ingest.batch_memory_bytes", ingest.batch_memory_bytes, largest, 1 << 40)?;
+        within("aggregate.workers", self.aggregate.workers as u64, 0, 256)?;
+        within("aggregate.merge_interval_ms", self.aggregate.merge_interval_ms, 10, 60_000)?;
+        let live = &self.live;
+        within("live.bucket_seconds", live.bucket_seconds.into(), 60, 86_400)?;
+        if !86_400u32.is_multiple_of(live.bucket_seconds) || !live.bucket_seconds.is_multiple_of(60) {
+            let rule = "take whole minutes that divide a day".to_owned();
+            return Err(SettingError { key: "live.bucket_seconds", value: live.bucket_seconds.into(), rule });
+        }
+        within("live.memory_limit_bytes", live.memory_limit_bytes, 1 << 20, 1 << 44)?;
+        within("live.max_keys_per_bucket", live.max_keys_per_bucket as u64, 16, 1 << 22)?;
+        within("live.top_sources_per_bucket", live.top_sources_per_bucket as u64, 16, 1 << 20)?;
+        within("live.silent_grace_seconds", live.silent_grace_seconds.into(), 0, 86_400)?;
+        within("http.max_connections", self.http.max_connections as u64, 1, 65_536)?;
+        within("http.max_queries", self.http.max_queries as u64, 1, 64)?;
+        within("metrics.ports", self.metrics.ports.len() as u64, 0, 256)?;
+        within("metrics.top_ports", self.metrics.top_ports as u64, 0, 256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_and_survive_toml() {
+        let config = Config::default();
+        config.check().unwrap();
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn ports_are_written_with_their_protocol() {
+        assert_eq!("udp/53".parse(), Ok(Port { protocol: UDP, number: 53 }));
+        for bad in ["53", "tcp/", "tcp/65536", "icmp/8", ""] {
+            assert!(bad.parse::<Port>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let mut config = Config::default();
+        config.live.bucket_seconds = 700;
+        assert!(config.check().unwrap_err().to_string().starts_with("live.bucket_seconds = 700"));
+        config = Config::default();
+        config.ingest.frame_memory_bytes = 1;
+        assert!(config.check().unwrap_err().to_string().contains("ingest.frame_memory_bytes"));
+    }
+}

@@ -1,0 +1,169 @@
+//! What happened to connections, frames and batches, by closed lists of reasons.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use martlet_telemetry::counters::{EnumCounters, Labelled};
+use martlet_telemetry::labelled;
+use martlet_wire::WireError;
+
+labelled! {
+    /// What became of a batch frame. Each has exactly one.
+    pub enum BatchOutcome {
+        /// Counted.
+        Accepted = "accepted",
+        /// Counted before; acknowledged again.
+        Duplicate = "duplicate",
+        /// An earlier one is missing.
+        OutOfSequence = "out_of_sequence",
+        /// It does not continue the chain.
+        BrokenChain = "broken_chain",
+        /// Its header or columns break a rule.
+        Malformed = "malformed",
+        /// Its stream was not opened on its connection.
+        NotOpened = "not_opened",
+        /// Too short to say which stream it belongs to.
+        Unreadable = "unreadable",
+        /// Its connection or the collector ended before it was decided; the sensor sends it again.
+        Discarded = "discarded",
+    }
+}
+
+labelled! {
+    /// Why a connection was not taken.
+    pub enum Refusal {
+        /// `ingest.max_connections` are open.
+        Connections = "connections",
+        /// `ingest.max_connections_per_address` are open from there.
+        PerPeer = "per_peer",
+    }
+}
+
+labelled! {
+    /// Why a connection was ended, or a request on it refused.
+    pub enum Violation {
+        /// No Hello within `ingest.handshake_timeout_seconds`.
+        HandshakeTimeout = "handshake_timeout",
+        /// A frame began and did not go on, or came too slowly.
+        FrameTimeout = "frame_timeout",
+        /// No frame within `ingest.idle_timeout_seconds`.
+        IdleTimeout = "idle_timeout",
+        /// The peer did not take its answers.
+        WriteTimeout = "write_timeout",
+        /// Others held the memory of `ingest.frame_memory_bytes` or `ingest.batch_memory_bytes` for too long.
+        MemoryTimeout = "memory_timeout",
+        /// The bytes are not the protocol; see the frame errors.
+        BadFrame = "bad_frame",
+        /// A frame that only collectors send, a second Hello, or anything but Hello first.
+        UnexpectedFrame = "unexpected_frame",
+        /// The connection ended within a frame.
+        TornFrame = "torn_frame",
+        /// A sensor name that belongs to another origin, or an origin that has another name.
+        NameTaken = "name_taken",
+        /// `ingest.max_sensors` have names.
+        Sensors = "sensors",
+        /// `ingest.max_streams` are known, or `ingest.max_streams_per_connection` are open.
+        Streams = "streams",
+    }
+}
+
+labelled! {
+    /// Frames received whole, by type.
+    pub enum FrameOutcome {
+        /// Hello.
+        Hello = "hello",
+        /// Open.
+        Open = "open",
+        /// Batch.
+        Batch = "batch",
+        /// Lost.
+        Lost = "lost",
+        /// A type that only collectors send.
+        Other = "other",
+    }
+}
+
+/// A [`WireError`] without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameError(pub WireError);
+
+impl Labelled for FrameError {
+    const NAMES: &'static [&'static str] = &WireError::REASONS;
+
+    fn index(self) -> usize {
+        self.0.index()
+    }
+}
+
+/// What sensors said they lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Batches.
+    pub batches: u64,
+    /// Windows, in whole or in part.
+    pub windows: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Time watched, in milliseconds.
+    pub watched_ms: u64,
+}
+
+impl Lost {
+    /// Adds another loss; saturates, since these are a peer's claims.
+    pub fn add(&mut self, other: &Lost) {
+        self.batches = self.batches.saturating_add(other.batches);
+        self.windows = self.windows.saturating_add(other.windows);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.watched_ms = self.watched_ms.saturating_add(other.watched_ms);
+    }
+}
+
+/// Everything that ingest counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections open now.
+    pub open: AtomicU64,
+    /// Connections taken.
+    pub accepted: AtomicU64,
+    /// Connections not taken.
+    pub refused: Arc<EnumCounters<Refusal>>,
+    /// Why connections ended or requests were refused.
+    pub violations: Arc<EnumCounters<Violation>>,
+    /// Frames received whole.
+    pub frames: Arc<EnumCounters<FrameOutcome>>,
+    /// What was wrong with frames.
+    pub frame_errors: Arc<EnumCounters<FrameError>>,
+    /// Batch frames received.
+    pub batches_received: AtomicU64,
+    /// What became of them.
+    pub batches: Arc<EnumCounters<BatchOutcome>>,
+    /// Bytes of frames received whole, headers included.
+    pub bytes_received: AtomicU64,
+}
+
+/// One received batch that has no outcome yet. It gets exactly one; a dropped token is a discarded batch.
+#[derive(Debug)]
+pub struct Token {
+    counters: Arc<Counters>,
+    outcome: BatchOutcome,
+}
+
+impl Token {
+    /// Counts a batch as received.
+    #[must_use]
+    pub fn received(counters: &Arc<Counters>) -> Token {
+        counters.batches_received.fetch_add(1, Relaxed);
+        Token { counters: counters.clone(), outcome: BatchOutcome::Discarded }
+    }
+
+    /// Gives the batch its outcome.
+    pub fn settle(mut self, outcome: BatchOutcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.counters.batches.increment(self.outcome);
+    }
+}

@@ -1,0 +1,302 @@
+//! What Prometheus is told of observed traffic: counters that only grow, for a bounded set of ports.
+//!
+//! Some ports are configured; others are promoted because they are seen most. A promoted port has a series from its
+//! promotion on, what was counted before stays in `other`; at UTC midnight ports that are no longer among the most
+//! seen are retired and count in `other` again. A series that comes back goes on where it ended. So no counter ever
+//! goes down, and every packet is in exactly one series.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use martlet_window::{Kind, Mark, TrafficClass};
+
+use super::key::RowKey;
+use crate::aggregate::{BucketDelta, Counts};
+use crate::config::{MetricsConfig, TCP, UDP};
+use crate::ingest::SensorId;
+
+/// How often rates are looked at, in seconds.
+const EVALUATION_SECONDS: i64 = 60;
+/// What a rate keeps of itself from one evaluation to the next.
+const DECAY: f64 = 0.5;
+/// A port must be this much busier than the least busy promoted one to be promoted when all places are taken.
+const CLEARLY_ABOVE: f64 = 2.0;
+/// Rates below this are forgotten.
+const NEGLIGIBLE: f64 = 0.25;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The names of protocols in labels; everything else is `other`.
+const fn protocol_label(protocol: u8) -> &'static str {
+    match protocol {
+        TCP => "tcp",
+        UDP => "udp",
+        1 => "icmp",
+        58 => "icmpv6",
+        _ => "other",
+    }
+}
+
+/// The labels of a port series. The port is empty for protocols without ports, and `other` where it has no series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Class.
+    pub class: TrafficClass,
+    /// Sensor.
+    pub sensor: SensorId,
+    /// `tcp`, `udp`, `icmp`, `icmpv6` or `other`.
+    pub protocol: &'static str,
+    /// A port with a series of its own.
+    pub port: Option<u16>,
+}
+
+impl Series {
+    /// The value of the label `port`.
+    #[must_use]
+    pub fn port_label(&self) -> String {
+        match (self.port, self.protocol) {
+            (Some(port), _) => port.to_string(),
+            (None, "tcp" | "udp") => "other".to_owned(),
+            (None, _) => String::new(),
+        }
+    }
+}
+
+/// Packets and bytes of a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObservedSample {
+    /// Packets.
+    pub packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+}
+
+/// The labels of a kind series: class, sensor, protocol, kind.
+pub type KindSeries = (TrafficClass, SensorId, &'static str, Kind);
+
+/// Counters as they are published; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// By port.
+    pub ports: Arc<BTreeMap<Series, ObservedSample>>,
+    /// Packets by class, sensor, protocol and kind.
+    pub kinds: Arc<BTreeMap<KindSeries, u64>>,
+    /// Packets by class and mark number.
+    pub marks: Arc<BTreeMap<(TrafficClass, u8), u64>>,
+    /// Ports of each class that have series.
+    pub tracked: Arc<[BTreeSet<(u8, u16)>; 3]>,
+}
+
+/// Counts what is observed and decides which ports have series.
+#[derive(Debug)]
+pub(super) struct Observer {
+    /// What is published; ports that were retired keep their counts here, unpublished.
+    all: BTreeMap<Series, ObservedSample>,
+    published: Observed,
+    configured: BTreeSet<(u8, u16)>,
+    top_ports: usize,
+    classes: [Ranking; 3],
+    evaluated: Option<i64>,
+    dirty: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ranking {
+    promoted: BTreeSet<(u8, u16)>,
+    rates: HashMap<(u8, u16), f64>,
+    current: HashMap<(u8, u16), u64>,
+}
+
+impl Observer {
+    pub(super) fn new(config: &MetricsConfig) -> Observer {
+        let configured: BTreeSet<_> = config.ports.iter().map(|port| (port.protocol, port.number)).collect();
+        let tracked = Arc::new([configured.clone(), configured.clone(), configured.clone()]);
+        Observer {
+            all: BTreeMap::new(),
+            published: Observed { tracked, ..Observed::default() },
+            configured,
+            top_ports: config.top_ports,
+            classes: Default::default(),
+            evaluated: None,
+            dirty: false,
+        }
+    }
+
+    /// Counts what a worker added to one bucket, before the bucket takes it.
+    pub(super) fn count(&mut self, class: TrafficClass, delta: &BucketDelta) {
+        self.dirty = true;
+        for (key, counts) in &delta.rows {
+            self.count_row(class, key, counts);
+        }
+        let marks = Arc::make_mut(&mut self.published.marks);
+        for (&mark, counts) in &delta.marks {
+            *marks.entry((class, mark)).or_default() += counts.packets;
+        }
+    }
+
+    fn count_row(&mut self, class: TrafficClass, key: &RowKey, counts: &Counts) {
+        let Some(packed) = key.service.class() else {
+            return;
+        };
+        let protocol = protocol_label(packed.protocol);
+        let port = key.service.port().filter(|(protocol, _)| matches!(*protocol, TCP | UDP));
+        if let Some(port) = port.filter(|port| !self.configured.contains(port)) {
+            *self.classes[class as usize].current.entry(port).or_default() += counts.packets;
+        }
+        let tracked = port.filter(|port| self.published.tracked[class as usize].contains(port));
+        let series = Series { class, sensor: key.sensor, protocol, port: tracked.map(|(_, port)| port) };
+        let sample = self.all.entry(series).or_default();
+        sample.packets = sample.packets.saturating_add(counts.packets);
+        sample.bytes = sample.bytes.saturating_add(counts.bytes);
+        let kinds = Arc::make_mut(&mut self.published.kinds);
+        *kinds.entry((class, key.sensor, protocol, key.kind)).or_default() += counts.packets;
+    }
+
+    /// Promotes and retires ports; `now` is the wall clock in seconds since the Unix epoch.
+    pub(super) fn evaluate(&mut self, now: i64) {
+        let Some(before) = self.evaluated else {
+            self.evaluated = Some(now);
+            return;
+        };
+        if now.saturating_sub(before) < EVALUATION_SECONDS {
+            return;
+        }
+        self.evaluated = Some(now);
+        let midnight = now.div_euclid(SECONDS_PER_DAY) != before.div_euclid(SECONDS_PER_DAY);
+        let mut sets: [BTreeSet<(u8, u16)>; 3] = Default::default();
+        for (ranking, set) in self.classes.iter_mut().zip(&mut sets) {
+            ranking.evaluate(self.top_ports, midnight);
+            set.clone_from(&self.configured);
+            set.extend(&ranking.promoted);
+        }
+        if *self.published.tracked != sets {
+            self.published.tracked = Arc::new(sets);
+            self.dirty = true;
+        }
+    }
+
+    /// The counters as they are now.
+    pub(super) fn publish(&mut self) -> Observed {
+        if std::mem::take(&mut self.dirty) {
+            let tracked = &self.published.tracked;
+            let is_published = |series: &Series| {
+                let protocol = if series.protocol == "tcp" { TCP } else { UDP };
+                series.port.is_none_or(|port| tracked[series.class as usize].contains(&(protocol, port)))
+            };
+            let ports = self.all.iter().filter(|(series, _)| is_published(series));
+            self.published.ports = Arc::new(ports.map(|(series, sample)| (series.clone(), *sample)).collect());
+        }
+        self.published.clone()
+    }
+}
+
+impl Ranking {
+    fn evaluate(&mut self, places: usize, midnight: bool) {
+        for rate in self.rates.values_mut() {
+            *rate *= DECAY;
+        }
+        for (port, packets) in self.current.drain() {
+            *self.rates.entry(port).or_default() += martlet_telemetry::counters::to_f64(packets);
+        }
+        self.rates.retain(|_, rate| *rate >= NEGLIGIBLE);
+        let mut ranked: Vec<((u8, u16), f64)> = self.rates.iter().map(|(&port, &rate)| (port, rate)).collect();
+        ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        ranked.truncate(places);
+        if midnight {
+            self.promoted.retain(|port| ranked.iter().any(|(top, _)| top == port));
+        }
+        for (port, rate) in ranked {
+            if self.promoted.contains(&port) {
+                continue;
+            }
+            let rate_of = |port: &(u8, u16)| self.rates.get(port).copied().unwrap_or(0.0);
+            let lowest = self.promoted.iter().map(rate_of).fold(f64::INFINITY, f64::min);
+            // Between midnights nothing is retired, so the set may grow beyond its places, but to twice at most.
+            let room = self.promoted.len() < places;
+            if room || (rate > CLEARLY_ABOVE * lowest && self.promoted.len() < 2 * places) {
+                self.promoted.insert(port);
+            }
+        }
+    }
+}
+
+/// The name of a mark with this number.
+#[must_use]
+pub fn mark_name(number: u8) -> &'static str {
+    Mark::ALL.get(usize::from(number)).map_or("unknown", |mark| mark.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::ServiceKey;
+    use martlet_window::{Class, IpVersion, Marks, Service};
+
+    fn seen(observer: &mut Observer, ports: &[(u16, u64)]) {
+        let mut delta = BucketDelta::default();
+        for &(port, packets) in ports {
+            let class = Class {
+                ip: IpVersion::V4,
+                protocol: TCP,
+                service: Service::Port(port),
+                kind: Kind::Scan,
+                marks: Marks::NONE,
+            };
+            let key = RowKey { service: ServiceKey::new(&class), kind: Kind::Scan, sensor: SensorId(0) };
+            delta.rows.insert(key, Counts { packets, bytes: packets * 40, ..Counts::default() });
+        }
+        observer.count(TrafficClass::Real, &delta);
+    }
+
+    fn published(observer: &mut Observer) -> BTreeMap<String, u64> {
+        observer.publish().ports.iter().map(|(series, sample)| (series.port_label(), sample.packets)).collect()
+    }
+
+    #[test]
+    fn counters_never_go_down_through_promotion_and_retirement() {
+        let config = MetricsConfig { ports: vec!["tcp/23".parse().unwrap()], top_ports: 2 };
+        let mut observer = Observer::new(&config);
+        let day = SECONDS_PER_DAY * 20_000;
+        let mut now = day + 1000;
+        let mut last: BTreeMap<String, u64> = BTreeMap::new();
+        let mut total = 0;
+        let mut names = BTreeSet::new();
+        observer.evaluate(now);
+        for round in 0..3000u64 {
+            // A different port is busiest every ten rounds; 23 is always seen.
+            let busy = 1000 + u16::try_from(round / 10 % 7).unwrap();
+            seen(&mut observer, &[(23, 5), (busy, 100 + 300 * (round / 10 % 7)), (9, 1)]);
+            total += 106 + 300 * (round / 10 % 7);
+            now += 61;
+            observer.evaluate(now);
+            let current = published(&mut observer);
+            for (name, packets) in &current {
+                assert!(*packets >= last.get(name).copied().unwrap_or(0), "{name} went down");
+            }
+            assert!(current.len() <= 2 + 2 * config.top_ports, "{current:?}");
+            // Series that are not published now keep what they had.
+            last.extend(current.clone());
+            names.extend(current.into_keys());
+        }
+        assert_eq!(observer.all.values().map(|sample| sample.packets).sum::<u64>(), total);
+        assert_eq!(last["23"], 15_000);
+        assert!(names.contains("other") && names.len() > 4, "{names:?}");
+    }
+
+    #[test]
+    fn a_port_is_retired_at_midnight_only() {
+        let config = MetricsConfig { ports: Vec::new(), top_ports: 1 };
+        let mut observer = Observer::new(&config);
+        let midnight = SECONDS_PER_DAY * 20_000;
+        observer.evaluate(midnight - 10_000);
+        seen(&mut observer, &[(7, 10)]);
+        observer.evaluate(midnight - 9_000);
+        seen(&mut observer, &[(8, 1000)]);
+        observer.evaluate(midnight - 8_000);
+        seen(&mut observer, &[(7, 1), (8, 1000)]);
+        assert_eq!(published(&mut observer).keys().collect::<Vec<_>>(), ["7", "8", "other"]);
+        observer.evaluate(midnight + 1);
+        assert_eq!(published(&mut observer).keys().collect::<Vec<_>>(), ["8", "other"]);
+        seen(&mut observer, &[(7, 50)]);
+        assert_eq!(published(&mut observer)["other"], 10 + 1000 + 50);
+    }
+}

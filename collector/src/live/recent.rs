@@ -1,0 +1,60 @@
+//! The recent past at fine resolution: what one sees moving.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use martlet_window::DistinctSources;
+
+use super::bucket::Row;
+use super::key::ServiceKey;
+use crate::aggregate::RecentDelta;
+
+/// Length of a step of the recent past, in seconds. A window belongs to the step in which it starts.
+pub const RECENT_STEP_SECONDS: i64 = 10;
+/// How many steps are kept: ten minutes.
+pub const RECENT_STEPS: i64 = 60;
+/// In how many of the newest steps services are told apart.
+const DETAILED_STEPS: usize = 8;
+
+/// One step of one class.
+#[derive(Clone, Debug, Default)]
+pub struct RecentStep {
+    /// Packets.
+    pub packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+    /// Sources of all services.
+    pub sources: Arc<DistinctSources>,
+    /// By service; empty in older steps.
+    pub services: BTreeMap<ServiceKey, Row>,
+}
+
+/// Steps by their start, in seconds since the Unix epoch.
+pub type RecentSteps = BTreeMap<i64, Arc<RecentStep>>;
+
+/// Adds what a worker counted to a step.
+pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) {
+    let step = Arc::make_mut(steps.entry(start).or_default());
+    let sources = Arc::make_mut(&mut step.sources);
+    for (service, counts) in delta.services.drain() {
+        step.packets = step.packets.saturating_add(counts.packets);
+        step.bytes = step.bytes.saturating_add(counts.bytes);
+        sources.merge(&counts.sources);
+        let row = step.services.entry(service).or_default();
+        row.packets = row.packets.saturating_add(counts.packets);
+        row.bytes = row.bytes.saturating_add(counts.bytes);
+        Arc::make_mut(&mut row.sources).merge(&counts.sources);
+    }
+}
+
+/// Forgets steps before the ten minutes that end with `newest_end`, and the services of all but the newest steps.
+pub(super) fn forget(steps: &mut RecentSteps, newest_end: i64) {
+    let oldest = newest_end.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
+    *steps = steps.split_off(&oldest);
+    let old = steps.len().saturating_sub(DETAILED_STEPS);
+    for step in steps.values_mut().take(old) {
+        if !step.services.is_empty() {
+            Arc::make_mut(step).services = BTreeMap::new();
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The live store: counts of all classes, owned by one thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Instant;
+
+use martlet_window::TrafficClass;
+
+use super::bucket::Bucket;
+use super::observed::Observer;
+use super::recent::{self, RecentSteps};
+use super::view::{ClassView, LiveView, SensorView};
+use crate::aggregate::{ClassDelta, Delta, SensorCounts, SensorReport};
+use crate::config::{LiveConfig, MetricsConfig};
+use crate::ingest::{SensorId, SensorRecord};
+
+/// Windows that end later than this after now come from a clock that is wrong, in seconds.
+const CLOCK_TOLERANCE_SECONDS: i64 = 300;
+/// Buckets that begin later than this after now are the first to go when memory is short, in seconds.
+const FAR_FUTURE_SECONDS: i64 = 86_400;
+
+/// Counts in memory.
+#[derive(Debug)]
+pub struct Store {
+    config: LiveConfig,
+    classes: [ClassState; 3],
+    reports: BTreeMap<(SensorId, TrafficClass), SensorReport>,
+    /// Since the start, also of what has been evicted.
+    sensor_totals: BTreeMap<(SensorId, TrafficClass), SensorCounts>,
+    observer: Observer,
+    newest: Arc<[AtomicI64; 3]>,
+    memory_bytes: u64,
+    evicted_buckets: u64,
+    overflowed_packets: u64,
+}
+
+/// Counts of one class. What views share is behind `Arc`s and copied when it changes.
+#[derive(Debug, Default)]
+struct ClassState {
+    totals: ClassDelta,
+    first_window: Option<i64>,
+    last_window_end: Option<i64>,
+    last_arrival: Option<Instant>,
+    buckets: Arc<BTreeMap<i64, Arc<Bucket>>>,
+    recent: Arc<RecentSteps>,
+}
+
+impl Store {
+    /// An empty store. `newest` is kept up to date for the workers.
+    #[must_use]
+    pub fn new(config: LiveConfig, metrics: &MetricsConfig, newest: Arc<[AtomicI64; 3]>) -> Store {
+        Store {
+            config,
+            classes: Default::default(),
+            reports: BTreeMap::new(),
+            sensor_totals: BTreeMap::new(),
+            observer: Observer::new(metrics),
+            newest,
+            memory_bytes: 0,
+            evicted_buckets: 0,
+            overflowed_packets: 0,
+        }
+    }
+
+    /// Adds what a worker counted and empties it. `now` is the wall clock, in seconds since the Unix epoch: only to
+    /// tell which windows claim to be from the future.
+    pub fn add(&mut self, delta: &mut Delta, now: i64) {
+        for (class, added) in self.classes.iter_mut().zip(delta.classes) {
+            class.totals.batches += added.batches;
+            class.totals.packets = class.totals.packets.saturating_add(added.packets);
+            class.totals.bytes = class.totals.bytes.saturating_add(added.bytes);
+        }
+        for (&(sensor, class), report) in &delta.sensors {
+            self.reports.entry((sensor, class)).and_modify(|known| known.merge(report)).or_insert(*report);
+            self.classes[class as usize].hear(report, now);
+            if let Some(end) = self.classes[class as usize].last_window_end {
+                self.newest[class as usize].store(end, Relaxed);
+            }
+        }
+        for ((class, start), mut bucket_delta) in delta.buckets.drain() {
+            self.observer.count(class, &bucket_delta);
+            for (&sensor, counts) in &bucket_delta.sensors {
+                self.sensor_totals.entry((sensor, class)).or_default().add(counts);
+            }
+            let buckets = Arc::make_mut(&mut self.classes[class as usize].buckets);
+            let bucket = Arc::make_mut(buckets.entry(start).or_default());
+            let before = bucket.memory_bytes();
+            self.overflowed_packets +=
+                bucket.add(&mut bucket_delta, self.config.max_keys_per_bucket, self.config.top_sources_per_bucket);
+            let after = bucket.update_memory();
+            self.memory_bytes = (self.memory_bytes + after as u64).saturating_sub(before as u64);
+        }
+        self.add_recent(delta, now);
+        delta.clear();
+        self.evict(now);
+    }
+
+    fn add_recent(&mut self, delta: &mut Delta, now: i64) {
+        for ((class, start), mut step) in delta.recent.drain() {
+            let class = &mut self.classes[class as usize];
+            let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
+            if !in_future {
+                recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
+            }
+        }
+        for class in &mut self.classes {
+            if let Some(end) = class.last_window_end.filter(|_| !class.recent.is_empty()) {
+                recent::forget(Arc::make_mut(&mut class.recent), end);
+            }
+        }
+    }
+
+    /// Drops buckets until the memory is within its limit; the last one stays.
+    fn evict(&mut self, now: i64) {
+        while self.memory_bytes > self.config.memory_limit_bytes {
+            let count: usize = self.classes.iter().map(|class| class.buckets.len()).sum();
+            let far = now.saturating_add(FAR_FUTURE_SECONDS);
+            let newest = (0..3).filter_map(|i| Some((*self.classes[i].buckets.last_key_value()?.0, i))).max();
+            let oldest = (0..3).filter_map(|i| Some((*self.classes[i].buckets.first_key_value()?.0, i))).min();
+            // A wrong clock must not push out what is right.
+            let victim = newest.filter(|(start, _)| *start > far).or(oldest);
+            let Some((start, class)) = victim.filter(|_| count > 1) else {
+                return;
+            };
+            if let Some(bucket) = Arc::make_mut(&mut self.classes[class].buckets).remove(&start) {
+                self.memory_bytes = self.memory_bytes.saturating_sub(bucket.memory_bytes() as u64);
+                self.evicted_buckets += 1;
+            }
+        }
+    }
+
+    /// The state as readers see it; `now` as for [`Store::add`].
+    #[must_use]
+    pub fn view(&mut self, sensors: Vec<SensorRecord>, now: i64) -> LiveView {
+        self.observer.evaluate(now);
+        let sensors = sensors.into_iter().enumerate().map(|(index, record)| {
+            let id = SensorId(u16::try_from(index).unwrap_or(u16::MAX));
+            let reports = TrafficClass::ALL.map(|class| self.reports.get(&(id, class)).copied());
+            let totals = TrafficClass::ALL.map(|class| self.sensor_totals.get(&(id, class)).copied());
+            SensorView { name: record.name, lost: record.lost, reports, totals }
+        });
+        LiveView {
+            bucket_seconds: i64::from(self.config.bucket_seconds),
+            silent_grace_seconds: i64::from(self.config.silent_grace_seconds),
+            sensors: sensors.collect(),
+            classes: TrafficClass::ALL.map(|class| self.classes[class as usize].view()),
+            observed: self.observer.publish(),
+            memory_bytes: self.memory_bytes,
+            memory_limit_bytes: self.config.memory_limit_bytes,
+            evicted_buckets: self.evicted_buckets,
+            overflowed_packets: self.overflowed_packets,
+        }
+    }
+}
+
+impl ClassState {
+    fn hear(&mut self, report: &SensorReport, now: i64) {
+        let first = self.first_window.get_or_insert(report.first_window);
+        *first = report.first_window.min(*first);
+        let end = report.window.end();
+        if end <= now.saturating_add(CLOCK_TOLERANCE_SECONDS) {
+            let last = self.last_window_end.get_or_insert(end);
+            *last = end.max(*last);
+        }
+        self.last_arrival = self.last_arrival.max(Some(report.arrived));
+    }
+
+    fn view(&self) -> ClassView {
+        ClassView {
+            totals: self.totals,
+            first_window: self.first_window,
+            last_window_end: self.last_window_end,
+            last_arrival: self.last_arrival,
+            buckets: self.buckets.clone(),
+            recent: self.recent.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Rules;
+    use martlet_window::{
+        BatchHeader, CaptureStatistics, Class, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture, Service,
+        Window, WindowLength,
+    };
+    use martlet_wire::v1::{Columns, Run};
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn store(change: impl FnOnce(&mut LiveConfig)) -> Store {
+        let mut config = LiveConfig::default();
+        change(&mut config);
+        Store::new(config, &MetricsConfig::default(), Arc::new([const { AtomicI64::new(i64::MIN) }; 3]))
+    }
+
+    fn rules() -> Rules {
+        Rules { source_hash: Default::default(), bucket_seconds: 600 }
+    }
+
+    /// One packet from `source` to each of `ports`.
+    fn columns(ports: std::ops::Range<u16>, source: u128) -> Columns {
+        let mut columns = Columns::default();
+        for (place, port) in (0u32..).zip(ports) {
+            let (service, marks) = (Service::Port(port), Marks::NONE);
+            let class = Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks };
+            columns.runs.push(Run { class: class.into(), start: place, end: place + 1 });
+            columns.sources.push(source);
+            columns.packets.push(1);
+            columns.bytes.push(40);
+            columns.targets.push(1);
+        }
+        columns
+    }
+
+    fn header(class: TrafficClass, start: i64, packets: u64) -> BatchHeader {
+        BatchHeader {
+            origin: Origin([1; 16]),
+            epoch: 0,
+            sequence: 0,
+            predecessor: Digest::default(),
+            class,
+            posture: Posture::Silent,
+            window: Window { start, length: WindowLength::DEFAULT },
+            part: 0,
+            exposure: Some(Exposure { watched_ms: 10_000, ipv4_addresses: 1, ipv6_prefixes: 0 }),
+            unavailable: Marks::NONE,
+            capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
+        }
+    }
+
+    fn add(store: &mut Store, class: TrafficClass, start: i64, ports: std::ops::Range<u16>, source: u128) {
+        let mut delta = Delta::default();
+        let columns = columns(ports, source);
+        let header = header(class, start, columns.len() as u64);
+        delta.add(&rules(), SensorId(0), &header, &columns, i64::MIN, Instant::now());
+        store.add(&mut delta, NOW);
+        assert!(delta.is_empty());
+    }
+
+    fn measured(store: &Store) -> u64 {
+        let buckets = store.classes.iter().flat_map(|class| class.buckets.values());
+        buckets.map(|bucket| Bucket::clone(bucket).update_memory() as u64).sum()
+    }
+
+    #[test]
+    fn the_oldest_buckets_go_first_and_a_wrong_clock_goes_before_them() {
+        let limit = 1 << 20;
+        let mut store = store(|config| config.memory_limit_bytes = limit);
+        add(&mut store, TrafficClass::Real, NOW + 10 * FAR_FUTURE_SECONDS, 0..10, 1);
+        let first = NOW - NOW.rem_euclid(600) - 600 * 400;
+        for n in 0..400 {
+            add(&mut store, TrafficClass::Real, first + 600 * n, 0..50, 1);
+        }
+        assert!(store.memory_bytes <= limit && store.evicted_buckets > 0);
+        let view = store.view(Vec::new(), NOW);
+        let starts: Vec<i64> = view.class(TrafficClass::Real).buckets.keys().copied().collect();
+        // What is left is the newest of what is right, without a hole.
+        assert_eq!(*starts.last().unwrap(), first + 600 * 399);
+        assert!(starts.windows(2).all(|pair| pair[1] == pair[0] + 600));
+        assert_eq!(starts.len() as u64 + view.evicted_buckets, 401);
+        // Totals since the start do not shrink.
+        assert_eq!(view.class(TrafficClass::Real).totals.packets, 400 * 50 + 10);
+    }
+
+    #[test]
+    fn the_running_estimate_is_the_measured_one() {
+        let mut store = store(|_| {});
+        for n in 0..300u16 {
+            let start = NOW - i64::from(n % 7) * 600;
+            add(&mut store, TrafficClass::ALL[usize::from(n % 3)], start, n..n + 20, u128::from(n));
+        }
+        // Clones have no spare room, so the measure of clones is a little lower.
+        let (running, measured) = (store.memory_bytes, measured(&store));
+        assert!(measured <= running && running < measured + measured / 2, "{running} {measured}");
+    }
+
+    #[test]
+    fn beyond_the_cap_of_keys_packets_count_without_their_port() {
+        let mut store = store(|config| config.max_keys_per_bucket = 100);
+        add(&mut store, TrafficClass::Real, NOW, 0..80, 1);
+        add(&mut store, TrafficClass::Real, NOW, 40..200, 2);
+        let view = store.view(Vec::new(), NOW);
+        let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
+        assert_eq!(bucket.rows().len(), 101);
+        let packets = |told_apart: bool| -> u64 {
+            let rows = bucket.rows().iter().filter(|(key, _)| key.service.class().is_some() == told_apart);
+            rows.map(|(_, row)| row.packets).sum()
+        };
+        // 40 known ports and 20 new ones found room; 100 packets did not.
+        assert_eq!((packets(true), packets(false), view.overflowed_packets), (140, 100, 100));
+    }
+
+    #[test]
+    fn a_view_does_not_change_when_the_store_does() {
+        let mut store = store(|_| {});
+        add(&mut store, TrafficClass::Real, NOW, 23..24, 1);
+        let before = store.view(Vec::new(), NOW);
+        add(&mut store, TrafficClass::Real, NOW, 23..24, 2);
+        let after = store.view(Vec::new(), NOW);
+        let counts = |view: &LiveView| {
+            let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
+            (bucket.rows()[0].1.packets, bucket.rows()[0].1.sources.count())
+        };
+        assert_eq!((counts(&before), counts(&after)), ((1, 1), (2, 2)));
+    }
+
+    #[test]
+    fn a_sparse_capture_of_550_days_fits() {
+        // 79,200 ten-minute buckets of about seven packets each.
+        let mut store = store(|_| {});
+        let first = NOW - NOW.rem_euclid(600) - 79_200 * 600;
+        let mut delta = Delta::default();
+        for n in 0..79_200i64 {
+            let start: i64 = first + 600 * n;
+            let port = u16::try_from(n % 1000).unwrap();
+            let columns = columns(port..port + 7, n.unsigned_abs().into());
+            let header = header(TrafficClass::Import, start, 7);
+            delta.add(&rules(), SensorId(0), &header, &columns, i64::MAX, Instant::now());
+            if delta.size() > 100_000 {
+                store.add(&mut delta, NOW);
+            }
+        }
+        store.add(&mut delta, NOW);
+        let view = store.view(Vec::new(), NOW);
+        println!("{} MiB", view.memory_bytes >> 20);
+        assert_eq!((view.class(TrafficClass::Import).buckets.len(), view.evicted_buckets), (79_200, 0));
+    }
+}

@@ -1,0 +1,111 @@
+//! What readers see: immutable, and consistent in itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use martlet_window::{SensorName, TrafficClass};
+
+use super::bucket::Bucket;
+use super::observed::Observed;
+use super::recent::{RECENT_STEP_SECONDS, RecentStep, RecentSteps};
+use crate::aggregate::{ClassDelta, SensorCounts, SensorReport};
+use crate::ingest::{Lost, SensorId};
+
+/// After how many windows without a report a sensor may be silent.
+const SILENT_WINDOWS: i64 = 3;
+
+/// The store at one moment.
+#[derive(Clone, Debug)]
+pub struct LiveView {
+    /// Length of a bucket, in seconds.
+    pub bucket_seconds: i64,
+    /// Beyond three windows, how long a sensor may be without a report, in seconds.
+    pub silent_grace_seconds: i64,
+    /// Sensors, by [`SensorId`].
+    pub sensors: Vec<SensorView>,
+    /// Classes, by their number.
+    pub classes: [ClassView; 3],
+    /// What Prometheus is told.
+    pub observed: Observed,
+    /// Memory of the buckets, in bytes (estimated).
+    pub memory_bytes: u64,
+    /// Its limit, in bytes.
+    pub memory_limit_bytes: u64,
+    /// Buckets dropped to keep it.
+    pub evicted_buckets: u64,
+    /// Packets whose service is not told apart because their bucket was full.
+    pub overflowed_packets: u64,
+}
+
+/// One sensor.
+#[derive(Clone, Debug)]
+pub struct SensorView {
+    /// Its pseudonym.
+    pub name: SensorName,
+    /// What it said it lost.
+    pub lost: Lost,
+    /// Its newest report in each class.
+    pub reports: [Option<SensorReport>; 3],
+    /// How it watched in each class since the start of the collector.
+    pub totals: [Option<SensorCounts>; 3],
+}
+
+/// One class.
+#[derive(Clone, Debug)]
+pub struct ClassView {
+    /// Since the start.
+    pub totals: ClassDelta,
+    /// Start of the earliest window, in seconds since the Unix epoch.
+    pub first_window: Option<i64>,
+    /// End of the latest window, in seconds since the Unix epoch.
+    pub last_window_end: Option<i64>,
+    /// When the last batch arrived.
+    pub last_arrival: Option<Instant>,
+    /// Buckets by their start, in seconds since the Unix epoch.
+    pub buckets: Arc<BTreeMap<i64, Arc<Bucket>>>,
+    /// Steps of the recent past by their start, in seconds since the Unix epoch.
+    pub recent: Arc<RecentSteps>,
+}
+
+impl LiveView {
+    /// One class.
+    #[must_use]
+    pub const fn class(&self, class: TrafficClass) -> &ClassView {
+        &self.classes[class as usize]
+    }
+
+    /// The sensor of this name.
+    #[must_use]
+    pub fn sensor_id(&self, name: &str) -> Option<SensorId> {
+        let place = self.sensors.iter().position(|sensor| sensor.name.as_str() == name)?;
+        u16::try_from(place).ok().map(SensorId)
+    }
+
+    /// Whether a sensor has not reported for too long; `now` in seconds since the Unix epoch. Imports are never silent.
+    #[must_use]
+    pub fn is_silent(&self, sensor: &SensorView, class: TrafficClass, now: i64) -> bool {
+        let Some(report) = sensor.reports[class as usize].filter(|_| class != TrafficClass::Import) else {
+            return false;
+        };
+        let patience = SILENT_WINDOWS * i64::from(report.window.length.seconds()) + self.silent_grace_seconds;
+        now.saturating_sub(report.window.end()) > patience
+    }
+
+    /// End of what every sensor of the class that is not silent has reported, in seconds since the Unix epoch: steps
+    /// that end by then are complete.
+    #[must_use]
+    pub fn complete_until(&self, class: TrafficClass, now: i64) -> Option<i64> {
+        let last = self.class(class).last_window_end?;
+        let speaking = self.sensors.iter().filter(|sensor| !self.is_silent(sensor, class, now));
+        let ends = speaking.filter_map(|sensor| sensor.reports[class as usize]).map(|report| report.window.end());
+        Some(ends.min().map_or(last, |end| end.min(last)))
+    }
+
+    /// The newest complete step of the recent past with its start.
+    #[must_use]
+    pub fn last_complete_step(&self, class: TrafficClass, now: i64) -> Option<(i64, &Arc<RecentStep>)> {
+        let until = self.complete_until(class, now)?.saturating_sub(RECENT_STEP_SECONDS);
+        self.class(class).recent.range(..=until).next_back().map(|(&start, step)| (start, step))
+    }
+}

@@ -1,0 +1,87 @@
+//! The HTTP API, version 1. docs/api.md specifies it; each path has one file.
+
+mod error;
+mod json;
+mod params;
+mod ports;
+mod sensors;
+mod sources;
+mod status;
+mod summary;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use self::error::ApiError;
+use self::params::{Accepts, Params, Query};
+use super::Sources;
+use crate::config::HttpConfig;
+use crate::live::{LiveView, unix_now};
+
+/// How long a query waits for its turn before it is told that the collector is busy.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct Api {
+    sources: Sources,
+    queries: Arc<Semaphore>,
+}
+
+pub(super) fn router(config: &HttpConfig, sources: Sources) -> Router {
+    let api = Api { sources, queries: Arc::new(Semaphore::new(config.max_queries)) };
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/summary", get(|api, query| answer(api, query, summary::ACCEPTS, summary::summary)))
+        .route("/api/v1/ports", get(|api, query| answer(api, query, ports::ACCEPTS, ports::ports)))
+        .route("/api/v1/sources", get(|api, query| answer(api, query, sources::ACCEPTS, sources::sources)))
+        .route("/api/v1/sensors", get(|api, query| answer(api, query, sensors::ACCEPTS, sensors::sensors)))
+        .fallback(|| std::future::ready(ApiError::NotFound))
+        .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
+        .with_state(api)
+}
+
+async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    Params::read(query.as_deref(), Accepts::NOTHING)?;
+    Ok(Json(status::status(&api.sources, &api.sources.view.load(), unix_now())).into_response())
+}
+
+/// Answers one of the queries that walk over history: few at a time, on threads of their own.
+async fn answer<T: Serialize + Send + 'static>(
+    State(api): State<Api>,
+    RawQuery(query): RawQuery,
+    accepts: Accepts,
+    compute: fn(&LiveView, &Query, i64) -> T,
+) -> Result<Response, ApiError> {
+    let params = Params::read(query.as_deref(), accepts)?;
+    let turn = tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(ApiError::Busy);
+    };
+    let view = api.sources.view.load_full();
+    let now = unix_now();
+    let query = params.resolve(&view, now)?;
+    let computed = tokio::task::spawn_blocking(move || {
+        // The turn lasts as long as the work, also when the client has gone.
+        let _turn = turn;
+        serde_json::to_vec(&compute(&view, &query, now))
+    });
+    match computed.await {
+        Ok(Ok(body)) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),
+        Ok(Err(error)) => {
+            tracing::error!("cannot write an answer: {error}");
+            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+        Err(error) => {
+            tracing::error!("a query failed: {error}");
+            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+    }
+}

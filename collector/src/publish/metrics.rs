@@ -1,0 +1,341 @@
+//! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use martlet_telemetry::build;
+use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
+use martlet_window::TrafficClass;
+use prometheus::{Histogram, HistogramOpts, Registry};
+
+use super::Sources;
+use super::services::protocol_name;
+use crate::aggregate::SensorCounts;
+use crate::config::{TCP, UDP};
+use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, Statistics, mark_name, unix_now};
+
+/// How a number is read off something.
+type Value<T> = fn(&T) -> f64;
+
+const SENSOR: &[&str] = &["class", "sensor"];
+
+/// The merger's own statistics, registered.
+///
+/// # Errors
+/// If they are registered already.
+pub fn merge_statistics(registry: &Registry) -> Result<Statistics, prometheus::Error> {
+    let options = HistogramOpts::new(
+        "martlet_collector_live_merge_seconds",
+        "Time that taking one worker's tables into the live store took.",
+    )
+    .buckets(vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]);
+    let merge_seconds = Histogram::with_opts(options)?;
+    registry.register(Box::new(merge_seconds.clone()))?;
+    Ok(Statistics { merge_seconds, views: AtomicU64::new(0) })
+}
+
+/// Registers every family.
+pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), prometheus::Error> {
+    build::register(registry, "collector", env!("CARGO_PKG_VERSION"))?;
+    let families = Families { registry, sources };
+    families.observed()?;
+    families.sensors()?;
+    families.ingest()?;
+    families.stages()
+}
+
+struct Families<'a> {
+    registry: &'a Registry,
+    sources: &'a Sources,
+}
+
+impl Families<'_> {
+    fn add(
+        &self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+        samples: impl Fn(&Sources, &LiveView) -> Samples + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        let sources = self.sources.clone();
+        let family = Family::new(kind, name, help, labels, move || samples(&sources, &sources.view.load()))?;
+        self.registry.register(Box::new(family))
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Sources, &LiveView) -> u64 + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        self.add(MetricKind::Counter, name, help, &[], move |sources, view| single(to_f64(value(sources, view))))
+    }
+
+    fn gauge(
+        &self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Sources, &LiveView) -> u64 + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        self.add(MetricKind::Gauge, name, help, &[], move |sources, view| single(to_f64(value(sources, view))))
+    }
+
+    fn observed(&self) -> Result<(), prometheus::Error> {
+        const PORT: &[&str] = &["class", "sensor", "protocol", "port"];
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_packets_total",
+            "Packets observed, as they arrived at the collector; ports without a series of their own are `other`.",
+            PORT,
+            |_, view| ports(view, |sample| sample.packets),
+        )?;
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_bytes_total",
+            "IP total lengths of packets observed, as they arrived at the collector.",
+            PORT,
+            |_, view| ports(view, |sample| sample.bytes),
+        )?;
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_kind_packets_total",
+            "Packets observed by kind.",
+            &["class", "sensor", "protocol", "kind"],
+            |_, view| {
+                let kinds = view.observed.kinds.iter();
+                let labels = kinds.map(|(&(class, sensor, protocol, kind), &packets)| {
+                    let sensor = view.sensors.get(sensor.index())?;
+                    Some((texts([class.name(), sensor.name.as_str(), protocol, kind.name()]), to_f64(packets)))
+                });
+                labels.flatten().collect()
+            },
+        )?;
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_mark_packets_total",
+            "Packets observed that carry a mark; a packet may carry several.",
+            &["class", "mark"],
+            |_, view| {
+                let marks = view.observed.marks.iter();
+                marks.map(|(&(class, mark), &n)| (texts([class.name(), mark_name(mark)]), to_f64(n))).collect()
+            },
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sources",
+            "Distinct sources in the last complete window of this length, by port; both IP versions and all sensors.",
+            &["class", "protocol", "port", "window"],
+            |_, view| recent_sources(view),
+        )
+    }
+
+    fn sensors(&self) -> Result<(), prometheus::Error> {
+        let totals: [(&str, &str, Value<SensorCounts>); 6] = [
+            ("watched_seconds", "Time watched.", |counts| seconds(counts.watched_ms)),
+            ("ipv4_address_seconds", "IPv4 addresses times seconds watched.", |counts| seconds(counts.ipv4_address_ms)),
+            ("ipv6_prefix_seconds", "IPv6 /64 prefixes times seconds watched.", |counts| {
+                seconds(counts.ipv6_prefix_ms)
+            }),
+            ("frames", "Frames that the sensor saw.", |counts| to_f64(counts.frames)),
+            ("kernel_drops", "Frames that the sensor's kernel dropped.", |counts| to_f64(counts.kernel_drops)),
+            ("interface_drops", "Frames that the sensor's interface dropped.", |counts| to_f64(counts.interface_drops)),
+        ];
+        for (name, help, value) in totals {
+            let name = format!("martlet_observed_sensor_{name}_total");
+            self.add(MetricKind::Counter, &name, help, SENSOR, move |_, view| {
+                each_sensor(view, |sensor, class| sensor.totals[class].as_ref().map(value))
+            })?;
+        }
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_last_window_end_timestamp_seconds",
+            "End of the latest window that the sensor delivered, as a Unix time.",
+            SENSOR,
+            |_, view| each_sensor(view, |sensor, class| Some(signed(sensor.reports[class]?.window.end()))),
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_last_report_age_seconds",
+            "How long ago a batch of the sensor arrived.",
+            SENSOR,
+            |_, view| each_sensor(view, |sensor, class| Some(sensor.reports[class]?.arrived.elapsed().as_secs_f64())),
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_silent",
+            "1 if the sensor has not reported for longer than three windows and the grace; always 0 for imports.",
+            SENSOR,
+            |_, view| {
+                let now = unix_now();
+                each_sensor(view, |sensor, class| {
+                    sensor.reports[class]?;
+                    Some(f64::from(u8::from(view.is_silent(sensor, TrafficClass::ALL[class], now))))
+                })
+            },
+        )?;
+        let lost: [(&str, Value<SensorView>); 4] = [
+            ("batches", |sensor| to_f64(sensor.lost.batches)),
+            ("windows", |sensor| to_f64(sensor.lost.windows)),
+            ("packets", |sensor| to_f64(sensor.lost.packets)),
+            ("watched_seconds", |sensor| seconds(sensor.lost.watched_ms)),
+        ];
+        for (name, value) in lost {
+            let help = "What the sensor said it lost before it could deliver it.";
+            let name = format!("martlet_observed_sensor_lost_{name}_total");
+            self.add(MetricKind::Counter, &name, help, &["sensor"], move |_, view| {
+                view.sensors.iter().map(|sensor| (vec![sensor.name.to_string()], value(sensor))).collect()
+            })?;
+        }
+        Ok(())
+    }
+
+    fn ingest(&self) -> Result<(), prometheus::Error> {
+        let counters = &self.sources.ingest;
+        let families = [
+            Family::of_counters(
+                "martlet_collector_ingest_connections_refused_total",
+                "Connections not taken.",
+                &["reason"],
+                counters.refused.clone(),
+            )?,
+            Family::of_counters(
+                "martlet_collector_ingest_violations_total",
+                "Connections ended, or requests on them refused, because a rule was broken.",
+                &["reason"],
+                counters.violations.clone(),
+            )?,
+            Family::of_counters(
+                "martlet_collector_ingest_frames_total",
+                "Frames received whole.",
+                &["type"],
+                counters.frames.clone(),
+            )?,
+            Family::of_counters(
+                "martlet_collector_ingest_frame_errors_total",
+                "What was wrong with bytes from peers.",
+                &["reason"],
+                counters.frame_errors.clone(),
+            )?,
+            Family::of_counters(
+                "martlet_collector_ingest_batches_total",
+                "Batches by their one outcome.",
+                &["outcome"],
+                counters.batches.clone(),
+            )?,
+        ];
+        for family in families {
+            self.registry.register(Box::new(family))?;
+        }
+        self.gauge("martlet_collector_ingest_connections", "Connections open.", |sources, _| {
+            sources.ingest.open.load(Relaxed)
+        })?;
+        self.counter("martlet_collector_ingest_connections_accepted_total", "Connections taken.", |sources, _| {
+            sources.ingest.accepted.load(Relaxed)
+        })?;
+        self.counter(
+            "martlet_collector_ingest_batches_received_total",
+            "Batch frames received: the sum of all outcomes, and those in flight.",
+            |sources, _| sources.ingest.batches_received.load(Relaxed),
+        )?;
+        self.counter("martlet_collector_ingest_bytes_total", "Bytes of frames received whole.", |sources, _| {
+            sources.ingest.bytes_received.load(Relaxed)
+        })?;
+        self.gauge("martlet_collector_ingest_streams", "Streams whose positions are kept.", |sources, _| {
+            sources.ledger.streams() as u64
+        })?;
+        self.gauge("martlet_collector_ingest_sensors", "Sensors that have names.", |_, view| view.sensors.len() as u64)
+    }
+
+    fn stages(&self) -> Result<(), prometheus::Error> {
+        self.counter("martlet_collector_aggregate_batches_total", "Batches counted.", |sources, _| {
+            sources.aggregate.batches.load(Relaxed)
+        })?;
+        self.counter("martlet_collector_aggregate_rows_total", "Count rows counted.", |sources, _| {
+            sources.aggregate.rows.load(Relaxed)
+        })?;
+        self.counter(
+            "martlet_collector_aggregate_hand_overs_total",
+            "Tables that workers handed to the merger.",
+            |sources, _| sources.aggregate.hand_overs.load(Relaxed),
+        )?;
+        self.gauge("martlet_collector_aggregate_queue_jobs", "Jobs that wait for a worker.", |sources, _| {
+            sources.queue.len() as u64
+        })?;
+        self.gauge("martlet_collector_live_memory_bytes", "Memory of the history, estimated.", |_, view| {
+            view.memory_bytes
+        })?;
+        self.gauge("martlet_collector_live_memory_limit_bytes", "Limit of the history's memory.", |_, view| {
+            view.memory_limit_bytes
+        })?;
+        self.counter(
+            "martlet_collector_live_evicted_buckets_total",
+            "Buckets of history dropped to keep the memory limit.",
+            |_, view| view.evicted_buckets,
+        )?;
+        self.counter(
+            "martlet_collector_live_overflowed_packets_total",
+            "Packets whose service is not told apart because their bucket had too many keys.",
+            |_, view| view.overflowed_packets,
+        )?;
+        self.add(MetricKind::Gauge, "martlet_collector_live_buckets", "Buckets of history.", &["class"], |_, view| {
+            let classes = TrafficClass::ALL.into_iter();
+            classes.map(|class| (texts([class.name()]), to_f64(view.class(class).buckets.len() as u64))).collect()
+        })
+    }
+}
+
+fn single(value: f64) -> Samples {
+    vec![(Vec::new(), value)]
+}
+
+fn texts<const N: usize>(values: [&str; N]) -> Vec<String> {
+    values.map(str::to_owned).into()
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    to_f64(milliseconds) / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "window ends lie within 2^34")]
+const fn signed(seconds: i64) -> f64 {
+    seconds as f64
+}
+
+fn ports(view: &LiveView, value: fn(&crate::live::ObservedSample) -> u64) -> Samples {
+    let series = view.observed.ports.iter().map(|(series, sample)| {
+        let sensor = view.sensors.get(series.sensor.index())?;
+        let port = series.port_label();
+        let labels = texts([series.class.name(), sensor.name.as_str(), series.protocol, &port]);
+        Some((labels, to_f64(value(sample))))
+    });
+    series.flatten().collect()
+}
+
+fn each_sensor(view: &LiveView, value: impl Fn(&SensorView, usize) -> Option<f64>) -> Samples {
+    let pairs = TrafficClass::ALL.into_iter().flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)));
+    let samples = pairs.filter_map(|(class, sensor)| {
+        Some((texts([class.name(), sensor.name.as_str()]), value(sensor, class as usize)?))
+    });
+    samples.collect()
+}
+
+/// Distinct sources of the tracked ports in the last complete step.
+fn recent_sources(view: &LiveView) -> Samples {
+    let now = unix_now();
+    let window = format!("{RECENT_STEP_SECONDS}s");
+    let mut samples = Samples::new();
+    for class in TrafficClass::ALL {
+        let Some((_, step)) = view.last_complete_step(class, now) else {
+            continue;
+        };
+        for &(protocol, port) in &view.observed.tracked[class as usize] {
+            debug_assert!(matches!(protocol, TCP | UDP));
+            let rows = step.services.iter().filter(|(key, _)| key.port() == Some((protocol, port)));
+            let mut sources = martlet_window::DistinctSources::default();
+            rows.for_each(|(_, row)| sources.merge(&row.sources));
+            let labels = texts([class.name(), &protocol_name(protocol), &port.to_string(), &window]);
+            samples.push((labels, to_f64(sources.count())));
+        }
+    }
+    samples
+}

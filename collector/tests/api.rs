@@ -1,0 +1,249 @@
+//! The HTTP API answers as docs/api.md says.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Server, Spool, TEN, deliver, http, marked, row, sorted, tcp_scan};
+use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
+use serde_json::json;
+
+const PATHS: [&str; 4] = ["summary", "ports", "sources", "sensors"];
+
+#[test]
+fn without_data_there_are_empty_lists_and_zeros() {
+    let server = Server::start();
+    let status = server.ok("/api/v1/status");
+    assert_eq!(status["classes"], json!([]));
+    assert_eq!(status["state"], "memory");
+    assert_eq!(status["history"]["buckets"], 0);
+    let summary = server.ok("/api/v1/summary?from=0&to=6000&points=3");
+    assert_eq!(
+        summary["totals"],
+        json!({"packets": 0, "bytes": 0, "sources": {"count": 0, "exact": true, "error": 0.0}})
+    );
+    assert_eq!((&summary["from"], &summary["to"]), (&json!("1970-01-01T00:00:00Z"), &json!("1970-01-01T01:40:00Z")));
+    assert_eq!((&summary["step_seconds"], &summary["series"]["packets"]), (&json!(2400), &json!([0, 0, 0])));
+    assert_eq!(server.ok("/api/v1/ports")["ports"], json!([]));
+    assert_eq!(server.ok("/api/v1/sources")["networks"], json!([]));
+    assert_eq!(server.ok("/api/v1/sensors")["sensors"], json!([]));
+}
+
+#[test]
+fn wrong_requests_get_typed_errors() {
+    let server = Server::start();
+    for path in PATHS {
+        for (query, code, parameter) in [
+            ("class=fake", "bad_parameter", "class"),
+            ("from=10&to=10", "bad_parameter", "from"),
+            ("from=20&to=10", "bad_parameter", "from"),
+            ("limit=0", "bad_parameter", "limit"),
+            ("to=tomorrow", "bad_parameter", "to"),
+            ("colour=red", "unknown_parameter", "colour"),
+            ("limit=1&limit=2", "unknown_parameter", "limit"),
+        ] {
+            let (status, body) = server.get(&format!("/api/v1/{path}?{query}"));
+            assert_eq!(status, 400, "{path}?{query}");
+            assert_eq!(body["error"]["code"], code, "{path}?{query}");
+            assert_eq!(body["error"]["parameter"], parameter, "{path}?{query}");
+            assert!(body["error"]["message"].as_str().unwrap().contains(parameter));
+        }
+    }
+    assert_eq!(server.get("/api/v1/sources?sensor=alpha").0, 400);
+    assert_eq!(server.get("/api/v1/status?class=real").0, 400);
+    let (status, body) = server.get("/api/v1/nothing");
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
+    let (status, _, body) = http(server.http, "POST", "/api/v1/status");
+    assert_eq!(status, 405);
+    assert!(body.contains("method_not_allowed"));
+    assert_eq!(http(server.http, "HEAD", "/api/v1/status").0, 200);
+}
+
+#[test]
+fn answers_carry_security_headers() {
+    let server = Server::start();
+    for path in ["/", "/api/v1/status", "/metrics", "/healthz", "/nothing"] {
+        let (_, head, _) = http(server.http, "GET", path);
+        for header in [
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'self'",
+        ] {
+            assert!(head.contains(header), "{path}: {head}");
+        }
+    }
+    assert_eq!(http(server.http, "GET", "/readyz").0, 200);
+}
+
+#[test]
+fn kinds_marks_icmp_and_portless_packets_are_told_apart() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    let backscatter = row(6, Service::Port(80), Kind::Backscatter, Marks::NONE, 7, 5);
+    let error = Service::IcmpError { icmp_type: 3, code: 3, quoted_protocol: 17, quoted_port: 53 };
+    let rows = sorted(vec![
+        marked(23, 1, 3, Mark::Mirai),
+        tcp_scan(23, 2, 4),
+        tcp_scan(80, 2, 1),
+        backscatter,
+        row(1, Service::Icmp { icmp_type: 8, code: 0 }, Kind::Scan, Marks::NONE, 3, 2),
+        row(1, error, Kind::Backscatter, Marks::NONE, 4, 6),
+        row(47, Service::None, Kind::Other, Marks::NONE.with(Mark::Tunnel), 5, 1),
+    ]);
+    let mut header = spool.header(TEN, &rows);
+    header.unavailable = Marks::NONE.with(Mark::Masscan);
+    let frame = spool.batch_of(&header, &rows);
+    client.send_bytes(&frame);
+    client.receive().unwrap();
+    server.wait_for_batches(TrafficClass::Real, 1);
+
+    let range = format!("from={TEN}&to={}", TEN + 600);
+    let summary = server.ok(&format!("/api/v1/summary?{range}"));
+    assert_eq!(summary["totals"]["packets"], 22);
+    assert_eq!(summary["totals"]["sources"]["count"], 6);
+    assert_eq!(summary["marks"]["mirai"], json!({"packets": 3, "sources": {"count": 1, "exact": true, "error": 0.0}}));
+    assert_eq!(summary["marks"]["masscan"], "unavailable");
+    assert_eq!(summary["marks"]["slammer"]["packets"], 0);
+    assert_eq!(summary["kinds"][0]["kind"], "scan");
+    assert_eq!(summary["kinds"][0]["packets"], 8);
+    assert_eq!(summary["series"]["packets"], json!([22]));
+    assert_eq!(summary["series"]["backscatter_packets"], json!([11]));
+
+    let ports = server.ok(&format!("/api/v1/ports?{range}"));
+    assert_eq!(ports["ports"][0]["port"], 23);
+    assert_eq!(ports["ports"][1]["kinds"], json!({"scan": 1, "backscatter": 5, "other": 0}));
+    assert_eq!(ports["icmp"][0]["type"], 3);
+    assert_eq!(ports["icmp"][1]["packets"], 2);
+    assert_eq!(ports["without_port"][0]["protocol_name"], "gre");
+    let scans = server.ok(&format!("/api/v1/ports?{range}&kind=scan&limit=1"));
+    assert_eq!((&scans["totals"]["packets"], &scans["ports_left_out"]), (&json!(10), &json!(1)));
+    let one = server.ok(&format!("/api/v1/summary?{range}&sensor=alpha"));
+    assert_eq!(one["totals"], summary["totals"]);
+    assert_eq!((&one["marks"], &one["series"]["sources"]), (&json!({}), &json!(null)));
+    assert_eq!(server.ok(&format!("/api/v1/summary?{range}&sensor=nobody"))["totals"]["packets"], 0);
+}
+
+#[test]
+fn late_data_lands_in_its_own_time() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    let day = 86_400;
+    deliver(
+        &mut client,
+        &mut spool,
+        &[
+            (TEN, vec![tcp_scan(23, 1, 1)]),
+            (TEN + 1200, vec![tcp_scan(23, 1, 2)]),
+            (TEN - day, vec![tcp_scan(23, 1, 4)]),
+            (TEN + 590, vec![tcp_scan(23, 1, 8)]),
+        ],
+    );
+    server.wait_for_batches(TrafficClass::Real, 4);
+    let range = format!("from={}&to={}&points=3", TEN, TEN + 1800);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{range}"))["series"]["packets"], json!([9, 0, 2]));
+    let yesterday = format!("from={}&to={}", TEN - day, TEN - day + 600);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{yesterday}"))["totals"]["packets"], 4);
+    // The default range is the 24 h that end with the newest data, not with the newest arrival.
+    let default = server.ok("/api/v1/summary");
+    assert_eq!(default["to"], "2024-11-21T10:30:00Z");
+    assert_eq!(default["totals"]["packets"], 11);
+    // What claims to be from the future counts, but moves nothing.
+    let far = 4_000_000_200;
+    deliver(&mut client, &mut spool, &[(far, vec![tcp_scan(23, 1, 16)])]);
+    server.wait_for_batches(TrafficClass::Real, 5);
+    assert_eq!(server.ok("/api/v1/summary")["to"], "2024-11-21T10:30:00Z");
+    let future = format!("from={far}&to={}", far + 1);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{future}"))["totals"]["packets"], 16);
+}
+
+#[test]
+fn sources_and_networks_are_ranked_with_their_error() {
+    let server = Server::with(|config| config.live.top_sources_per_bucket = 16);
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    let base = 0xc000_0200; // 192.0.2.0
+    deliver(&mut client, &mut spool, &[(TEN, vec![tcp_scan(23, base + 1, 9), tcp_scan(23, base + 2, 5)])]);
+    server.wait_for_batches(TrafficClass::Real, 1);
+    let sources = server.ok("/api/v1/sources");
+    let first = json!({"address": "192.0.2.1", "ip": 4, "packets": 9, "packets_error": 0, "network": "192.0.2.0/24"});
+    assert_eq!(sources["sources"][0], first);
+    let network = json!({"network": "192.0.2.0/24", "ip": 4, "packets": 14, "packets_error": 0, "sources": 2});
+    assert_eq!(sources["networks"], json!([network]));
+    assert_eq!(sources["packets_unlisted_bound"], 0);
+    // A flood of single packets does not push out the heavy ones.
+    let flood: Vec<_> = (0..500).map(|n| tcp_scan(80, 0x0a00_0000 + n, 1)).collect();
+    deliver(&mut client, &mut spool, &[(TEN + 10, flood)]);
+    server.wait_for_batches(TrafficClass::Real, 2);
+    let sources = server.ok("/api/v1/sources");
+    assert_eq!(sources["sources"][0], first);
+    assert_eq!(sources["packets_unlisted_bound"], 1);
+    assert_eq!(sources["totals"]["sources"]["count"], 502);
+}
+
+#[test]
+fn sensors_show_exposure_rates_and_silence() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    let rows = [tcp_scan(23, 1, 128)];
+    let mut header = spool.header(TEN, &rows);
+    header.capture.frames += 3;
+    header.capture.rejected[1] = 3;
+    header.capture.kernel_drops = 7;
+    let frame = spool.batch_of(&header, &rows);
+    client.send_bytes(&frame);
+    client.receive().unwrap();
+    let mut import = Spool::new(2, 0, "beta");
+    import.class = TrafficClass::Import;
+    let mut header = import.header(TEN, &rows);
+    header.exposure = None;
+    let frame = import.batch_of(&header, &rows);
+    let mut to_import = import.connect(&server);
+    to_import.send_bytes(&frame);
+    to_import.receive().unwrap();
+    server.wait_for_batches(TrafficClass::Real, 1);
+    server.wait_for_batches(TrafficClass::Import, 1);
+
+    let answer = server.ok("/api/v1/sensors");
+    assert_eq!(answer["sensors"].as_array().unwrap().len(), 1);
+    let alpha = &answer["sensors"][0];
+    assert_eq!((&alpha["name"], &alpha["posture"]), (&json!("alpha"), &json!("silent")));
+    let exposure = json!({"watched_seconds": 10.0, "ipv4_address_seconds": 2560.0, "ipv6_prefix_seconds": 10.0});
+    assert_eq!(alpha["exposure"], exposure);
+    // 128 packets to 256 addresses in 10 s: half a packet an address, 8640 times a day.
+    assert_eq!(alpha["rate"]["ipv4_packets_per_address_day"], 4320.0);
+    assert_eq!(
+        (&alpha["frames"], &alpha["rejected"]["not_ip"], &alpha["kernel_drops"]),
+        (&json!(131), &json!(3), &json!(7))
+    );
+    assert_eq!(alpha["silent"], true);
+    let import = &server.ok("/api/v1/sensors?class=import")["sensors"][0];
+    assert_eq!((&import["exposure"], &import["silent"]), (&json!(null), &json!(false)));
+    assert_eq!(import["rate"]["ipv4_packets_per_address_day"], json!(null));
+}
+
+#[test]
+fn the_recent_past_follows_event_time() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    spool.class = TrafficClass::Import;
+    let mut client = spool.connect(&server);
+    let old = 1_500_000_000;
+    let batches: Vec<_> = (0..100u32).map(|n| (old + 10 * i64::from(n), vec![tcp_scan(23, n, 6)])).collect();
+    deliver(&mut client, &mut spool, &batches);
+    server.wait_for_batches(TrafficClass::Import, 100);
+    let status = server.ok("/api/v1/status");
+    let recent = &status["classes"][0]["recent"];
+    assert_eq!(recent["windows"].as_array().unwrap().len(), 60);
+    assert_eq!(recent["windows"][59]["start"], "2017-07-14T02:56:30Z");
+    assert_eq!(recent["windows"][59]["complete"], true);
+    assert_eq!(recent["packets_per_second"], 0.6);
+    assert_eq!(recent["ports"][0]["sources"]["count"], 1);
+    let metrics = server.metrics();
+    assert!(
+        metrics.contains("martlet_observed_sources{class=\"import\",protocol=\"tcp\",port=\"23\",window=\"10s\"} 1"),
+        "{metrics}"
+    );
+}

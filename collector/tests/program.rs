@@ -1,0 +1,104 @@
+//! The program: exit statuses, messages, stopping.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_martlet-collector"))
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = program().args(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn check_prints_the_effective_configuration() {
+    let (status, out, _) = run(&["check", "--listen", "127.0.0.1:9"]);
+    assert_eq!(status, 0);
+    let config: martlet_collector::config::Config = toml::from_str(&out).unwrap();
+    assert_eq!(config.ingest.listen.port(), 9);
+    config.check().unwrap();
+}
+
+#[test]
+fn the_shipped_configuration_is_the_default() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/collector.toml");
+    let (status, out, error) = run(&["check", "--config", path]);
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert_eq!(out, run(&["check"]).1);
+    // Every setting is explained there, as a comment with its default.
+    let text = std::fs::read_to_string(path).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("#").filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let explained: toml::Table = toml::from_str(&uncommented).unwrap();
+    let effective: toml::Table = toml::from_str(&out).unwrap();
+    assert_eq!(explained, effective);
+}
+
+#[test]
+fn misuse_exits_with_2_and_says_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    std::fs::write(&file, "[ingest]\nlissten = \"127.0.0.1:1\"\n").unwrap();
+    let (status, _, error) = run(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(status, 2);
+    assert!(error.contains("c.toml") && error.contains("lissten"), "{error}");
+    std::fs::write(&file, "[live]\nbucket_seconds = 7\n").unwrap();
+    let (status, _, error) = run(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(status, 2);
+    assert!(error.contains("live.bucket_seconds"), "{error}");
+    assert_eq!(run(&["check", "--config", "/nonexistent.toml"]).0, 2);
+    assert_eq!(run(&["fly"]).0, 2);
+    let (status, out, _) = run(&["--version"]);
+    assert_eq!((status, out.trim()), (0, concat!("martlet-collector ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn failures_exit_with_1_and_name_the_culprit() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, _, error) = run(&["serve", "--listen", &address, "--http", "127.0.0.1:0", "--data-dir", data]);
+    assert_eq!(status, 1);
+    assert!(error.contains(&address), "{error}");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (status, _, error) =
+        run(&["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", file.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert!(error.contains("data directory") && error.contains(file.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_signal_stops_it_cleanly_and_the_manager_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut child = program()
+        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path().join("data"))
+        .env("NOTIFY_SOCKET", &socket)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut buffer = [0; 64];
+    let length = manager.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"READY=1");
+    let begun = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let length = manager.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(directory.path().join("data").is_dir());
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Every shipped configuration passes the daemon's own check.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --quiet -p martlet-sensor -p martlet-collector
+bin=${CARGO_TARGET_DIR:-target}/debug
+"$bin/martlet-sensor" check --config systemd/sensor.toml >/dev/null
+"$bin/martlet-collector" check --config systemd/collector.toml >/dev/null
+echo "systemd/sensor.toml and systemd/collector.toml are valid"

@@ -1,0 +1,35 @@
+# Shared by the scripts: what a machine needs. Sourced, not run.
+
+say() { printf '\n== %s\n' "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# need_packages PACKAGE... installs what is missing through apt, as root or with sudo.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    say "installing ${missing[*]}"
+    local as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || die "these Debian packages are missing: ${missing[*]} (no root and no sudo to install them)"
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" apt-get update -qq || true # an old list may still do
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null \
+        || die "apt-get could not install: ${missing[*]}"
+}
+
+# need_rust: one clear line where the toolchain is missing or too old.
+need_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || die "Rust $wanted or newer is needed; install it from https://rustup.rs and run this again"
+    have=$(cargo --version | awk '{print $2}')
+    [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] \
+        || die "Rust $wanted or newer is needed, this is $have; run 'rustup update' and this again"
+}
+
+# What building needs: a C compiler for zstd and xz, and libpcap's headers.
+need_build_tools() { need_packages gcc libc6-dev libpcap-dev; need_rust; }

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Passes all checks and tests. On a fresh Debian machine it installs what they need through apt.
+#
+# What needs root, network namespaces or the shared captures is skipped with a stated reason where they are missing;
+# with CI=true nothing may skip. MARTLET_SHARED=DIR says where the shared captures lie (default ../shared).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+need_build_tools
+# The scanners and the browser are what the tests are made against: they are no part of Martlet.
+need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium
+if [ "${CI:-}" = true ]; then
+    export MARTLET_REQUIRE_SHARED=1 MARTLET_REQUIRE_ROOT=1
+fi
+
+say "formatting"
+cargo fmt --all --check
+say "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+say "the shipped configurations"
+scripts/check-configs.sh
+say "tests"
+cargo test --workspace --no-fail-fast -- "$@"

@@ -1,0 +1,274 @@
+//! Real scanners against a live sensor, in network namespaces that this test makes: a scanning host, and a sensor to
+//! which a dark prefix is routed. All traffic stays on one veth pair, bounded in count.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, thread};
+
+use martlet_tests::daemon::{Daemon, eventually, root_with, run_ok};
+use martlet_tests::program::{program, run};
+use serde_json::Value;
+
+const SCANNER: &str = "198.19.0.2";
+const SENSOR: &str = "198.19.0.1";
+const DARK: &str = "198.18.0.0/24";
+const TOOLS: [&str; 8] = ["ip", "nmap", "masscan", "zmap", "hping3", "tcpdump", "ping", "curl"];
+
+/// Two namespaces and the veth pair between them; gone with the value.
+struct Network {
+    scanner: String,
+    sensor: String,
+}
+
+impl Network {
+    fn make() -> Network {
+        let id = std::process::id();
+        let network = Network { scanner: format!("mt-scan-{id}"), sensor: format!("mt-sens-{id}") };
+        let (scanner, sensor) = (network.scanner.as_str(), network.sensor.as_str());
+        for namespace in [scanner, sensor] {
+            run_ok("ip", &["netns", "add", namespace]);
+            run_ok("ip", &["-n", namespace, "link", "set", "lo", "up"]);
+        }
+        let pair = ["link", "add", "scan0", "netns", scanner, "type", "veth", "peer", "name", "dark0", "netns", sensor];
+        run_ok("ip", &pair);
+        for (namespace, device, address) in [(scanner, "scan0", SCANNER), (sensor, "dark0", SENSOR)] {
+            run_ok("ip", &["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", device]);
+            run_ok("ip", &["-n", namespace, "link", "set", device, "up"]);
+        }
+        run_ok("ip", &["-n", scanner, "route", "add", DARK, "via", SENSOR]);
+        network
+    }
+
+    /// A command inside a namespace.
+    fn command(namespace: &str, name: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(name.as_ref());
+        command
+    }
+
+    /// Runs a scanner to its end. hping3 says by its exit code that nobody answered, so codes tell nothing here: the
+    /// packets do.
+    fn scan(&self, line: &str) {
+        let mut words = line.split(' ');
+        let mut command = Network::command(&self.scanner, words.next().unwrap());
+        let outcome = run(command.args(words), b"");
+        assert!(outcome.code.is_some(), "{line}: {}", outcome.stderr);
+    }
+
+    fn hardware_address(namespace: &str, device: &str) -> String {
+        let links = run_ok("ip", &["-n", namespace, "-json", "link", "show", device]);
+        let links: Value = serde_json::from_str(&links).unwrap();
+        links[0]["address"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for namespace in [&self.scanner, &self.sensor] {
+            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+        }
+    }
+}
+
+/// Both daemons and an independent witness.
+struct Setup {
+    network: Network,
+    collector: Daemon,
+    sensor: Option<Daemon>,
+    witness: Option<Daemon>,
+    folder: tempfile::TempDir,
+}
+
+impl Setup {
+    fn start(observe: &str) -> Setup {
+        let network = Network::make();
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let path = |name: &str| root.join(name);
+        // The collector is with the scanner: the sensor's uplink crosses the very link that it watches.
+        let mut command = Network::command(&network.scanner, program("martlet-collector"));
+        command.args(["serve", "--listen", &format!("{SCANNER}:7460"), "--http", "127.0.0.1:7461", "--data-dir"]);
+        let collector = Daemon::start(command.arg(path("collector")));
+        let mut command = Network::command(&network.sensor, "tcpdump");
+        command.args(["-Z", "root", "-U", "-n", "-i", "dark0", "--immediate-mode", "-w"]);
+        let witness = Daemon::start(command.arg(path("witness.pcap")));
+        let mut setup = Setup { network, collector, sensor: None, witness: Some(witness), folder };
+        eventually("the collector to be ready", || {
+            setup.get(&setup.network.scanner, "127.0.0.1:7461/readyz").is_some()
+        });
+
+        let mut config = String::new();
+        write!(
+            config,
+            "[sensor]\nname = \"dark\"\nposture = \"silent\"\nstate_dir = \"{}\"\n[capture]\ninterfaces = [\"dark0\"]\n\
+             [observe]\nnetworks = [{observe}]\npublic_address = \"as_seen\"\n[window]\nseconds = 1\n\
+             [uplink]\ncollector = \"{SCANNER}:7460\"\n[log]\nfilter = \"warn\"\n",
+            path("sensor").display()
+        )
+        .unwrap();
+        fs::write(path("sensor.toml"), config).unwrap();
+        let mut command = Network::command(&setup.network.sensor, program("martlet-sensor"));
+        setup.sensor = Some(Daemon::start(command.args(["run", "--config"]).arg(path("sensor.toml"))));
+        eventually("the sensor to be connected", || {
+            let metrics = setup.get(&setup.network.sensor, "127.0.0.1:7462/metrics");
+            metrics.is_some_and(|text| text.contains("martlet_sensor_uplink_connected 1"))
+        });
+        setup
+    }
+
+    fn get(&self, namespace: &str, url: &str) -> Option<String> {
+        let mut command = Network::command(namespace, "curl");
+        let outcome = run(command.args(["--silent", "--fail", "--max-time", "10", url]), b"");
+        (outcome.code == Some(0)).then(|| outcome.text().to_owned())
+    }
+
+    fn api(&self, path: &str) -> Value {
+        let answer = self.get(&self.network.scanner, &format!("127.0.0.1:7461{path}")).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// Stops the sensor, which delivers its open windows, and the witness.
+    fn finish(&mut self) -> PathBuf {
+        // What the kernel still batches reaches the sensor within a tenth of a second.
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(self.sensor.take().unwrap().stop(), Some(0));
+        self.witness.take().unwrap().stop();
+        self.folder.path().join("witness.pcap")
+    }
+}
+
+/// How many packets of the witness's capture a BPF filter matches.
+fn witnessed(capture: &Path, filter: &str) -> u64 {
+    let counted = run_ok("tcpdump", &["-n", "-r", capture.to_str().unwrap(), "--count", filter]);
+    counted.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// The row of a TCP or UDP port in an answer of `/api/v1/ports`.
+fn row(ports: &Value, protocol: u64, port: u64) -> &Value {
+    let rows = ports["ports"].as_array().unwrap();
+    let found = rows.iter().find(|row| row["protocol"] == protocol && row["port"] == port);
+    found.unwrap_or_else(|| panic!("no row for {protocol}/{port} in {ports}"))
+}
+
+#[test]
+fn real_scanners_are_counted_with_their_kinds_and_marks() {
+    if !root_with(&TOOLS) {
+        return;
+    }
+    let mut setup = Setup::start(&format!("\"{DARK}\""));
+    let network = &setup.network;
+    let router = Network::hardware_address(&network.sensor, "dark0");
+    let empty = setup.folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+
+    network.scan("nmap -sS -Pn -n --max-retries 0 --host-timeout 60s -p 1001-1003 198.18.0.0/28");
+    network.scan("nmap -sF -Pn -n --max-retries 0 --host-timeout 60s -p 1004 198.18.0.1");
+    network.scan(&format!(
+        "masscan 198.18.0.0/24 -p2001,2002 --rate 2000 --wait 0 --adapter scan0 --adapter-ip {SCANNER} --router-mac {router}"
+    ));
+    network.scan(&format!(
+        "zmap -q -p 3001 -i scan0 -S {SCANNER} -G {router} -r 2000 -c 1 -b {} -o /dev/null {DARK}",
+        empty.display()
+    ));
+    network.scan("hping3 -q -S -p 4001 -c 5 -i u2000 198.18.0.9");
+    network.scan("hping3 -q -A -p 4002 -c 5 -i u2000 198.18.0.9");
+    network.scan("hping3 -q -R -s 4003 -k -p 9 -c 5 -i u2000 198.18.0.9");
+    network.scan("hping3 -q -SA -s 4004 -k -p 9 -c 5 -i u2000 198.18.0.9");
+    network.scan("hping3 -q --udp -p 4005 -c 5 -i u2000 198.18.0.9");
+    network.scan("hping3 -q -1 -c 5 -i u2000 198.18.0.9");
+    let capture = setup.finish();
+
+    let all = witnessed(&capture, "dst net 198.18.0.0/24 and ip");
+    let port = |filter: &str| witnessed(&capture, &format!("dst net 198.18.0.0/24 and {filter}"));
+    // nmap: 16 addresses x 3 ports; masscan: 256 x 2; zmap: 256. What the tools really sent is what the witness saw.
+    assert!(port("tcp dst portrange 1001-1003") >= 48);
+    assert!(port("tcp dst portrange 2001-2002") >= 500);
+    assert!(port("tcp dst port 3001") >= 250);
+    eventually("all packets at the collector", || {
+        setup.api("/api/v1/summary")["totals"]["packets"].as_u64().unwrap() >= all
+    });
+
+    let summary = setup.api("/api/v1/summary?limit=100");
+    assert_eq!(summary["totals"]["packets"], all);
+    assert_eq!(summary["totals"]["sources"]["count"], 1);
+    let ports = setup.api("/api/v1/ports?limit=1000");
+    for (number, kind) in
+        [(1001, "scan"), (1004, "scan"), (2001, "scan"), (3001, "scan"), (4001, "scan"), (4002, "other")]
+    {
+        let row = row(&ports, 6, number);
+        assert_eq!(row["packets"], port(&format!("tcp dst port {number}")), "{number}");
+        assert_eq!(row["packets"], row["kinds"][kind], "{number}");
+    }
+    for number in [4003, 4004] {
+        let row = row(&ports, 6, number);
+        assert_eq!(row["packets"], 5);
+        assert_eq!(row["kinds"]["backscatter"], 5);
+    }
+    assert_eq!(row(&ports, 17, 4005)["kinds"]["scan"], 5);
+    let echo = ports["icmp"].as_array().unwrap().iter().find(|row| row["type"] == 8).unwrap();
+    assert_eq!(echo["packets"], 5);
+
+    let mark = |name: &str| summary["marks"][name]["packets"].as_u64().unwrap();
+    assert_eq!(mark("nmap_shape"), port("tcp dst portrange 1001-1003"));
+    assert_eq!(mark("stealth"), port("tcp dst port 1004"));
+    // Debian's zmap is older than 4.1, its masscan older than November 2023.
+    assert_eq!(mark("zmap_ipid"), port("tcp dst port 3001"));
+    assert_eq!(mark("zmap"), port("tcp dst port 3001"));
+    assert!(mark("masscan_ipid") >= port("tcp dst portrange 2001-2002"));
+    assert_eq!(mark("masscan"), port("tcp dst portrange 2001-2002"));
+    assert_eq!(mark("mirai"), 0);
+
+    let sensor = &setup.api("/api/v1/sensors")["sensors"][0];
+    assert_eq!(sensor["kernel_drops"], 0);
+    let watched = sensor["exposure"]["watched_seconds"].as_f64().unwrap();
+    assert!((sensor["exposure"]["ipv4_address_seconds"].as_f64().unwrap() - 256.0 * watched).abs() < 1.0);
+    assert!(watched > 1.0);
+    drop(setup.collector);
+}
+
+#[test]
+fn the_hosts_own_traffic_is_not_counted() {
+    if !root_with(&TOOLS) {
+        return;
+    }
+    // The sensor watches its own single address, over which its uplink runs too.
+    let mut setup = Setup::start(&format!("\"{SENSOR}/32\""));
+    let network = &setup.network;
+    // What the host asks: echo requests, TCP to an open and to a closed port, UDP to a closed port.
+    run(Network::command(&network.sensor, "ping").args(["-c", "5", "-i", "0.05", SCANNER]), b"");
+    for port in ["7460", "9"] {
+        let url = format!("http://{SCANNER}:{port}/");
+        let _ = run(Network::command(&network.sensor, "curl").args(["--silent", "--max-time", "2", &url]), b"");
+    }
+    // bash's /dev/udp sends one datagram; the scanner's kernel answers with an ICMP error that quotes it.
+    let question = format!("echo question > /dev/udp/{SCANNER}/5999");
+    run(Network::command(&network.sensor, "bash").args(["-c", &question]), b"");
+    // What others send unasked, twice: the kernel's own RST in between must not make the second one solicited.
+    network.scan(&format!("hping3 -q -S -s 5001 -k -p 4444 -c 2 -i u200000 {SENSOR}"));
+    let capture = setup.finish();
+
+    let probes =
+        witnessed(&capture, &format!("dst host {SENSOR} and tcp dst port 4444 and tcp[tcpflags] & tcp-syn != 0"));
+    assert_eq!(probes, 2);
+    // The scanner's kernel knows nothing of hping3's connections and answers the RSTs with nothing.
+    eventually("the probes at the collector", || {
+        setup.api("/api/v1/summary")["totals"]["packets"].as_u64().unwrap() >= probes
+    });
+    let ports = setup.api("/api/v1/ports?limit=1000");
+    let counted: Vec<&Value> = ports["ports"].as_array().unwrap().iter().collect();
+    assert_eq!(counted.len(), 1, "{ports}");
+    assert_eq!(row(&ports, 6, 4444)["packets"], probes);
+    assert_eq!(ports["icmp"].as_array().unwrap().len(), 0, "{ports}");
+
+    let rejected = &setup.api("/api/v1/sensors")["sensors"][0]["rejected"];
+    let solicited = rejected["solicited"].as_u64().unwrap();
+    let answers = witnessed(&capture, &format!("dst host {SENSOR} and (icmp or tcp) and not tcp dst port 4444"));
+    // The witness began before the sensor, and saw the same answers.
+    assert_eq!(solicited, answers, "{rejected}");
+    assert!(solicited >= 5 + 1 + 2, "{rejected}");
+    assert!(rejected["outbound"].as_u64().unwrap() > 0);
+}
