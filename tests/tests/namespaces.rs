@@ -97,7 +97,7 @@ impl Setup {
         command.args(["serve", "--listen", &format!("{SCANNER}:7460"), "--http", "127.0.0.1:7461", "--data-dir"]);
         let collector = Daemon::start(command.arg(path("collector")));
         let mut command = Network::command(&network.sensor, "tcpdump");
-        command.args(["-Z", "root", "-U", "-n", "-i", "dark0", "--immediate-mode", "-w"]);
+        command.args(["-Z", "root", "-U", "-n", "-i", "dark0", "-B", "32768", "--immediate-mode", "-w"]);
         let witness = Daemon::start(command.arg(path("witness.pcap")));
         let mut setup = Setup { network, collector, sensor: None, witness: Some(witness), folder };
         eventually("the collector to be ready", || {
