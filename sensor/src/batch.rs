@@ -1,7 +1,7 @@
 //! From a closed window part to a batch frame: the second thread of a sensor.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use martlet_window::{BatchHeader, CaptureStatistics, Digest, Exposure, Marks, Posture, TrafficClass};
+use martlet_window::{BatchHeader, CaptureStatistics, CountRow, Digest, Exposure, Marks, Posture, TrafficClass};
 use martlet_wire::WireError;
 use martlet_wire::v1::{BatchEncoder, Stream};
 
@@ -87,12 +87,14 @@ impl Batcher {
     pub fn run(self, spool: &Spool) -> Result<(), BatchError> {
         let mut encoder = BatchEncoder::new()?;
         let mut predecessor = Digest::default();
+        let mut rows = Vec::new();
         for (sequence, mut closing) in (0..).zip(&self.parts) {
-            let header = header(&self.identity, &closing, sequence, predecessor);
-            let mut frame = Vec::new();
-            predecessor = encoder.write(&header, closing.part.table.sorted_rows(), &mut frame)?;
-            frame.shrink_to_fit();
+            closing.part.table.sorted_rows(&mut rows);
             closing.part.table.clear();
+            let header = header(&self.identity, &closing, &rows, sequence, predecessor);
+            let mut frame = Vec::new();
+            predecessor = encoder.write(&header, &rows, &mut frame)?;
+            frame.shrink_to_fit();
             // The other end is gone only when the capture has ended.
             let _ = self.tables.send(closing.part.table);
             spool.push(Spooled {
@@ -119,8 +121,14 @@ pub enum BatchError {
     Encode(#[from] WireError),
 }
 
-fn header(identity: &BatchIdentity, closing: &Closing, sequence: u64, predecessor: Digest) -> BatchHeader {
-    let packets = closing.part.table.rows().iter().map(|row| u64::from(row.packets)).sum::<u64>();
+fn header(
+    identity: &BatchIdentity,
+    closing: &Closing,
+    rows: &[CountRow],
+    sequence: u64,
+    predecessor: Digest,
+) -> BatchHeader {
+    let packets = rows.iter().map(|row| u64::from(row.packets)).sum::<u64>();
     let rejected = closing.part.rejected;
     BatchHeader {
         origin: identity.stream.origin,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use martlet_window::{Posture, SensorName, Timestamp, TrafficClass, WindowLength};
+use martlet_window::{CountRow, Posture, SensorName, Timestamp, TrafficClass, WindowLength};
 use martlet_wire::v1::Stream;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
@@ -212,12 +212,14 @@ impl Meter<'_> {
 struct Counting {
     parts: u64,
     rows: u64,
+    sorted: Vec<CountRow>,
 }
 
 impl Sink for Counting {
     fn part(&mut self, mut part: Part) -> WindowTable {
         self.parts += 1;
-        self.rows += part.table.sorted_rows().len() as u64;
+        part.table.sorted_rows(&mut self.sorted);
+        self.rows += self.sorted.len() as u64;
         part.table.clear();
         part.table
     }

@@ -253,7 +253,9 @@ mod tests {
 
     impl Sink for Collected {
         fn part(&mut self, mut part: Part) -> WindowTable {
-            let packets = part.table.rows().iter().map(|row| u64::from(row.packets)).sum();
+            let mut rows = Vec::new();
+            part.table.sorted_rows(&mut rows);
+            let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
             self.0.push((part.window.start, part.number, packets, part.rejected.iter().sum()));
             part.table.clear();
             part.table

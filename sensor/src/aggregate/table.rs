@@ -1,15 +1,20 @@
 //! The rows of one window part.
+//!
+//! Adding a packet to its row is waiting for memory, so the table is laid out for few and overlapping waits: a row
+//! is half a cache line, found by open addressing without a separate index; classes, of which there are few, are
+//! numbered, and so are IPv6 sources, so that every key is one 64-bit word; and packets come in batches whose slots
+//! are all asked for before any is used.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use martlet_window::{CountRow, PackedClass};
+use martlet_window::{CountRow, IpVersion, PackedClass};
 
 /// Caps of one window part. At a cap the part is closed and the window goes on in the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableLimits {
-    /// Rows; 48 bytes each, and 12 for finding them.
+    /// Rows; about 50 bytes each.
     pub max_rows: u32,
     /// Observed addresses beyond the first that rows have hit, over all rows; 10 bytes each.
     pub max_further_targets: u32,
@@ -17,7 +22,8 @@ pub struct TableLimits {
 
 impl Default for TableLimits {
     fn default() -> TableLimits {
-        TableLimits { max_rows: 131_072, max_further_targets: 131_072 }
+        // Seven eighths of 2^17 slots.
+        TableLimits { max_rows: 114_688, max_further_targets: 114_688 }
     }
 }
 
@@ -41,29 +47,42 @@ pub struct Observation {
     pub bytes: u32,
 }
 
-/// Packets that are added together. Finding rows is waiting for memory; looking for all of them before changing any
-/// lets the processor wait for many at once (0.5 to 0.2 us a packet at 100 k rows).
+/// Packets that are added together.
 pub const TOGETHER: usize = 64;
+
+/// A row: key (source or its number, and the class's number), packets and targets, bytes, first target. All zero is
+/// an empty slot, since class numbers begin at 1; a plain array, so that a new table's memory comes zeroed from the
+/// system and is only touched when used.
+type Slot = [u64; 4];
+const KEY: usize = 0;
+const PACKETS_TARGETS: usize = 1;
+const BYTES: usize = 2;
+const FIRST_TARGET: usize = 3;
+const EMPTY: Slot = [0; 4];
+/// One target, in the upper half beside the packets.
+const ONE_TARGET: u64 = 1 << 32;
 
 /// Count rows under construction, found by (class, source).
 ///
-/// All memory is reserved when the table is made; adding allocates nothing, and clearing keeps it. Keys are hashed
-/// with a key per process, since sources are chosen by the people we watch.
+/// All memory is reserved when the table is made; adding allocates nothing once the numbers of classes and IPv6
+/// sources have grown to what the traffic has, and clearing keeps it. Keys are hashed with a key per process, since
+/// sources are chosen by the people we watch.
 pub struct WindowTable {
     limits: TableLimits,
-    rows: Vec<CountRow>,
-    /// For each row the first observed address that it hit.
-    first_target: Vec<u32>,
-    /// Row numbers by key.
-    index: HashTable<u32>,
-    /// (row, observed address) beyond each row's first.
+    /// A power of two, at least 8/7 of the rows.
+    slots: Vec<Slot>,
+    /// Places of rows, in the order of their first packets.
+    used: Vec<u32>,
+    classes: Numbers<PackedClass>,
+    ipv6_sources: Numbers<u128>,
+    /// (slot, observed address) beyond each row's first.
     further_targets: HashTable<(u32, u32)>,
     hasher: RandomState,
 }
 
 impl std::fmt::Debug for WindowTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WindowTable({} of {} rows)", self.rows.len(), self.limits.max_rows)
+        write!(f, "WindowTable({} of {} rows)", self.used.len(), self.limits.max_rows)
     }
 }
 
@@ -74,12 +93,25 @@ impl WindowTable {
         let rows = limits.max_rows.max(1) as usize;
         WindowTable {
             limits,
-            rows: Vec::with_capacity(rows),
-            first_target: Vec::with_capacity(rows),
-            index: HashTable::with_capacity(rows),
+            slots: vec![EMPTY; (rows * 8).div_ceil(7).next_power_of_two()],
+            used: Vec::with_capacity(rows),
+            classes: Numbers::default(),
+            ipv6_sources: Numbers::default(),
             further_targets: HashTable::with_capacity(limits.max_further_targets as usize),
             hasher: RandomState::default(),
         }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Whether there are no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
     }
 
     /// Adds packets to the rows of their keys.
@@ -89,17 +121,20 @@ impl WindowTable {
     pub fn add(&mut self, observations: &[Observation]) -> Result<(), Full> {
         let mut added = 0;
         for chunk in observations.chunks(TOGETHER) {
-            let mut found = [None; TOGETHER];
-            let mut hashes = [0; TOGETHER];
-            for ((hash, found), seen) in hashes.iter_mut().zip(&mut found).zip(chunk) {
-                *hash = self.hasher.hash_one((seen.class, seen.source));
-                let at = self.index.find(*hash, |&at| self.rows[at as usize].key() == (seen.class, seen.source));
-                *found = at.map(|&at| (at, self.first_target[at as usize] == seen.target));
+            // First only look: the loads of many packets are under way at the same time.
+            let mut places = [(0u64, 0usize, EMPTY); TOGETHER];
+            for (place, seen) in places.iter_mut().zip(chunk) {
+                let key = self.known_key(seen);
+                let slot = self.first_slot(key);
+                *place = (key, slot, self.slots[slot]);
             }
-            for ((hash, found), seen) in hashes.into_iter().zip(found).zip(chunk) {
-                let taken = match found {
-                    Some((at, same_target)) => self.add_to_row(at, same_target, seen),
-                    None => self.add_unfound(hash, seen),
+            for (&(key, slot, row), seen) in places.iter().zip(chunk) {
+                // A row never moves, so one that was in its first slot still is.
+                let taken = if key != 0 && row[KEY] == key && row[FIRST_TARGET] == u64::from(seen.target) {
+                    self.count(slot, seen);
+                    true
+                } else {
+                    self.add_slowly(seen)
                 };
                 if !taken {
                     return Err(Full { added });
@@ -110,40 +145,65 @@ impl WindowTable {
         Ok(())
     }
 
-    fn add_to_row(&mut self, at: u32, same_target: bool, seen: &Observation) -> bool {
-        if !same_target && !self.add_target(at, seen.target) {
+    /// The key of a packet whose class and source have numbers; 0 otherwise, which is no row's key.
+    fn known_key(&self, seen: &Observation) -> u64 {
+        let source = match seen.class.ip() {
+            IpVersion::V4 => Some(low_half(seen.source)),
+            IpVersion::V6 => self.ipv6_sources.find(&seen.source, &self.hasher),
+        };
+        match (source, self.classes.find(&seen.class, &self.hasher)) {
+            (Some(source), Some(class)) => key(source, class),
+            _ => 0,
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+    fn first_slot(&self, key: u64) -> usize {
+        self.hasher.hash_one(key) as usize & (self.slots.len() - 1)
+    }
+
+    fn count(&mut self, slot: usize, seen: &Observation) {
+        let row = &mut self.slots[slot];
+        // 2^32 packets of one row would take a window of hours at any rate that a capture can hold.
+        row[PACKETS_TARGETS] += 1;
+        row[BYTES] += u64::from(seen.bytes);
+    }
+
+    /// Adds a packet whose row is not in its first slot, has other targets, or does not exist yet.
+    fn add_slowly(&mut self, seen: &Observation) -> bool {
+        let full = self.used.len() >= self.limits.max_rows.max(1) as usize;
+        let mut wanted = self.known_key(seen);
+        if wanted == 0 {
+            if full {
+                return false;
+            }
+            let source = match seen.class.ip() {
+                IpVersion::V4 => low_half(seen.source),
+                IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
+            };
+            wanted = key(source, self.classes.find_or_add(seen.class, &self.hasher));
+        }
+        // At least an eighth of the slots is empty, so this ends.
+        let mut slot = self.first_slot(wanted);
+        while self.slots[slot][KEY] != wanted && self.slots[slot][KEY] != 0 {
+            slot = (slot + 1) & (self.slots.len() - 1);
+        }
+        let place = u32::try_from(slot).unwrap_or(u32::MAX);
+        if self.slots[slot][KEY] == 0 {
+            if full {
+                return false;
+            }
+            self.slots[slot] = [wanted, ONE_TARGET, 0, u64::from(seen.target)];
+            self.used.push(place);
+        } else if self.slots[slot][FIRST_TARGET] != u64::from(seen.target) && !self.add_target(place, seen.target) {
             return false;
         }
-        let row = &mut self.rows[at as usize];
-        row.packets = row.packets.saturating_add(1);
-        row.bytes += u64::from(seen.bytes);
+        self.count(slot, seen);
         true
     }
 
-    /// Adds a packet whose row was not there when its chunk was looked up: another of the chunk may have made it.
-    fn add_unfound(&mut self, hash: u64, seen: &Observation) -> bool {
-        let rows = &self.rows;
-        match self.index.find(hash, |&at| rows[at as usize].key() == (seen.class, seen.source)) {
-            Some(&at) => self.add_to_row(at, self.first_target[at as usize] == seen.target, seen),
-            None => self.add_row(hash, seen),
-        }
-    }
-
-    fn add_row(&mut self, hash: u64, seen: &Observation) -> bool {
-        let at = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        if at >= self.limits.max_rows.max(1) {
-            return false;
-        }
-        let Observation { class, source, target, bytes } = *seen;
-        self.rows.push(CountRow { class, source, packets: 1, targets: 1, bytes: u64::from(bytes) });
-        self.first_target.push(target);
-        let (rows, hasher) = (&self.rows, &self.hasher);
-        self.index.insert_unique(hash, at, |&at| hasher.hash_one(rows[at as usize].key()));
-        true
-    }
-
-    fn add_target(&mut self, at: u32, target: u32) -> bool {
-        let pair = (at, target);
+    fn add_target(&mut self, slot: u32, target: u32) -> bool {
+        let pair = (slot, target);
         let hash = self.hasher.hash_one(pair);
         if self.further_targets.find(hash, |&known| known == pair).is_some() {
             return true;
@@ -153,88 +213,170 @@ impl WindowTable {
         }
         let hasher = &self.hasher;
         self.further_targets.insert_unique(hash, pair, |known| hasher.hash_one(known));
-        self.rows[at as usize].targets += 1;
+        self.slots[slot as usize][PACKETS_TARGETS] += ONE_TARGET;
         true
     }
 
-    /// The rows in the order of their first packets.
-    #[must_use]
-    pub fn rows(&self) -> &[CountRow] {
-        &self.rows
+    /// Replaces the contents of `rows` by the rows, sorted by key as a batch wants them.
+    pub fn sorted_rows(&self, rows: &mut Vec<CountRow>) {
+        rows.clear();
+        rows.extend(self.used.iter().map(|&slot| self.row(&self.slots[slot as usize])));
+        rows.sort_unstable_by_key(CountRow::key);
     }
 
-    /// The rows sorted by key, as a batch wants them. Nothing can be added afterwards until [`Self::clear`].
-    pub fn sorted_rows(&mut self) -> &[CountRow] {
-        self.clear_index();
-        self.rows.sort_unstable_by_key(CountRow::key);
-        &self.rows
+    fn row(&self, slot: &Slot) -> CountRow {
+        let (source, class) = halves(slot[KEY]);
+        let (targets, packets) = halves(slot[PACKETS_TARGETS]);
+        let class = self.classes.value(class);
+        let source = match class.ip() {
+            IpVersion::V4 => u128::from(source),
+            IpVersion::V6 => self.ipv6_sources.value(source),
+        };
+        CountRow { class, source, packets, targets, bytes: slot[BYTES] }
     }
 
-    /// Empties the table and keeps its memory.
+    /// Empties the table and keeps its memory. Wiping everything costs the whole size, which quiet windows should
+    /// not pay: few rows are taken out one by one.
     pub fn clear(&mut self) {
-        self.clear_index();
-        self.rows.clear();
-        self.first_target.clear();
-    }
-
-    /// Forgets where rows are. Wiping an index costs its whole size, which quiet windows should not pay: few rows
-    /// are taken out one by one.
-    fn clear_index(&mut self) {
-        const FEW: usize = 4096;
-        if self.index.len() < FEW {
-            for (at, row) in (0u32..).zip(&self.rows) {
-                let hash = self.hasher.hash_one(row.key());
-                if let Ok(entry) = self.index.find_entry(hash, |&known| known == at) {
-                    entry.remove();
-                }
+        if self.used.len() < self.slots.len() / 8 {
+            for &slot in &self.used {
+                self.slots[slot as usize] = EMPTY;
             }
         } else {
-            self.index.clear();
+            self.slots.fill(EMPTY);
         }
+        self.used.clear();
+        self.classes.clear(&self.hasher);
+        self.ipv6_sources.clear(&self.hasher);
         if !self.further_targets.is_empty() {
             self.further_targets.clear();
         }
     }
 }
 
+/// The 32 bits of an IPv4 source.
+#[expect(clippy::cast_possible_truncation, reason = "an IPv4 source has 32 bits")]
+const fn low_half(source: u128) -> u32 {
+    source as u32
+}
+
+const fn key(source: u32, class: u32) -> u64 {
+    (source as u64) << 32 | class as u64
+}
+
+/// Upper and lower half.
+#[expect(clippy::cast_possible_truncation, reason = "halves of 32 bits are what is wanted")]
+const fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}
+
+/// Values with numbers from 1, in the order of their first appearance.
+struct Numbers<T> {
+    values: Vec<T>,
+    index: HashTable<u32>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Numbers<T> {
+        Numbers { values: Vec::new(), index: HashTable::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Numbers<T> {
+    fn find(&self, value: &T, hasher: &RandomState) -> Option<u32> {
+        self.index.find(hasher.hash_one(value), |&number| self.value(number) == *value).copied()
+    }
+
+    fn find_or_add(&mut self, value: T, hasher: &RandomState) -> u32 {
+        if let Some(number) = self.find(&value, hasher) {
+            return number;
+        }
+        self.values.push(value);
+        // There are never more values than rows, of which there are fewer than 2^32.
+        let number = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+        let values = &self.values;
+        let hash = |&number: &u32| hasher.hash_one(values[number as usize - 1]);
+        self.index.insert_unique(hasher.hash_one(value), number, hash);
+        number
+    }
+
+    fn value(&self, number: u32) -> T {
+        self.values[number as usize - 1]
+    }
+
+    /// Forgets all numbers; few are taken out one by one, as wiping costs the whole size.
+    fn clear(&mut self, hasher: &RandomState) {
+        const FEW: usize = 64;
+        if self.values.len() < FEW {
+            for (number, value) in (1u32..).zip(&self.values) {
+                if let Ok(entry) = self.index.find_entry(hasher.hash_one(value), |&known| known == number) {
+                    entry.remove();
+                }
+            }
+        } else {
+            self.index.clear();
+        }
+        self.values.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_window::{Class, IpVersion, Kind, Marks, Service};
+    use martlet_window::{Class, Kind, Marks, Service};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn class(port: u16) -> PackedClass {
+    fn class(ip: IpVersion, port: u16) -> PackedClass {
         let service = Service::Port(port);
-        Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE }.into()
+        Class { ip, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE }.into()
     }
 
     fn seen(port: u16, source: u128, target: u32, bytes: u32) -> Observation {
-        Observation { class: class(port), source, target, bytes }
+        Observation { class: class(IpVersion::V4, port), source, target, bytes }
+    }
+
+    fn packets(table: &WindowTable) -> u32 {
+        let mut rows = Vec::new();
+        table.sorted_rows(&mut rows);
+        rows.iter().map(|row| row.packets).sum()
     }
 
     proptest! {
         #[test]
-        fn counts_what_a_plain_map_counts(packets in proptest::collection::vec((0u16..4, 0u128..6, 0u32..5, 20u32..1500), 0..300)) {
-            let mut table = WindowTable::new(TableLimits { max_rows: 64, max_further_targets: 256 });
+        fn counts_what_a_plain_map_counts(
+            packets in proptest::collection::vec((any::<bool>(), 0u16..4, 0u128..20, 0u32..5, 20u32..1500), 0..300),
+        ) {
+            let mut table = WindowTable::new(TableLimits { max_rows: 200, max_further_targets: 500 });
+            let observations: Vec<_> = packets
+                .iter()
+                .map(|&(v6, port, source, target, bytes)| {
+                    // An IPv6 source whose low 32 bits are those of an IPv4 source is another source.
+                    let (ip, source) = if v6 { (IpVersion::V6, source << 32 | 7) } else { (IpVersion::V4, source) };
+                    Observation { class: class(ip, port), source, target, bytes }
+                })
+                .collect();
             // Twice, so that a cleared table is used too.
             for _ in 0..2 {
+                prop_assert_eq!(table.add(&observations), Ok(()));
                 let mut model: BTreeMap<_, (u32, u64, BTreeSet<u32>)> = BTreeMap::new();
-                let seen: Vec<_> = packets.iter().map(|&(port, source, target, bytes)| seen(port, source, target, bytes)).collect();
-                prop_assert_eq!(table.add(&seen), Ok(()));
-                for &(port, source, target, bytes) in &packets {
-                    let entry = model.entry((class(port), source)).or_default();
+                for seen in &observations {
+                    let entry = model.entry((seen.class, seen.source)).or_default();
                     entry.0 += 1;
-                    entry.1 += u64::from(bytes);
-                    entry.2.insert(target);
+                    entry.1 += u64::from(seen.bytes);
+                    entry.2.insert(seen.target);
                 }
-                let rows: Vec<_> = table.sorted_rows().iter().map(|r| (r.key(), r.packets, r.bytes, r.targets)).collect();
+                let mut rows = Vec::new();
+                table.sorted_rows(&mut rows);
+                let rows: Vec<_> = rows.iter().map(|r| (r.key(), r.packets, r.bytes, r.targets)).collect();
                 let expected: Vec<_> = model
                     .into_iter()
                     .map(|(key, (packets, bytes, targets))| (key, packets, bytes, u32::try_from(targets.len()).unwrap()))
                     .collect();
                 prop_assert_eq!(rows, expected);
                 table.clear();
+                prop_assert!(table.is_empty());
+                prop_assert!(table.slots.iter().all(|slot| *slot == EMPTY));
             }
         }
     }
@@ -242,12 +384,24 @@ mod tests {
     #[test]
     fn full_means_full_and_changes_nothing() {
         let mut table = WindowTable::new(TableLimits { max_rows: 2, max_further_targets: 1 });
-        let taken = [seen(1, 1, 7, 40), seen(1, 1, 8, 40)];
-        assert_eq!(table.add(&taken), Ok(()));
+        assert_eq!(table.add(&[seen(1, 1, 7, 40), seen(1, 1, 8, 40)]), Ok(()));
         assert_eq!(table.add(&[seen(1, 1, 8, 40), seen(1, 1, 9, 40)]), Err(Full { added: 1 }));
         assert_eq!(table.add(&[seen(2, 1, 7, 40), seen(3, 1, 7, 40), seen(1, 1, 7, 40)]), Err(Full { added: 1 }));
-        let packets: u32 = table.sorted_rows().iter().map(|row| row.packets).sum();
-        assert_eq!(packets, 4);
+        assert_eq!(packets(&table), 4);
+        table.clear();
+        assert_eq!(table.add(&[seen(9, 9, 9, 40)]), Ok(()));
+        assert_eq!((packets(&table), table.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_full_table_holds_all_it_says_and_is_wiped() {
+        let limits = TableLimits { max_rows: 7_000, max_further_targets: 1 };
+        let mut table = WindowTable::new(limits);
+        let many: Vec<_> = (0..7_001u16).map(|i| seen(i % 300, u128::from(i), 1, 40)).collect();
+        assert_eq!(table.add(&many), Err(Full { added: 7_000 }));
+        assert_eq!((table.len(), packets(&table)), (7_000, 7_000));
+        table.clear();
+        assert_eq!(table.add(&many[..7_000]), Ok(()));
     }
 
     #[test]
