@@ -1,1 +1,87 @@
-//! martlet-benches
+//! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window.
+//!
+//! The benchmarks are in `benches/`, shell programs that measure whole processes beside it (`run.sh`), and dated
+//! results in `results/`.
+
+use martlet_drill::{Drill, DrillConfig};
+use martlet_packet::LinkType;
+use martlet_sensor::aggregate::{Aggregator, Part, Sink, TableLimits, WindowTable};
+use martlet_sensor::capture::Frame;
+use martlet_sensor::classify::Aim;
+use martlet_sensor::pipeline::Pipeline;
+use martlet_sensor::screen::{AddressSet, Screen};
+use martlet_window::{Timestamp, WindowLength};
+
+/// Frames of background radiation, one after the other in one buffer.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Traffic {
+    /// This many packets of the default drill.
+    ///
+    /// # Panics
+    /// If the default configuration were not valid.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the default configuration is valid; a benchmark has nobody to tell")]
+    pub fn drill(packets: u64) -> Traffic {
+        let config = DrillConfig { exact_packets: Some(packets), outbreak: None, ..DrillConfig::default() };
+        let mut drill = Drill::new(&config).expect("the default drill");
+        let mut traffic = Traffic::default();
+        while let Some(packet) = drill.next_packet() {
+            traffic.bytes.extend_from_slice(packet.frame);
+            traffic.ends.push(traffic.bytes.len());
+        }
+        traffic
+    }
+
+    /// Number of frames.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are no frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The frames, all captured in the second `at`.
+    pub fn frames(&self, at: i64) -> impl Iterator<Item = Frame<'_>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(move |(start, &end)| Frame {
+            time: Timestamp::from_parts(at, 0),
+            link: Some(LinkType::Ethernet),
+            bytes: &self.bytes[start..end],
+        })
+    }
+}
+
+/// Takes parts and gives their tables back, emptied.
+#[derive(Debug, Default)]
+pub struct Recycle {
+    /// Rows so far.
+    pub rows: usize,
+}
+
+impl Sink for Recycle {
+    fn part(&mut self, mut part: Part) -> WindowTable {
+        self.rows += part.table.len();
+        part.table.clear();
+        part.table
+    }
+}
+
+/// A sensor's path from a frame to its window, observing the drill's prefix.
+///
+/// # Panics
+/// If the default prefix were not one.
+#[must_use]
+pub fn pipeline(limits: TableLimits) -> Pipeline {
+    let observed: AddressSet = std::iter::once(DrillConfig::default().dark.into()).collect();
+    let aggregator = Aggregator::new(WindowLength::DEFAULT, limits);
+    Pipeline::new(Screen::offline(&observed, true), Aim::AsSeen, observed, aggregator)
+}

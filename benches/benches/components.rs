@@ -1,0 +1,123 @@
+//! The sensor's stages one by one, and the wire. Figures are for one packet or row.
+
+#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
+#![expect(clippy::unwrap_used, reason = "a benchmark has nobody to tell")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use martlet_benches::{Recycle, Traffic, pipeline};
+use martlet_packet::{LinkType, parse};
+use martlet_sensor::aggregate::{Observation, TableLimits, WindowTable};
+use martlet_sensor::classify::{Aim, classify};
+use martlet_window::{
+    BatchHeader, CaptureStatistics, CountRow, Digest, Marks, Origin, Posture, Timestamp, TrafficClass, WindowLength,
+    address_bits,
+};
+use martlet_wire::v1::{BatchEncoder, BatchView, Columns, FRAME_HEADER_LENGTH, Limits};
+
+const PACKETS: u64 = 100_000;
+
+fn packet(c: &mut Criterion) {
+    let traffic = Traffic::drill(PACKETS);
+    let mut group = c.benchmark_group("packet");
+    group.throughput(Throughput::Elements(PACKETS));
+    group.bench_function("parse", |b| {
+        b.iter(|| traffic.frames(0).filter(|frame| parse(LinkType::Ethernet, frame.bytes).is_ok()).count());
+    });
+    group.bench_function("parse and classify", |b| {
+        b.iter(|| {
+            for frame in traffic.frames(0) {
+                if let Ok(packet) = parse(LinkType::Ethernet, frame.bytes) {
+                    black_box(classify(&packet, Aim::AsSeen));
+                }
+            }
+        });
+    });
+    group.bench_function("frame to window", |b| {
+        let (mut pipeline, mut sink) = (pipeline(TableLimits::default()), Recycle::default());
+        let mut at = 1_000_000_000;
+        b.iter(|| {
+            at += 10;
+            traffic.frames(at).for_each(|frame| pipeline.take(frame, &mut sink));
+        });
+    });
+    group.finish();
+}
+
+fn observations(traffic: &Traffic) -> Vec<Observation> {
+    let seen = traffic.frames(0).map(|frame| {
+        let packet = parse(LinkType::Ethernet, frame.bytes).unwrap();
+        let class = classify(&packet, Aim::AsSeen).into();
+        Observation { class, source: address_bits(packet.source), target: 1, bytes: packet.length }
+    });
+    seen.collect()
+}
+
+fn rows(traffic: &Traffic) -> Vec<CountRow> {
+    let mut table = WindowTable::new(TableLimits::default());
+    table.add(&observations(traffic)).unwrap();
+    let mut rows = Vec::new();
+    table.sorted_rows(&mut rows);
+    rows
+}
+
+fn table(c: &mut Criterion) {
+    let observations = observations(&Traffic::drill(PACKETS));
+    let mut group = c.benchmark_group("window table");
+    group.throughput(Throughput::Elements(PACKETS));
+    let mut table = WindowTable::new(TableLimits::default());
+    table.add(&observations).unwrap();
+    group.bench_function("update", |b| b.iter(|| table.add(&observations)));
+    group.bench_function("fill and sort", |b| {
+        let mut rows = Vec::new();
+        b.iter(|| {
+            table.clear();
+            table.add(&observations).unwrap();
+            table.sorted_rows(&mut rows);
+        });
+    });
+    group.finish();
+}
+
+fn wire(c: &mut Criterion) {
+    let rows = rows(&Traffic::drill(PACKETS));
+    let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
+    let header = BatchHeader {
+        origin: Origin([1; 16]),
+        epoch: 1,
+        sequence: 0,
+        predecessor: Digest::default(),
+        class: TrafficClass::Drill,
+        posture: Posture::Silent,
+        window: WindowLength::DEFAULT.window_at(Timestamp::from_parts(1_000_000_000, 0)),
+        part: 0,
+        exposure: None,
+        unavailable: Marks::NONE,
+        capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
+    };
+    let mut encoder = BatchEncoder::new().unwrap();
+    let mut frame = Vec::new();
+    encoder.write(&header, &rows, &mut frame).unwrap();
+    let mut group = c.benchmark_group(format!("wire, {:.2} bytes a row", frame.len() as f64 / rows.len() as f64));
+    group.throughput(Throughput::Elements(rows.len() as u64));
+    group.bench_function("encode", |b| {
+        b.iter_batched_ref(
+            || Vec::with_capacity(frame.len()),
+            |out| encoder.write(&header, &rows, out).unwrap(),
+            BatchSize::LargeInput,
+        );
+    });
+    let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
+    let (mut raw, mut columns) = (Vec::new(), Columns::default());
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            let view = BatchView::read(&frame[FRAME_HEADER_LENGTH..], &Limits::default()).unwrap();
+            view.columns(&mut decompressor, &mut raw, &mut columns).unwrap();
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, packet, table, wire);
+criterion_main!(benches);
