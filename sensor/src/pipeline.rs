@@ -41,29 +41,31 @@ impl Pipeline {
     /// Takes one frame.
     pub fn take(&mut self, frame: Frame<'_>, sink: &mut dyn Sink) {
         self.outcomes.frames += 1;
-        match self.screened(frame) {
-            Ok(packet) => {
-                self.outcomes.packets += 1;
-                let seen = Observation {
-                    class: PackedClass::from(classify(&packet, self.aim)),
-                    source: self.source(&packet),
-                    target: target(packet.destination),
-                    bytes: packet.length,
-                };
-                self.aggregator.count(frame.time, seen, sink);
-            }
-            Err(reason) => {
-                self.outcomes.rejected[reason as usize] += 1;
-                self.aggregator.reject(reason);
-            }
+        let Some(link) = frame.link else { return self.reject(RejectReason::UnsupportedLinkType) };
+        // By reference: a packet is large enough that moving it costs as much as reading it.
+        match &parse(link, frame.bytes) {
+            Ok(packet) => match self.screen.check(packet, frame.time) {
+                Ok(()) => self.count(packet, frame.time, sink),
+                Err(reason) => self.reject(reason),
+            },
+            Err(reject) => self.reject((*reject).into()),
         }
     }
 
-    fn screened<'a>(&mut self, frame: Frame<'a>) -> Result<Packet<'a>, RejectReason> {
-        let link = frame.link.ok_or(RejectReason::UnsupportedLinkType)?;
-        let packet = parse(link, frame.bytes)?;
-        self.screen.check(&packet, frame.time)?;
-        Ok(packet)
+    fn count(&mut self, packet: &Packet<'_>, time: Timestamp, sink: &mut dyn Sink) {
+        self.outcomes.packets += 1;
+        let seen = Observation {
+            class: PackedClass::from(classify(packet, self.aim)),
+            source: self.source(packet),
+            target: target(packet.destination),
+            bytes: packet.length,
+        };
+        self.aggregator.count(time, seen, sink);
+    }
+
+    const fn reject(&mut self, reason: RejectReason) {
+        self.outcomes.rejected[reason as usize] += 1;
+        self.aggregator.reject(reason);
     }
 
     /// The source as it is counted: observed addresses become 0.0.0.0 or ::.

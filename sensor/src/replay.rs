@@ -116,7 +116,12 @@ fn deliver(
     let identity = BatchIdentity { stream, class: options.class, posture: options.posture };
     let spool = Arc::new(Spool::new(SPOOL_BYTES, AtCap::Wait));
     let (handover, batcher) = handover(identity, options.limits);
-    let settings = UplinkSettings { collector: collector.to_owned(), name: options.sensor.clone(), stream };
+    let settings = UplinkSettings {
+        collector: collector.to_owned(),
+        name: options.sensor.clone(),
+        stream,
+        max_rows: options.limits.max_rows,
+    };
     let (parts, encoded, sent) = thread::scope(|scope| {
         let encoder = scope.spawn({
             let spool = spool.clone();
@@ -254,11 +259,12 @@ fn epoch(options: &ReplayOptions, path: &Path) -> Result<u64> {
     }
     let content = file_hash(path).with_context(|| path.display().to_string())?;
     let settings = format!(
-        "{:?} {} {:?} {:?} {} {:?}",
+        "{:?} {} {:?} {:?} {:?} {} {:?}",
         options.observe.networks(),
         options.drop_solicited,
         options.aim,
         options.class,
+        options.posture,
         options.window.seconds(),
         options.limits
     );

@@ -347,6 +347,7 @@ impl Edge {
             collector: self.config.collector.clone(),
             name: self.config.name.clone(),
             stream: self.stream,
+            max_rows: self.config.limits.max_rows,
         };
         let _ = started.send(());
         readiness.set_ready();
@@ -441,6 +442,7 @@ mod tests {
         assert_eq!(aim(PublicAddress::Auto, &private, learnt), Aim::Public("198.51.100.9".parse().unwrap()));
         assert_eq!(aim(PublicAddress::Auto, &set("192.168.1.0/24"), learnt), Aim::Unknown);
         assert_eq!(aim(PublicAddress::Auto, &private, Some("10.0.0.1".parse().unwrap())), Aim::Unknown);
+        assert_eq!(aim(PublicAddress::Auto, &private, Some("100.64.0.1".parse().unwrap())), Aim::Unknown);
         assert_eq!(aim(PublicAddress::AsSeen, &private, None), Aim::AsSeen);
     }
 }

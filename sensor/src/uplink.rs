@@ -65,6 +65,14 @@ pub enum UplinkError {
     /// The collector sent a message that has no place here.
     #[error("the collector sent an unexpected message")]
     Unexpected,
+    /// Our batches may be larger than what the collector takes.
+    #[error("the collector takes at most {theirs} rows a batch; set window.max_rows from {ours} to that or less")]
+    TooManyRows {
+        /// Our cap.
+        ours: u32,
+        /// The collector's.
+        theirs: u32,
+    },
     /// The collector knows another history of this stream: sending on would count wrongly.
     #[error("the collector knows another history of this stream (a cloned sensor?); restart to begin a new epoch")]
     BrokenChain,
@@ -75,14 +83,19 @@ impl UplinkError {
         match self {
             UplinkError::Unreachable(_) => ConnectionOutcome::Unreachable,
             UplinkError::Broken(_) | UplinkError::Silent => ConnectionOutcome::Broken,
-            UplinkError::Refused(_) => ConnectionOutcome::Refused,
+            UplinkError::Refused(_) | UplinkError::TooManyRows { .. } => ConnectionOutcome::Refused,
             UplinkError::Wire(_) | UplinkError::Unexpected | UplinkError::BrokenChain => ConnectionOutcome::Protocol,
         }
     }
 
     /// Whether trying again cannot help.
     const fn is_final(&self) -> bool {
-        matches!(self, UplinkError::BrokenChain | UplinkError::Refused(RefusalReason::NotAllowed))
+        matches!(
+            self,
+            UplinkError::BrokenChain
+                | UplinkError::TooManyRows { .. }
+                | UplinkError::Refused(RefusalReason::NotAllowed)
+        )
     }
 }
 
@@ -108,6 +121,8 @@ pub struct UplinkSettings {
     pub name: SensorName,
     /// The stream.
     pub stream: Stream,
+    /// Most rows that a batch of ours has.
+    pub max_rows: u32,
 }
 
 /// Sends the spool until it has ended and everything is acknowledged.
@@ -150,9 +165,12 @@ async fn converse(settings: &UplinkSettings, spool: &Spool, state: &UplinkState)
     let mut connection = Connection { read, write, payload: Vec::new(), out: Vec::new() };
     let (name, stream) = (settings.name.clone(), settings.stream);
     connection.send(&Message::Hello { peer: stream.origin, name: name.clone() }).await?;
-    let Message::Welcome { your_address, .. } = connection.receive().await? else {
+    let Message::Welcome { your_address, max_rows, .. } = connection.receive().await? else {
         return Err(UplinkError::Unexpected);
     };
+    if max_rows < settings.max_rows {
+        return Err(UplinkError::TooManyRows { ours: settings.max_rows, theirs: max_rows });
+    }
     if let Ok(mut seen_from) = state.seen_from.lock() {
         *seen_from = Some(your_address);
     }

@@ -44,6 +44,14 @@ fn ipv4(ip: Ip, protocol: u8, payload: &[u8]) -> Vec<u8> {
     [&[0x45, 0][..], &words, &[ip.ttl, protocol, 0xbe, 0xef], &SOURCE, &ip.destination, payload].concat()
 }
 
+fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut address = [0x20, 1, 4, 0x70, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let source = address;
+    address[15] = 2;
+    [&[0x60, 0, 0, 0, length[0], length[1], next_header, 60][..], &source, &address, payload].concat()
+}
+
 fn tcp(port: u16, sequence: u32, flags: u8, window: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let offset = u8::try_from(5 + options.len() / 4).unwrap() << 4;
     let mut segment = [51_413u16, port].map(u16::to_be_bytes).concat();
@@ -333,17 +341,10 @@ fn ordinary_stacks_carry_no_tool_mark() {
 
 #[test]
 fn ipv6_carries_no_mark_that_tests_ipv4_fields() {
-    let ipv6 = |segment: &[u8]| {
-        let length = u16::try_from(segment.len()).unwrap().to_be_bytes();
-        let mut address = [0x20, 1, 4, 0x70, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        let source = address;
-        address[15] = 2;
-        [&[0x60, 0, 0, 0, length[0], length[1], 6, 60][..], &source, &address, segment].concat()
-    };
     // Its lower 32 bits are the sequence number.
-    assert_marks("mirai's rule", &ipv6(&tcp(23, 2, SYN, 5840, &[], b"")), &[]);
-    assert_marks("zmap's template", &ipv6(&tcp(443, SEQUENCE, SYN, 65_535, &ZMAP_WINDOWS, b"")), &[]);
-    assert_marks("nmap's shape", &ipv6(&tcp(80, SEQUENCE, SYN, 1024, &MSS_1460, b"")), &[Mark::NmapShape]);
+    assert_marks("mirai's rule", &ipv6(6, &tcp(23, 2, SYN, 5840, &[], b"")), &[]);
+    assert_marks("zmap's template", &ipv6(6, &tcp(443, SEQUENCE, SYN, 65_535, &ZMAP_WINDOWS, b"")), &[]);
+    assert_marks("nmap's shape", &ipv6(6, &tcp(80, SEQUENCE, SYN, 1024, &MSS_1460, b"")), &[Mark::NmapShape]);
 }
 
 /// Marks are for probes: what answers a spoofed SYN has fields that its victim chose.
@@ -355,6 +356,41 @@ fn answers_carry_no_tool_mark() {
             let segment = tcp(80, u32::from_be_bytes(OBSERVED), flags, 1024, &MSS_1460, b"");
             assert_marks("an answer", &ipv4(Ip { id, ..PLAIN }, 6, &segment), &[]);
         }
+    }
+}
+
+#[test]
+fn every_icmp_type_has_its_kind() {
+    let of = |types: &[u8], icmp_type: u8| types.contains(&icmp_type);
+    for icmp_type in 0..=255 {
+        let message = [&[icmp_type, 0, 0, 0, 0, 0, 0, 0][..], &ipv4(PLAIN, 17, &udp(40_000, 53, b""))].concat();
+        let class = read(&ipv4(PLAIN, 1, &message), Aim::AsSeen);
+        let expected = if of(&[8, 13, 15, 17], icmp_type) {
+            Kind::Scan
+        } else if of(&[0, 3, 4, 11, 12, 14, 16, 18], icmp_type) {
+            Kind::Backscatter
+        } else {
+            Kind::Other
+        };
+        let service = if of(&[3, 4, 11, 12], icmp_type) {
+            Service::IcmpError { icmp_type, code: 0, quoted_protocol: 17, quoted_port: 53 }
+        } else {
+            Service::Icmp { icmp_type, code: 0 }
+        };
+        assert_eq!((class.kind, class.service), (expected, service), "ICMP {icmp_type}");
+
+        let class = read(&ipv6(58, &[icmp_type, 0, 0, 0, 0, 0, 0, 0]), Aim::AsSeen);
+        let expected = match icmp_type {
+            128 => Kind::Scan,
+            1 | 2 | 3 | 4 | 129 => Kind::Backscatter,
+            _ => Kind::Other,
+        };
+        assert_eq!(class.kind, expected, "ICMPv6 {icmp_type}");
+    }
+    // Each in the other IP version means nothing.
+    for packet in [ipv4(PLAIN, 58, &[128, 0]), ipv6(1, &[8, 0])] {
+        let class = read(&packet, Aim::AsSeen);
+        assert_eq!((class.kind, class.service), (Kind::Other, Service::None));
     }
 }
 

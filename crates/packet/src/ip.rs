@@ -91,6 +91,7 @@ impl Packet<'_> {
 }
 
 /// Reads a packet whose first byte is that of an IP header. The version field decides, not the link layer.
+#[inline]
 pub(crate) fn parse(sender: Sender, bytes: &[u8]) -> Result<Packet<'_>, Reject> {
     match byte(bytes, 0).ok_or(Reject::TruncatedIp)? >> 4 {
         4 => ipv4::parse(sender, bytes),

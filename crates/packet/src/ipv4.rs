@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::bytes::{array, at_most, be16, byte, rest};
+use crate::bytes::{at_most, byte, field16, field32, rest};
 use crate::{Fragment, Ipv4Fields, Packet, Reject, Sender, Transport};
 
 const VERSION_IHL: usize = 0;
@@ -19,10 +19,11 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// The header fields that every reader of an IPv4 header needs, quoted ones included.
+/// The fixed part of a header, quoted ones included.
 pub(crate) struct Header {
     pub(crate) length: usize,
     pub(crate) total_length: u16,
+    pub(crate) identification: u16,
     pub(crate) protocol: u8,
     pub(crate) flags_fragment: u16,
     pub(crate) source: Ipv4Addr,
@@ -30,21 +31,22 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Result<Header, Reject> {
         let first = byte(bytes, VERSION_IHL).ok_or(Reject::TruncatedIp)?;
         let length = usize::from(first & 0x0f) * 4;
         if length < MIN_HEADER {
             return Err(Reject::BadIpHeader);
         }
-        let field16 = |offset| be16(bytes, offset).ok_or(Reject::TruncatedIp);
-        let address = |offset| array::<4>(bytes, offset).map(Ipv4Addr::from).ok_or(Reject::TruncatedIp);
+        let header = bytes.first_chunk::<MIN_HEADER>().ok_or(Reject::TruncatedIp)?;
         Ok(Header {
             length,
-            total_length: field16(TOTAL_LENGTH)?,
-            protocol: byte(bytes, PROTOCOL).ok_or(Reject::TruncatedIp)?,
-            flags_fragment: field16(FLAGS_FRAGMENT)?,
-            source: address(SOURCE)?,
-            destination: address(DESTINATION)?,
+            total_length: field16(header, TOTAL_LENGTH),
+            identification: field16(header, IDENTIFICATION),
+            protocol: header[PROTOCOL],
+            flags_fragment: field16(header, FLAGS_FRAGMENT),
+            source: Ipv4Addr::from_bits(field32(header, SOURCE)),
+            destination: Ipv4Addr::from_bits(field32(header, DESTINATION)),
         })
     }
 
@@ -53,6 +55,7 @@ impl Header {
     }
 }
 
+#[inline]
 pub(crate) fn parse(sender: Sender, bytes: &[u8]) -> Result<Packet<'_>, Reject> {
     let header = Header::read(bytes)?;
     let fragment = if header.is_later_fragment() {
@@ -77,7 +80,7 @@ pub(crate) fn parse(sender: Sender, bytes: &[u8]) -> Result<Packet<'_>, Reject> 
         length: u32::from(header.total_length),
         fragment,
         ipv4: Some(Ipv4Fields {
-            identification: be16(bytes, IDENTIFICATION).ok_or(Reject::TruncatedIp)?,
+            identification: header.identification,
             dont_fragment: header.flags_fragment & DONT_FRAGMENT != 0,
             reserved_flag: header.flags_fragment & RESERVED != 0,
         }),

@@ -48,6 +48,7 @@ pub enum Reject {
 ///
 /// # Errors
 /// Exactly one reason if the frame holds no readable IP header.
+#[inline]
 pub fn parse(link: LinkType, frame: &[u8]) -> Result<Packet<'_>, Reject> {
     let (sender, ip) = link::network_layer(link, frame)?;
     ip::parse(sender, ip)

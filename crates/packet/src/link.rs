@@ -1,7 +1,7 @@
 //! Link layers: from a captured frame to the bytes of its network layer.
 
 use crate::Reject;
-use crate::bytes::{array, be16, byte, rest};
+use crate::bytes::{array, be16, byte, field16, rest};
 
 /// A link type that Martlet reads. Numbers are those of <https://www.tcpdump.org/linktypes.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,14 +109,17 @@ mod null {
 }
 
 /// The sender, and the bytes of the network layer.
+#[inline]
 pub(crate) fn network_layer(link: LinkType, frame: &[u8]) -> Result<(Sender, &[u8]), Reject> {
     match link {
         LinkType::Raw => Ok((Sender::Unknown, frame)),
         LinkType::Ethernet => {
-            let ether_type = be16(frame, ethernet::TYPE).ok_or(Reject::TruncatedLink)?;
-            let sender = array(frame, ethernet::SOURCE).map_or(Sender::Unknown, Sender::Mac);
-            let payload = rest(frame, ethernet::HEADER);
-            Ok((sender, ether_payload(ether_type, payload)?))
+            let (header, payload) = frame.split_first_chunk::<{ ethernet::HEADER }>().ok_or(Reject::TruncatedLink)?;
+            let sender = array(header, ethernet::SOURCE).map_or(Sender::Unknown, Sender::Mac);
+            match field16(header, ethernet::TYPE) {
+                ether_type::IPV4 | ether_type::IPV6 => Ok((sender, payload)),
+                other => Ok((sender, ether_payload(other, payload)?)),
+            }
         }
         LinkType::LinuxSll => {
             let protocol = be16(frame, sll::PROTOCOL).ok_or(Reject::TruncatedLink)?;

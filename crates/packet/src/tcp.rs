@@ -1,8 +1,9 @@
 //! TCP (RFC 9293).
 
-use crate::bytes::{at_most, be16, be32, rest};
-use crate::transport::read_ports;
+use crate::bytes::{at_most, be16, be32, field16, field32, rest};
 
+/// Source and destination port.
+const PORTS: usize = 0;
 const SEQUENCE: usize = 4;
 const OFFSET_FLAGS: usize = 12;
 const WINDOW: usize = 14;
@@ -53,18 +54,39 @@ pub struct Tcp<'a> {
 }
 
 impl<'a> Tcp<'a> {
+    #[inline]
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Tcp<'a>> {
-        let (source_port, destination_port) = read_ports(bytes)?;
-        let [offset, flags] = be16(bytes, OFFSET_FLAGS)?.to_be_bytes();
-        Some(Tcp {
-            source_port,
-            destination_port,
-            sequence: be32(bytes, SEQUENCE)?,
+        match bytes.first_chunk::<MIN_HEADER>() {
+            Some(header) => {
+                let window = Some(field16(header, WINDOW));
+                Some(Tcp::with(
+                    bytes,
+                    field32(header, PORTS),
+                    field32(header, SEQUENCE),
+                    field16(header, OFFSET_FLAGS),
+                    window,
+                ))
+            }
+            None => {
+                let ports = be32(bytes, PORTS)?;
+                Some(Tcp::with(bytes, ports, be32(bytes, SEQUENCE)?, be16(bytes, OFFSET_FLAGS)?, be16(bytes, WINDOW)))
+            }
+        }
+    }
+
+    #[inline]
+    fn with(bytes: &'a [u8], ports: u32, sequence: u32, offset_flags: u16, window: Option<u16>) -> Tcp<'a> {
+        let [s0, s1, d0, d1] = ports.to_be_bytes();
+        let [offset, flags] = offset_flags.to_be_bytes();
+        Tcp {
+            source_port: u16::from_be_bytes([s0, s1]),
+            destination_port: u16::from_be_bytes([d0, d1]),
+            sequence,
             flags: TcpFlags(flags),
             header_length: (offset >> 4) * 4,
-            window: be16(bytes, WINDOW),
+            window,
             bytes,
-        })
+        }
     }
 
     /// The options, as far as they were captured.

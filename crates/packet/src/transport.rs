@@ -28,6 +28,7 @@ pub enum Transport<'a> {
 }
 
 impl<'a> Transport<'a> {
+    #[inline]
     pub(crate) fn read(protocol: u8, fragment: Fragment, bytes: &'a [u8]) -> Transport<'a> {
         if fragment == Fragment::Later {
             return Transport::None;

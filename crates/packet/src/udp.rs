@@ -17,6 +17,7 @@ pub struct Udp<'a> {
 }
 
 impl<'a> Udp<'a> {
+    #[inline]
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Udp<'a>> {
         let (source_port, destination_port) = read_ports(bytes)?;
         // A length below the header's is damage or a jumbogram (RFC 2675): then the IP layer says where it ends.

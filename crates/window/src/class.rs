@@ -85,6 +85,9 @@ impl From<Class> for PackedClass {
 }
 
 impl PackedClass {
+    /// The least class: protocol 0 over IPv4, a scan of nothing. For filling memory.
+    pub const ZERO: PackedClass = PackedClass(0);
+
     /// The class with these bits, as they come from the wire; `None` if any bit has no meaning or a field that its
     /// variant does not use is not zero.
     #[must_use]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use martlet_window::{
     BatchHeader, CaptureStatistics, Class, CountRow, Digest, Exposure, IpVersion, Kind, Mark, Marks, Origin, Posture,
-    RejectReason, Service, TrafficClass, Window, WindowLength,
+    RejectReason, SensorName, Service, TrafficClass, Window, WindowLength,
 };
 use martlet_wire::WireError;
 use martlet_wire::v1::{
@@ -152,41 +152,83 @@ fn the_documents_lists_are_the_codes() {
     assert_eq!(second("### Mark bits"), marks);
 }
 
-/// The fixed fields of a message, at the offsets that the document's tables say.
+/// Every message: the document's layout, and each field's bytes in its place.
 #[test]
 fn the_documents_message_layouts_are_the_codes() {
     let document = document();
-    let stream = Stream { origin: Origin([0xaa; 16]), epoch: 0x0102_0304_0506_0708 };
-    let name = "ab";
+    let origin = [0xaa; 16];
+    let stream = Stream { origin: Origin(origin), epoch: 0x0102_0304_0506_0708 };
+    let name: SensorName = "ab".parse().unwrap();
+    let place = [&origin[..], &[8, 7, 6, 5, 4, 3, 2, 1]].concat();
+    // Little-endian numbers of eight bytes.
+    let numbers = |numbers: &[u8]| numbers.iter().flat_map(|&n| [n, 0, 0, 0, 0, 0, 0, 0]).collect::<Vec<u8>>();
+    let of_stream = |rest: &[u8]| [&place, rest].concat();
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7];
     let messages = [
-        ("### Hello (1)", Message::Hello { peer: Origin([0xaa; 16]), name: name.parse().unwrap() }),
+        (
+            "### Hello (1)",
+            Message::Hello { peer: stream.origin, name: name.clone() },
+            [&origin[..], &[2, b'a', b'b']].concat(),
+        ),
         (
             "### Welcome (2)",
             Message::Welcome { your_address: "192.0.2.7".parse().unwrap(), max_batch_bytes: 1, max_rows: 2 },
+            [&mapped[..], &[1, 0, 0, 0, 2, 0, 0, 0]].concat(),
         ),
-        ("### Open (3)", Message::Open { stream, name: name.parse().unwrap() }),
-        ("### Position (4)", Message::Position { stream, expected: 9 }),
-        ("### Ack (6)", Message::Ack { stream, journaled: 10, committed: 8 }),
-        ("### Nack (7)", Message::Nack { stream, expected: 4, reason: NackReason::BrokenChain }),
-        ("### Lost (8)", Message::Lost { stream, from: 1, to: 2, windows: 3, packets: 4, watched_ms: 5 }),
-        ("### Refused (9)", Message::Refused { reason: RefusalReason::Idle }),
+        ("### Open (3)", Message::Open { stream, name }, of_stream(&[2, b'a', b'b'])),
+        ("### Position (4)", Message::Position { stream, expected: 9 }, of_stream(&numbers(&[9]))),
+        ("### Ack (6)", Message::Ack { stream, journaled: 10, committed: 8 }, of_stream(&numbers(&[10, 8]))),
+        (
+            "### Nack (7)",
+            Message::Nack { stream, expected: 4, reason: NackReason::BrokenChain },
+            of_stream(&[numbers(&[4]), vec![2]].concat()),
+        ),
+        (
+            "### Lost (8)",
+            Message::Lost { stream, from: 1, to: 2, windows: 3, packets: 4, watched_ms: 5 },
+            of_stream(&numbers(&[1, 2, 3, 4, 5])),
+        ),
+        ("### Refused (9)", Message::Refused { reason: RefusalReason::Idle }, vec![5]),
     ];
-    for (heading, message) in messages {
+    for (heading, message, payload) in messages {
         let mut frame = Vec::new();
         message.write(&mut frame);
-        let length = frame.len() - FRAME_HEADER_LENGTH;
+        assert_eq!(&frame[FRAME_HEADER_LENGTH..], payload, "{heading}");
+        assert!(heading.ends_with(&format!("({})", frame[5])), "{heading}");
         let mut end = 0;
         for row in table(&document, heading) {
             assert_eq!(row[0].parse::<usize>().unwrap(), end, "{heading}: {row:?}");
-            end += if row[1] == "n" { name.len() } else { row[1].parse::<usize>().unwrap() };
+            // `n` is the length of the name.
+            end += if row[1] == "n" { 2 } else { row[1].parse::<usize>().unwrap() };
         }
-        assert_eq!(end, length, "{heading}");
-        assert!(document.contains(heading) && heading.contains(&format!("({})", frame[5])), "{heading}");
+        assert_eq!(end, payload.len(), "{heading}");
     }
-    // The batch's fixed part is laid out without gaps too.
+}
+
+#[test]
+fn the_documents_reasons_are_the_codes() {
+    let document = document();
+    let listed = |text: &str| assert!(document.contains(text), "{text}");
+    use NackReason::{BrokenChain, Malformed, OutOfSequence};
+    let nacks = [(OutOfSequence, "out of sequence"), (BrokenChain, "broken chain"), (Malformed, "malformed")];
+    listed(&format!("reason: {}", nacks.map(|(reason, name)| format!("{} {name}", reason as u8)).join(", ")));
+    use RefusalReason::{Full, Idle, NotAllowed, Protocol, Stopping};
+    let refusals = [
+        (Full, "full"),
+        (Protocol, "not the protocol"),
+        (NotAllowed, "not allowed"),
+        (Stopping, "stopping"),
+        (Idle, "idle"),
+    ];
+    listed(&format!("reason: {}", refusals.map(|(reason, name)| format!("{} {name}", reason as u8)).join(", ")));
+}
+
+#[test]
+fn the_documents_batch_header_has_no_gaps() {
     let mut end = 0;
-    for row in table(&document, "### Batch (5)") {
+    for row in table(&document(), "### Batch (5)") {
         assert_eq!(row[0].parse::<usize>().unwrap(), end, "{row:?}");
+        // The columns are the rest.
         end += row[1].parse::<usize>().unwrap_or(0);
     }
     assert_eq!(end, BATCH_FIXED_LENGTH);

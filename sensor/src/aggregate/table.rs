@@ -47,6 +47,17 @@ pub struct Observation {
     pub bytes: u32,
 }
 
+/// Where a packet's row is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In this slot, and it has hit the packet's target before.
+    Known(u32),
+    /// In this slot, but the target is new to it.
+    OtherTarget(u32),
+    /// There is no row yet.
+    Unknown,
+}
+
 /// Packets that are added together.
 pub const TOGETHER: usize = 64;
 
@@ -62,6 +73,9 @@ const EMPTY: Slot = [0; 4];
 /// One target, in the upper half beside the packets.
 const ONE_TARGET: u64 = 1 << 32;
 
+/// Classes whose numbers are found without hashing.
+const RECENT_CLASSES: usize = 1024;
+
 /// Count rows under construction, found by (class, source).
 ///
 /// All memory is reserved when the table is made; adding allocates nothing once the numbers of classes and IPv6
@@ -74,6 +88,8 @@ pub struct WindowTable {
     /// Places of rows, in the order of their first packets.
     used: Vec<u32>,
     classes: Numbers<PackedClass>,
+    /// Classes seen lately, by their low bits, with their numbers: few classes make most of the traffic.
+    recent_classes: Box<[(PackedClass, u32); RECENT_CLASSES]>,
     ipv6_sources: Numbers<u128>,
     /// (slot, observed address) beyond each row's first.
     further_targets: HashTable<(u32, u32)>,
@@ -96,6 +112,7 @@ impl WindowTable {
             slots: vec![EMPTY; (rows * 8).div_ceil(7).next_power_of_two()],
             used: Vec::with_capacity(rows),
             classes: Numbers::default(),
+            recent_classes: Box::new([(PackedClass::ZERO, 0); RECENT_CLASSES]),
             ipv6_sources: Numbers::default(),
             further_targets: HashTable::with_capacity(limits.max_further_targets as usize),
             hasher: RandomState::default(),
@@ -122,21 +139,18 @@ impl WindowTable {
         let mut added = 0;
         for chunk in observations.chunks(TOGETHER) {
             // First only look: the loads of many packets are under way at the same time.
-            let mut places = [(0u64, 0usize, EMPTY); TOGETHER];
+            let mut places = [Place::Unknown; TOGETHER];
             for (place, seen) in places.iter_mut().zip(chunk) {
-                let key = self.known_key(seen);
-                let slot = self.first_slot(key);
-                *place = (key, slot, self.slots[slot]);
+                *place = self.find(seen);
             }
-            for (&(key, slot, row), seen) in places.iter().zip(chunk) {
-                // A row never moves, so one that was in its first slot still is.
-                let taken = if key != 0 && row[KEY] == key && row[FIRST_TARGET] == u64::from(seen.target) {
-                    self.count(slot, seen);
-                    true
-                } else {
-                    self.add_slowly(seen)
+            for (&place, seen) in places.iter().zip(chunk) {
+                // A row never moves, so what was found is still there.
+                let taken = match place {
+                    Place::Known(slot) => true.then(|| self.count(slot, seen)),
+                    Place::OtherTarget(slot) => self.add_target(slot, seen.target).then(|| self.count(slot, seen)),
+                    Place::Unknown => self.add_unknown(seen),
                 };
-                if !taken {
+                if taken.is_none() {
                     return Err(Full { added });
                 }
                 added += 1;
@@ -145,76 +159,118 @@ impl WindowTable {
         Ok(())
     }
 
+    /// Where a packet's row is, changing nothing.
+    #[inline]
+    fn find(&mut self, seen: &Observation) -> Place {
+        let key = self.known_key(seen);
+        if key == 0 {
+            return Place::Unknown;
+        }
+        let slot = self.probe(key);
+        let row = &self.slots[slot as usize];
+        if row[KEY] != key {
+            Place::Unknown
+        } else if row[FIRST_TARGET] == u64::from(seen.target) || self.knows_target(slot, seen.target) {
+            Place::Known(slot)
+        } else {
+            Place::OtherTarget(slot)
+        }
+    }
+
+    /// The slot of this key, or the empty one where it belongs.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+    fn probe(&self, key: u64) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut slot = self.hasher.hash_one(key) as usize & mask;
+        // At least an eighth of the slots is empty, so this ends.
+        while self.slots[slot][KEY] != key && self.slots[slot][KEY] != 0 {
+            slot = (slot + 1) & mask;
+        }
+        // There are at most 2^20 slots (window.max_rows), which 32 bits hold.
+        slot as u32
+    }
+
     /// The key of a packet whose class and source have numbers; 0 otherwise, which is no row's key.
-    fn known_key(&self, seen: &Observation) -> u64 {
+    #[inline]
+    fn known_key(&mut self, seen: &Observation) -> u64 {
         let source = match seen.class.ip() {
             IpVersion::V4 => Some(low_half(seen.source)),
             IpVersion::V6 => self.ipv6_sources.find(&seen.source, &self.hasher),
         };
-        match (source, self.classes.find(&seen.class, &self.hasher)) {
+        match (source, self.class_number(seen.class)) {
             (Some(source), Some(class)) => key(source, class),
             _ => 0,
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
-    fn first_slot(&self, key: u64) -> usize {
-        self.hasher.hash_one(key) as usize & (self.slots.len() - 1)
+    #[inline]
+    fn class_number(&mut self, class: PackedClass) -> Option<u32> {
+        let recent = &mut self.recent_classes[recent_place(class)];
+        if recent.0 == class && recent.1 != 0 {
+            return Some(recent.1);
+        }
+        let number = self.classes.find(&class, &self.hasher)?;
+        *recent = (class, number);
+        Some(number)
     }
 
-    fn count(&mut self, slot: usize, seen: &Observation) {
-        let row = &mut self.slots[slot];
+    fn count(&mut self, slot: u32, seen: &Observation) {
+        let row = &mut self.slots[slot as usize];
         // 2^32 packets of one row would take a window of hours at any rate that a capture can hold.
         row[PACKETS_TARGETS] += 1;
         row[BYTES] += u64::from(seen.bytes);
     }
 
-    /// Adds a packet whose row is not in its first slot, has other targets, or does not exist yet.
-    fn add_slowly(&mut self, seen: &Observation) -> bool {
-        let full = self.used.len() >= self.limits.max_rows.max(1) as usize;
-        let mut wanted = self.known_key(seen);
-        if wanted == 0 {
-            if full {
-                return false;
+    /// Adds a packet whose row was not there when its chunk was looked up: another of the chunk may have made it.
+    /// `None` if that needs a row or target beyond the caps.
+    fn add_unknown(&mut self, seen: &Observation) -> Option<()> {
+        match self.find(seen) {
+            Place::Known(slot) => self.count(slot, seen),
+            Place::OtherTarget(slot) => self.add_target(slot, seen.target).then(|| self.count(slot, seen))?,
+            Place::Unknown => {
+                if self.used.len() >= self.limits.max_rows.max(1) as usize {
+                    return None;
+                }
+                let source = match seen.class.ip() {
+                    IpVersion::V4 => low_half(seen.source),
+                    IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
+                };
+                let key = key(source, self.classes.find_or_add(seen.class, &self.hasher));
+                let slot = self.probe(key);
+                self.slots[slot as usize] = [key, ONE_TARGET, 0, u64::from(seen.target)];
+                self.used.push(slot);
+                self.count(slot, seen);
             }
-            let source = match seen.class.ip() {
-                IpVersion::V4 => low_half(seen.source),
-                IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
-            };
-            wanted = key(source, self.classes.find_or_add(seen.class, &self.hasher));
         }
-        // At least an eighth of the slots is empty, so this ends.
-        let mut slot = self.first_slot(wanted);
-        while self.slots[slot][KEY] != wanted && self.slots[slot][KEY] != 0 {
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        let place = u32::try_from(slot).unwrap_or(u32::MAX);
-        if self.slots[slot][KEY] == 0 {
-            if full {
-                return false;
-            }
-            self.slots[slot] = [wanted, ONE_TARGET, 0, u64::from(seen.target)];
-            self.used.push(place);
-        } else if self.slots[slot][FIRST_TARGET] != u64::from(seen.target) && !self.add_target(place, seen.target) {
-            return false;
-        }
-        self.count(slot, seen);
-        true
+        Some(())
     }
 
-    fn add_target(&mut self, slot: u32, target: u32) -> bool {
+    fn knows_target(&self, slot: u32, target: u32) -> bool {
         let pair = (slot, target);
-        let hash = self.hasher.hash_one(pair);
-        if self.further_targets.find(hash, |&known| known == pair).is_some() {
+        self.further_targets.find(self.hasher.hash_one(pair), |&known| known == pair).is_some()
+    }
+
+    /// Notes another target of a row; `false` at the cap.
+    fn add_target(&mut self, slot: u32, target: u32) -> bool {
+        // Another packet of the same chunk may have brought it.
+        if self.knows_target(slot, target) {
             return true;
         }
         if self.further_targets.len() >= self.limits.max_further_targets as usize {
             return false;
         }
-        let hasher = &self.hasher;
-        self.further_targets.insert_unique(hash, pair, |known| hasher.hash_one(known));
+        let (pair, hasher) = ((slot, target), &self.hasher);
+        self.further_targets.insert_unique(hasher.hash_one(pair), pair, |known| hasher.hash_one(known));
         self.slots[slot as usize][PACKETS_TARGETS] += ONE_TARGET;
         true
+    }
+
+    /// Only those that have numbers can be remembered, and those are fewer than all places in a quiet window.
+    fn forget_recent_classes(&mut self) {
+        for &class in &self.classes.values {
+            self.recent_classes[recent_place(class)].1 = 0;
+        }
     }
 
     /// Replaces the contents of `rows` by the rows, sorted by key as a batch wants them.
@@ -246,12 +302,19 @@ impl WindowTable {
             self.slots.fill(EMPTY);
         }
         self.used.clear();
+        self.forget_recent_classes();
         self.classes.clear(&self.hasher);
         self.ipv6_sources.clear(&self.hasher);
         if !self.further_targets.is_empty() {
             self.further_targets.clear();
         }
     }
+}
+
+/// Where a class is remembered: its service's and protocol's bits, mixed.
+const fn recent_place(class: PackedClass) -> usize {
+    let bits = class.bits();
+    ((bits >> 56) ^ (bits >> 76) ^ bits) as usize & (RECENT_CLASSES - 1)
 }
 
 /// The 32 bits of an IPv4 source.

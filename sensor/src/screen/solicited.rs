@@ -170,7 +170,8 @@ impl Solicited {
 fn ends(packet: &Packet<'_>) -> Option<(u16, u16)> {
     match &packet.transport {
         Transport::Icmp(icmp) if icmp.is_error() => None,
-        Transport::Icmp(_) | Transport::None => Some((0, 0)),
+        Transport::Icmp(icmp) => Some((icmp.identifier(), icmp.identifier())),
+        Transport::None => Some((0, 0)),
         transport => transport.ports(),
     }
 }
@@ -324,6 +325,15 @@ mod tests {
         let mut table = Solicited::new(SolicitedSettings::default());
         sent(&mut table, &udp((HOST, 53), (PEER, 40_000), &[0, 1, 0x80, 0]));
         assert!(!answers(&table, &udp((PEER, 40_000), (HOST, 53), &[0; 12])));
+    }
+
+    #[test]
+    fn only_the_answer_to_the_hosts_own_ping_is_solicited() {
+        let mut table = Solicited::new(SolicitedSettings::default());
+        let echo = |kind: u8, id: u8| [kind, 0, 0, 0, 0, id, 0, 1];
+        sent(&mut table, &ip(1, HOST, PEER, &echo(8, 7)));
+        assert!(answers(&table, &ip(1, PEER, HOST, &echo(0, 7))));
+        assert!(!answers(&table, &ip(1, PEER, HOST, &echo(0, 8))));
     }
 
     #[test]
