@@ -65,13 +65,18 @@ impl Traffic {
 pub struct Recycle {
     /// Rows so far.
     pub rows: usize,
+    tables: Vec<WindowTable>,
 }
 
 impl Sink for Recycle {
-    fn part(&mut self, mut part: Part) -> WindowTable {
+    fn part(&mut self, mut part: Part) {
         self.rows += part.table.len();
         part.table.clear();
-        part.table
+        self.tables.push(part.table);
+    }
+
+    fn table(&mut self) -> WindowTable {
+        self.tables.pop().unwrap_or_else(|| WindowTable::new(TableLimits::default()))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The collector: takes batches from sensors, adds them up, and publishes what they say.
 //!
 //! ```text
-//! sensors --TCP--> ingest::connection --payload--> aggregate::worker   decode: decompress, check every rule
+//! sensors --TCP--> ingest::connection --payloads-> aggregate::worker   decode: decompress, check every rule
 //!                        |    ^-------------------------/
 //!                        | in order
 //!                        v
-//!                  ingest::ledger        position, chain: each (origin, epoch, sequence) counts exactly once
+//!       ingest::answers, ingest::ledger  position, chain: each (origin, epoch, sequence) counts exactly once
 //!                        | accepted
 //!                        v
 //!                  aggregate::worker     private delta tables, one set a worker; no lock

@@ -99,6 +99,7 @@ impl Collector {
             newest,
             counters: aggregate_counters.clone(),
         };
+        // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
         let merging = |deltas, empty| Merger {
             store,
@@ -125,8 +126,14 @@ impl Collector {
         let router = publish::router(&config.http, sources, registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
-        let http = tokio::spawn(serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE));
-        let ingest = ingest::listen(sensors, config.ingest, ledger, ingest_counters, jobs.clone());
+        let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
+        let obituary = Obituary::new("the HTTP server", &deaths_sender);
+        let http = tokio::spawn(async move {
+            serving.await;
+            drop(obituary);
+        });
+        let obituary = Obituary::new("the listener for sensors", &deaths_sender);
+        let ingest = ingest::listen(sensors, config.ingest, ledger, ingest_counters, jobs.clone(), obituary);
         readiness.set_ready();
         tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/; counts are held in memory");
         Ok(Collector { ingest_address, http_address, readiness, ingest, jobs, threads, stop_http, http, deaths, view })
@@ -138,10 +145,10 @@ impl Collector {
         self.view.load_full()
     }
 
-    /// Waits until a thread that must not end has ended, and says which.
+    /// Waits until a thread or task that must not end has ended, and says which.
     pub async fn failed(&mut self) -> String {
         match self.deaths.recv().await {
-            Some(name) => format!("thread {name} ended unexpectedly: this is a defect; please report the lines above"),
+            Some(name) => format!("{name} ended unexpectedly: this is a defect; please report the lines above"),
             None => std::future::pending().await,
         }
     }
@@ -160,16 +167,24 @@ impl Collector {
             tracing::error!("a thread did not end cleanly");
         }
         let _ = self.stop_http.send(());
-        let _ = self.http.await;
+        if self.http.await.is_err() {
+            tracing::error!("the HTTP server did not end cleanly");
+        }
         tracing::info!("stopped");
         self.view.load_full()
     }
 }
 
-/// Tells of a thread's end, however it ends.
+/// Tells of the end of a thread or task, however it ends.
 struct Obituary {
     name: String,
     deaths: mpsc::UnboundedSender<String>,
+}
+
+impl Obituary {
+    fn new(name: &str, deaths: &mpsc::UnboundedSender<String>) -> Obituary {
+        Obituary { name: name.to_owned(), deaths: deaths.clone() }
+    }
 }
 
 impl Drop for Obituary {
@@ -202,7 +217,7 @@ fn start_thread(
     deaths: &mpsc::UnboundedSender<String>,
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    let obituary = Obituary { name: name.clone(), deaths: deaths.clone() };
+    let obituary = Obituary::new(&format!("thread {name}"), deaths);
     std::thread::Builder::new().name(name).spawn(move || {
         let _obituary = obituary;
         work();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, Spool, TEN, deliver, http, marked, row, sorted, tcp_scan};
+use common::{Server, Spool, TEN, deliver, http, marked, row, sample, sorted, tcp_scan};
 use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
 use serde_json::json;
 
@@ -67,10 +67,14 @@ fn answers_carry_security_headers() {
         for header in [
             "cache-control: no-store",
             "x-content-type-options: nosniff",
-            "content-security-policy: default-src 'self'",
+            "referrer-policy: no-referrer",
+            "content-security-policy: default-src 'none'; script-src 'sha256-",
+            "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'",
         ] {
             assert!(head.contains(header), "{path}: {head}");
         }
+        assert!(!head.contains("unsafe"), "{path}: {head}");
     }
     assert_eq!(http(server.http, "GET", "/readyz").0, 200);
 }
@@ -222,6 +226,54 @@ fn sensors_show_exposure_rates_and_silence() {
     let import = &server.ok("/api/v1/sensors?class=import")["sensors"][0];
     assert_eq!((&import["exposure"], &import["silent"]), (&json!(null), &json!(false)));
     assert_eq!(import["rate"]["ipv4_packets_per_address_day"], json!(null));
+}
+
+#[test]
+fn only_real_sensors_are_silent() {
+    let server = Server::start();
+    for (origin, class) in (1..).zip(TrafficClass::ALL) {
+        let mut spool = Spool::new(origin, 0, class.name());
+        spool.class = class;
+        let mut client = spool.connect(&server);
+        deliver(&mut client, &mut spool, &[(TEN, vec![tcp_scan(23, 1, 1)])]);
+        server.wait_for_batches(class, 1);
+    }
+    let metrics = server.metrics();
+    for (class, silent) in [("real", true), ("drill", false), ("import", false)] {
+        assert_eq!(server.ok(&format!("/api/v1/sensors?class={class}"))["sensors"][0]["silent"], silent, "{class}");
+        let series = format!("martlet_observed_sensor_silent{{class=\"{class}\",sensor=\"{class}\"}}");
+        assert_eq!(sample(&metrics, &series), Some(f64::from(u8::from(silent))), "{class}");
+    }
+}
+
+#[test]
+fn a_series_tells_quiet_from_unwatched() {
+    let server = Server::start();
+    let (mut one, mut two) = (Spool::new(1, 0, "alpha"), Spool::new(2, 0, "beta"));
+    let (mut to_one, mut to_two) = (one.connect(&server), two.connect(&server));
+    // Two sensors without a packet; nobody; packets in a window of unknown exposure beside a known one.
+    deliver(&mut to_one, &mut one, &[(TEN, vec![]), (TEN + 10, vec![]), (TEN + 1200, vec![])]);
+    deliver(&mut to_two, &mut two, &[(TEN, vec![])]);
+    let rows = [tcp_scan(23, 1, 5)];
+    let mut header = two.header(TEN + 1200, &rows);
+    header.exposure = None;
+    to_two.send_bytes(&two.batch_of(&header, &rows));
+    to_two.expect_acks(two.stream, 1, 2);
+    server.wait_for_batches(TrafficClass::Real, 5);
+    let range = format!("/api/v1/summary?from={TEN}&to={}", TEN + 1800);
+    let series = &server.ok(&range)["series"];
+    assert_eq!(series["packets"], json!([0, 0, 5]));
+    assert_eq!(series["watched_seconds"], json!([30.0, 0.0, null]));
+    let alpha = &server.ok(&format!("{range}&sensor=alpha"))["series"];
+    assert_eq!(alpha["watched_seconds"], json!([20.0, 0.0, 10.0]));
+    assert_eq!(server.ok(&format!("{range}&sensor=nobody"))["series"]["watched_seconds"], json!([0.0, 0.0, 0.0]));
+    // A window without packets makes a step of the recent past.
+    let windows = &server.ok("/api/v1/status")["classes"][0]["recent"]["windows"];
+    assert_eq!(windows.as_array().unwrap().len(), 1);
+    deliver(&mut to_one, &mut one, &[(TEN + 1210, vec![])]);
+    server.wait_for_batches(TrafficClass::Real, 6);
+    let windows = &server.ok("/api/v1/status")["classes"][0]["recent"]["windows"];
+    assert_eq!((&windows[1]["packets"], &windows[1]["start"]), (&json!(0), &json!("2024-11-21T10:20:10Z")));
 }
 
 #[test]

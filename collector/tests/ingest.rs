@@ -155,22 +155,87 @@ fn a_malformed_batch_stops_all_that_was_sent_behind_it() {
     let rows: Vec<_> = (0..50).map(|n| tcp_scan(23, n, 1 + n % 3)).collect();
     let frames: Vec<Vec<u8>> = (0..5).map(|n| spool.batch(TEN + 10 * n, &rows)).collect();
     let bad = with_bad_columns(&frames[2]);
-    // All at once: the answers must come in order, one for each.
+    // All at once: the answers must come in order, a Nack for each that is refused.
     client.send_bytes(&[&frames[0][..], &frames[1], &bad, &frames[3], &frames[4]].concat());
-    assert_eq!(client.receive(), ack(&spool, 1));
-    assert_eq!(client.receive(), ack(&spool, 2));
+    client.expect_acks(spool.stream, 0, 2);
     assert_eq!(client.receive(), nack(&spool, 2, NackReason::Malformed));
     assert_eq!(client.receive(), nack(&spool, 2, NackReason::OutOfSequence));
     assert_eq!(client.receive(), nack(&spool, 2, NackReason::OutOfSequence));
     // The right bytes are still welcome, and then the rest.
     client.send_bytes(&[&frames[2][..], &frames[3], &frames[4]].concat());
-    for next in 3..=5 {
-        assert_eq!(client.receive(), ack(&spool, next));
-    }
+    client.expect_acks(spool.stream, 2, 5);
     server.wait_for_batches(TrafficClass::Real, 5);
     let each: u64 = rows.iter().map(|row| u64::from(row.packets)).sum();
     assert_eq!(packets(&server, "real"), 5 * each);
     assert_outcomes(&server, &[("accepted", 5), ("malformed", 1), ("out_of_sequence", 2)]);
+}
+
+#[test]
+fn batches_that_come_together_are_acknowledged_together() {
+    let server = Server::start();
+    let (mut spool, mut other) = (Spool::new(1, 0, "alpha"), Spool::new(1, 1, "alpha"));
+    let mut client = spool.connect(&server);
+    assert!(matches!(client.open(other.stream, "alpha"), Some(Message::Position { expected: 0, .. })));
+    // Two streams, duplicates, a loss and more batches than may be in flight, in one piece.
+    let mut frames: Vec<Vec<u8>> = (0..100).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])).collect();
+    frames.push(frames[7].clone());
+    let mut lost = Vec::new();
+    Message::Lost { stream: spool.stream, from: 100, to: 104, windows: 5, packets: 9, watched_ms: 50_000 }
+        .write(&mut lost);
+    frames.push(lost);
+    spool.next = 105;
+    frames.extend((0..10).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])));
+    frames.extend((0..10).map(|n| other.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])));
+    client.send_bytes(&frames.concat());
+    let mut reached = BTreeMap::new();
+    let mut answers = 0;
+    while reached != BTreeMap::from([(0, 115), (1, 10)]) {
+        let Some(Message::Ack { stream, journaled, .. }) = client.receive() else { panic!("no Ack") };
+        answers += 1;
+        let before = reached.insert(stream.epoch, journaled).unwrap_or(0);
+        assert!(before <= journaled, "{journaled} after {before}");
+    }
+    assert!(answers < 60, "{answers} answers to 122 frames");
+    server.wait_for_batches(TrafficClass::Real, 120);
+    assert_eq!(packets(&server, "real"), 120);
+    assert_outcomes(&server, &[("accepted", 120), ("duplicate", 1)]);
+    wait(|| server.ok("/api/v1/sensors")["sensors"][0]["lost"]["packets"] == 9);
+    let metric = "martlet_observed_sensor_lost_packets_total{sensor=\"alpha\"}";
+    assert_eq!(sample(&server.metrics(), metric), Some(9.0));
+}
+
+#[test]
+fn what_came_before_a_broken_frame_still_counts() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    let frames: Vec<Vec<u8>> = (0..5).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])).collect();
+    client.send_bytes(&[&frames.concat()[..], b"this is no frame of ours"].concat());
+    client.expect_acks(spool.stream, 0, 5);
+    assert_eq!(client.receive(), Some(Message::Refused { reason: RefusalReason::Protocol }));
+    assert_outcomes(&server, &[("accepted", 5)]);
+}
+
+#[test]
+fn more_batches_than_memory_for_them_wait_and_count() {
+    // Memory for two small batches, and four connections that want it.
+    let server = Server::with(|config| {
+        config.ingest.max_rows = 100;
+        config.ingest.batch_memory_bytes = 140 << 10;
+    });
+    std::thread::scope(|scope| {
+        for origin in 1..=4 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut spool = Spool::new(origin, 0, &format!("sensor-{origin}"));
+                let mut client = spool.connect(server);
+                let batches: Vec<_> = (0..200).map(|n| (TEN + 10 * (n % 60), vec![tcp_scan(23, 1, 1)])).collect();
+                deliver(&mut client, &mut spool, &batches);
+            });
+        }
+    });
+    server.wait_for_batches(TrafficClass::Real, 800);
+    assert_outcomes(&server, &[("accepted", 800)]);
 }
 
 #[test]
@@ -205,15 +270,18 @@ fn connections_that_carry_one_stream_at_once_count_each_batch_once() {
                 let mut next = 0;
                 while next < BATCHES {
                     // In bursts of different sizes, so that the carriers interleave.
-                    let burst = &frames[next..(next + 3 + 5 * carrier).min(BATCHES)];
-                    burst.iter().for_each(|frame| client.send_bytes(frame));
-                    for _ in burst {
+                    let end = (next + 3 + 5 * carrier).min(BATCHES);
+                    frames[next..end].iter().for_each(|frame| client.send_bytes(frame));
+                    while next < end {
                         match client.receive() {
                             Some(Message::Ack { journaled, .. }) => next = journaled as usize,
                             other => panic!("{other:?}"),
                         }
                     }
                 }
+                // Others may have been faster: what is still on its way here is answered before the end.
+                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+                while client.receive().is_some() {}
             });
         }
     });
@@ -323,6 +391,11 @@ fn a_peer_that_takes_no_answers_does_not_hold_up_the_end() {
     let mut spool = Spool::new(1, 0, "alpha");
     let mut client = spool.connect(&server);
     let frame = spool.batch(TEN, &[tcp_scan(23, 1, 1)]);
+    client.send_bytes(&frame);
+    assert_eq!(client.receive(), ack(&spool, 1));
+    // One that is out of sequence is refused each time it comes; Acks would speak for many.
+    spool.batch(TEN + 10, &[tcp_scan(23, 1, 1)]);
+    let frame = spool.batch(TEN + 20, &[tcp_scan(23, 1, 1)]);
     let many = frame.repeat(1000);
     client.stream.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
     // Until everything between us is full: the answers, and then the batches.

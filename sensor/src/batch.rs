@@ -48,14 +48,15 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Hands a part over and takes an empty table.
-    pub fn send(&self, closing: Closing, limits: TableLimits) -> WindowTable {
-        if let Err(refused) = self.parts.send(closing) {
-            // The encoder is gone, which it only is when the program ends; its table is as good as any.
-            let mut table = refused.0.part.table;
-            table.clear();
-            return table;
-        }
+    /// Hands a part over.
+    pub fn send(&self, closing: Closing) {
+        // The encoder is gone only when the program ends; the part goes with it.
+        let _ = self.parts.send(closing);
+    }
+
+    /// An empty table that came back; waits for one.
+    #[must_use]
+    pub fn table(&self, limits: TableLimits) -> WindowTable {
         self.tables.recv().unwrap_or_else(|_| WindowTable::new(limits))
     }
 }
@@ -70,12 +71,9 @@ pub struct Batcher {
 
 /// Connects a capture with an encoder.
 #[must_use]
-pub fn handover(identity: BatchIdentity, limits: TableLimits) -> (Handover, Batcher) {
+pub fn handover(identity: BatchIdentity) -> (Handover, Batcher) {
     let (parts, closed) = bounded(TABLES_IN_FLIGHT);
     let (returned, tables) = bounded(TABLES_IN_FLIGHT);
-    // One table beyond the open ones: while the encoder works on one, the capture fills the next.
-    let spare = returned.try_send(WindowTable::new(limits));
-    debug_assert!(spare.is_ok());
     (Handover { parts, tables }, Batcher { parts: closed, tables: returned, identity })
 }
 
@@ -165,10 +163,13 @@ pub struct FileSink<'a> {
 }
 
 impl Sink for FileSink<'_> {
-    fn part(&mut self, part: Part) -> WindowTable {
+    fn part(&mut self, part: Part) {
         self.parts += 1;
-        let closing =
-            Closing { part, exposure: None, kernel_drops: 0, interface_drops: 0, unavailable: self.unavailable };
-        self.handover.send(closing, self.limits)
+        let unavailable = self.unavailable;
+        self.handover.send(Closing { part, exposure: None, kernel_drops: 0, interface_drops: 0, unavailable });
+    }
+
+    fn table(&mut self) -> WindowTable {
+        self.handover.table(self.limits)
     }
 }

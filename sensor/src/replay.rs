@@ -115,7 +115,7 @@ fn deliver(
     let stream = Stream { origin, epoch: epoch(options, path)? };
     let identity = BatchIdentity { stream, class: options.class, posture: options.posture };
     let spool = Arc::new(Spool::new(SPOOL_BYTES, AtCap::Wait));
-    let (handover, batcher) = handover(identity, options.limits);
+    let (handover, batcher) = handover(identity);
     let settings = UplinkSettings {
         collector: collector.to_owned(),
         name: options.sensor.clone(),
@@ -218,15 +218,20 @@ struct Counting {
     parts: u64,
     rows: u64,
     sorted: Vec<CountRow>,
+    tables: Vec<WindowTable>,
 }
 
 impl Sink for Counting {
-    fn part(&mut self, mut part: Part) -> WindowTable {
+    fn part(&mut self, mut part: Part) {
         self.parts += 1;
         part.table.sorted_rows(&mut self.sorted);
         self.rows += self.sorted.len() as u64;
         part.table.clear();
-        part.table
+        self.tables.push(part.table);
+    }
+
+    fn table(&mut self) -> WindowTable {
+        self.tables.pop().unwrap_or_else(|| WindowTable::new(TableLimits::default()))
     }
 }
 

@@ -58,7 +58,7 @@ pub fn run(config: &Config) -> Result<bool> {
     let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
     let registry = metrics::registry(&capture_metrics, &spool, &uplink)?;
     let identity = BatchIdentity { stream, class: TrafficClass::Real, posture: config.posture };
-    let (handover, batcher) = handover(identity, config.limits);
+    let (handover, batcher) = handover(identity);
 
     let encoder = {
         let spool = spool.clone();
@@ -224,14 +224,16 @@ fn aim(public: PublicAddress, observed: &AddressSet, seen_from: Option<std::net:
         PublicAddress::Auto if !observed.has_private_ipv4() => Aim::AsSeen,
         PublicAddress::Auto => match seen_from {
             // A private address in front of the collector is another hop of NAT, or a lab: it tells nothing.
-            Some(std::net::IpAddr::V4(v4))
-                if observed.ipv4_addresses() == 1 && !v4.is_private() && !v4.is_loopback() =>
-            {
+            Some(seen @ std::net::IpAddr::V4(v4)) if observed.ipv4_addresses() == 1 && is_public(seen) => {
                 Aim::Public(v4)
             }
             _ => Aim::Unknown,
         },
     }
+}
+
+fn is_public(address: std::net::IpAddr) -> bool {
+    !address.is_loopback() && !AddressSet::from_iter([address.into()]).has_private_ipv4()
 }
 
 /// The range from which this host's own questions come; Linux's default where it cannot be read.
@@ -308,13 +310,16 @@ struct LiveSink<'a> {
 }
 
 impl Sink for LiveSink<'_> {
-    fn part(&mut self, part: Part) -> WindowTable {
+    fn table(&mut self) -> WindowTable {
+        self.handover.table(self.limits)
+    }
+
+    fn part(&mut self, part: Part) {
         self.watch.parts += 1;
         let exposure = Some(self.watch.exposure(&part));
         let Drops { kernel, interface } = std::mem::take(&mut self.watch.drops);
         let unavailable = self.watch.aim.unavailable();
-        let closing = Closing { part, exposure, kernel_drops: kernel, interface_drops: interface, unavailable };
-        self.handover.send(closing, self.limits)
+        self.handover.send(Closing { part, exposure, kernel_drops: kernel, interface_drops: interface, unavailable });
     }
 }
 

@@ -5,17 +5,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use foldhash::fast::RandomState as TableState;
+use martlet_telemetry::counters::to_f64;
 use martlet_window::{BatchHeader, DistinctSources, Marks, Posture, RejectReason, TrafficClass, Window};
 use martlet_wire::v1::Columns;
 
 use crate::ingest::SensorId;
-use crate::live::{KindKey, RECENT_STEP_SECONDS, RowKey, ServiceKey, Source};
+use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, ServiceKey, Source};
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
-
-/// Most services that one step of the recent past tells apart.
-const RECENT_SERVICES: usize = 1024;
 
 /// Packets, bytes and distinct sources of something.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +70,12 @@ impl SensorCounts {
         sum(&mut self.ipv4_address_ms, other.ipv4_address_ms);
         sum(&mut self.ipv6_prefix_ms, other.ipv6_prefix_ms);
         self.exposure_unknown |= other.exposure_unknown;
+    }
+
+    /// Time watched, in seconds; `None` if any batch did not know it.
+    #[must_use]
+    pub fn watched_seconds(&self) -> Option<f64> {
+        (!self.exposure_unknown).then(|| to_f64(self.watched_ms) / 1000.0)
     }
 
     fn of(header: &BatchHeader) -> SensorCounts {

@@ -8,4 +8,4 @@ mod delta;
 mod worker;
 
 pub use delta::{BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
-pub use worker::{Counters, Decoded, Job, Plan, Worker};
+pub use worker::{Counters, Decoded, Encoded, Job, Plan, Worker};

@@ -12,14 +12,15 @@ use tokio::sync::oneshot;
 
 use super::delta::{Delta, Rules};
 use crate::ingest::{SensorId, Share};
-use crate::live::RECENT_STEP_SECONDS;
-use crate::live::RECENT_STEPS;
+use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 
 /// A worker hands its tables over early when they hold about so many keys.
 const LARGE_DELTA: usize = 1 << 17;
-/// Columns with room for more rows than this are not kept for the next batch: one large batch must not hold memory
-/// for ever.
-const RECYCLED_ROWS: usize = 1 << 16;
+/// Columns are kept for later batches while they have room for at most so many rows in all: large batches must not hold
+/// memory for ever.
+const SPARE_ROWS: usize = 1 << 16;
+/// How many columns are kept at most: about as many as two full groups of one connection.
+const SPARE_COLUMNS: usize = 64;
 
 /// A batch whose columns were checked.
 #[derive(Debug)]
@@ -34,26 +35,31 @@ pub struct Decoded {
     pub memory: Share,
 }
 
+/// A batch as it came.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The payload of a batch frame whose header was read.
+    pub payload: Vec<u8>,
+    /// What the payload takes of the memory for frames.
+    pub payload_memory: Share,
+    /// What the decoded batch takes of the memory for batches in flight; at least its decoded cost.
+    pub memory: Share,
+}
+
 /// What workers do.
 #[derive(Debug)]
 pub enum Job {
-    /// Decode a payload and check every rule.
+    /// Decode payloads and check every rule.
     Decode {
-        /// The payload of a batch frame whose header was read.
-        payload: Vec<u8>,
-        /// What the payload takes of the memory for frames.
-        payload_memory: Share,
-        /// What the decoded batch takes of the memory for batches in flight; at least its decoded cost.
-        memory: Share,
-        /// Where to answer; gone when nobody waits any more.
-        reply: oneshot::Sender<Result<Box<Decoded>, WireError>>,
+        /// At least one.
+        payloads: Vec<Encoded>,
+        /// Where to answer, in the same order; gone when nobody waits any more.
+        reply: oneshot::Sender<Vec<Result<Decoded, WireError>>>,
     },
-    /// Count a batch that the ledger accepted.
+    /// Count batches that the ledger accepted.
     Count {
-        /// The batch.
-        batch: Box<Decoded>,
-        /// Whose.
-        sensor: SensorId,
+        /// Whose, and what.
+        batches: Vec<(SensorId, Decoded)>,
     },
 }
 
@@ -64,8 +70,6 @@ pub struct Counters {
     pub rows: AtomicU64,
     /// Batches counted.
     pub batches: AtomicU64,
-    /// Payloads whose columns broke a rule.
-    pub undecodable: AtomicU64,
     /// Hand-overs to the merger.
     pub hand_overs: AtomicU64,
 }
@@ -95,6 +99,8 @@ pub struct Worker {
     decompressor: zstd::bulk::Decompressor<'static>,
     raw: Vec<u8>,
     spare: Vec<Columns>,
+    /// Rows that the spare columns have room for.
+    spare_rows: usize,
 }
 
 impl Worker {
@@ -110,7 +116,7 @@ impl Worker {
     ) -> std::io::Result<Worker> {
         let decompressor = zstd::bulk::Decompressor::new()?;
         let (raw, spare) = (Vec::new(), Vec::new());
-        Ok(Worker { plan, jobs, hand_over, empty, delta: Box::default(), decompressor, raw, spare })
+        Ok(Worker { plan, jobs, hand_over, empty, delta: Box::default(), decompressor, raw, spare, spare_rows: 0 })
     }
 
     /// Works until nobody can send jobs any more and all are done, then hands over what is left.
@@ -123,7 +129,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
-            if now >= due || self.delta.size() >= LARGE_DELTA {
+            if now >= due {
                 self.hand_over();
                 due = now + self.plan.interval;
             }
@@ -133,25 +139,25 @@ impl Worker {
 
     fn work(&mut self, job: Job) {
         match job {
-            Job::Decode { payload, payload_memory, memory, reply } => {
-                let decoded = self.decode(&payload, memory);
-                if decoded.is_err() {
-                    self.plan.counters.undecodable.fetch_add(1, Relaxed);
-                }
-                drop(payload);
-                drop(payload_memory);
-                // Nobody waits when the connection ended meanwhile; the batch is not counted then.
+            Job::Decode { payloads, reply } => {
+                let decoded = payloads.into_iter().map(|encoded| self.decode(encoded)).collect();
+                // Nobody waits when the connection ended meanwhile; the batches are not counted then.
                 let _ = reply.send(decoded);
             }
-            Job::Count { batch, sensor } => self.count(*batch, sensor),
+            Job::Count { batches } => {
+                let arrived = Instant::now();
+                batches.into_iter().for_each(|(sensor, batch)| self.count(sensor, batch, arrived));
+            }
         }
     }
 
-    fn decode(&mut self, payload: &[u8], memory: Share) -> Result<Box<Decoded>, WireError> {
-        let view = BatchView::read(payload, &self.plan.limits)?;
+    fn decode(&mut self, encoded: Encoded) -> Result<Decoded, WireError> {
+        let Encoded { payload, payload_memory: _payload_memory, memory } = encoded;
+        let view = BatchView::read(&payload, &self.plan.limits)?;
         let mut columns = self.spare.pop().unwrap_or_default();
+        self.spare_rows -= room(&columns);
         match view.columns(&mut self.decompressor, &mut self.raw, &mut columns) {
-            Ok(()) => Ok(Box::new(Decoded { header: view.header, digest: digest(payload), columns, memory })),
+            Ok(()) => Ok(Decoded { header: view.header, digest: digest(&payload), columns, memory }),
             Err(error) => {
                 self.keep(columns);
                 Err(error)
@@ -159,25 +165,30 @@ impl Worker {
         }
     }
 
-    fn count(&mut self, batch: Decoded, sensor: SensorId) {
+    fn count(&mut self, sensor: SensorId, batch: Decoded, arrived: Instant) {
         let Decoded { header, columns, memory, .. } = batch;
         let newest = self.plan.newest[header.class as usize].load(Relaxed);
         let recent_from = newest.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
-        self.delta.add(&self.plan.rules, sensor, &header, &columns, recent_from, Instant::now());
+        self.delta.add(&self.plan.rules, sensor, &header, &columns, recent_from, arrived);
         self.plan.counters.rows.fetch_add(columns.len() as u64, Relaxed);
         self.plan.counters.batches.fetch_add(1, Relaxed);
         self.keep(columns);
         drop(memory);
+        if self.delta.size() >= LARGE_DELTA {
+            self.hand_over();
+        }
     }
 
     fn keep(&mut self, columns: Columns) {
-        if columns.sources.capacity() <= RECYCLED_ROWS && self.spare.len() < 4 {
+        let rows = self.spare_rows + room(&columns);
+        if rows <= SPARE_ROWS && self.spare.len() < SPARE_COLUMNS {
+            self.spare_rows = rows;
             self.spare.push(columns);
         }
     }
 
     fn hand_over(&mut self) {
-        if self.raw.capacity() > RECYCLED_ROWS * 16 {
+        if self.raw.capacity() > SPARE_ROWS * 16 {
             self.raw = Vec::new();
         }
         if self.delta.is_empty() {
@@ -189,4 +200,9 @@ impl Worker {
         // The merger outlives the workers; if it is gone the process is failing and says so elsewhere.
         let _ = self.hand_over.send(full);
     }
+}
+
+/// Rows that columns have room for.
+fn room(columns: &Columns) -> usize {
+    columns.sources.capacity()
 }

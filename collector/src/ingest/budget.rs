@@ -51,6 +51,14 @@ impl Budget {
         self.units.available_permits() as u64 * UNIT
     }
 
+    /// A share of at least `bytes`, if nobody else has it.
+    #[must_use]
+    pub fn try_take(&self, bytes: u64) -> Option<Share> {
+        let units = bytes.div_ceil(UNIT);
+        let permits = self.units.clone().try_acquire_many_owned(u32::try_from(units).ok()?).ok()?;
+        Some(Share { permits: Some(permits), bytes: units * UNIT })
+    }
+
     /// Waits for a share of at least `bytes`, at most so long.
     pub async fn take(&self, bytes: u64, patience: Duration) -> Option<Share> {
         let mut share = Share::default();
@@ -95,6 +103,11 @@ mod tests {
             assert!(share.grow(&budget, 64 << 10, Duration::ZERO).await);
             assert_eq!(budget.available(), 0);
             assert!(budget.take(1, Duration::from_millis(10)).await.is_none());
+            assert!(budget.try_take(1).is_none());
+            drop(share);
+            assert_eq!(budget.available(), 64 << 10);
+            let share = budget.try_take(1025).unwrap();
+            assert_eq!(budget.available(), 62 << 10);
             drop(share);
             assert_eq!(budget.available(), 64 << 10);
         });

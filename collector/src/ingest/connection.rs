@@ -1,45 +1,39 @@
-//! One connection: a reader that takes frames and hands batches to workers, and a writer that asks the ledger and
-//! answers, both in the order of the frames.
+//! One connection's reader: takes frames, gathers batches into groups, and hands these to workers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use martlet_wire::WireError;
-use martlet_wire::v1::{BatchView, FrameType, Message, NackReason, RefusalReason, Stream, batch_identity};
 use std::sync::atomic::Ordering::Relaxed;
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use std::time::{Duration, Instant};
 
-use super::budget::decoded_cost;
+use martlet_window::SensorName;
+use martlet_wire::WireError;
+use martlet_wire::v1::{BatchView, FRAME_HEADER_LENGTH, FrameType, Message, RefusalReason, Stream, batch_identity};
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::answers::{Group, Pending, Undecided, write_answers};
+use super::budget::{Share, decoded_cost};
 use super::counters::{BatchOutcome, FrameError, FrameOutcome, Lost, Token, Violation};
-use super::frames::{Frame, FrameFailure, read_frame};
-use super::ledger::{LedgerError, StreamCell, Verdict};
+use super::frames::{Frame, FrameFailure, is_whole, read_frame};
+use super::ledger::{LedgerError, StreamCell};
 use super::listener::Shared;
-use crate::aggregate::{Decoded, Job};
+use crate::aggregate::{Encoded, Job};
 
 /// After the reader has ended, how long batches on their way may take to be decided and answered.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Buffer for reading small frames, in bytes.
-const READ_BUFFER: usize = 8 << 10;
-/// Answers are written at the latest when so many bytes have gathered.
-const WRITE_BUFFER: usize = 4 << 10;
-
-/// What the reader leaves to the writer, in the order of the frames.
-enum Pending {
-    Answer(Message),
-    Position(Arc<StreamCell>),
-    Lost { cell: Arc<StreamCell>, from: u64, to: u64, lost: Lost },
-    Batch { cell: Arc<StreamCell>, sequence: u64, token: Token, decoded: Decoding },
-}
-
-enum Decoding {
-    Failed,
-    Running(oneshot::Receiver<Result<Box<Decoded>, WireError>>),
-}
+/// Buffer for reading small frames, in bytes. Batches that lie in it together are handed over together.
+const READ_BUFFER: usize = 16 << 10;
+/// Less than this at a time, in bytes, is little: a peer that has more to send fills the buffer, and only a frame of
+/// more than half of it leaves half of it unused.
+const LITTLE: usize = READ_BUFFER / 2;
+/// When little comes at a time and again and again, the reader rests for so long, and then takes what came meanwhile
+/// together: each wake costs more than a small batch.
+const REST: Duration = Duration::from_millis(2);
+/// What comes within so long of what came before comes again and again. The batches of a live sensor do not.
+const CLOSE: Duration = Duration::from_millis(10);
 
 /// Why a connection ended; what the peer is told, and what is counted.
 struct End {
@@ -49,6 +43,7 @@ struct End {
 
 impl End {
     const QUIET: End = End { violation: None, farewell: None };
+    const STOPPING: End = End { violation: None, farewell: Some(RefusalReason::Stopping) };
 
     const fn refused(violation: Violation, reason: RefusalReason) -> End {
         End { violation: Some(violation), farewell: Some(reason) }
@@ -70,14 +65,22 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: u64, m
     let (read, write) = stream.into_split();
     let (pending, queue) = mpsc::channel(shared.config.max_batches_in_flight);
     let writing = write_answers(&shared, write, queue);
-    let mut reader =
-        Reader { shared: &shared, pending, open: HashMap::new(), welcome: Some(welcome), name: String::new() };
+    let mut reader = Reader {
+        shared: &shared,
+        pending,
+        places: Arc::new(Semaphore::new(shared.config.max_batches_in_flight)),
+        gathered: Gathered::default(),
+        came: 0,
+        little: Instant::now(),
+        open: HashMap::new(),
+        welcome: Some(welcome),
+        name: String::new(),
+    };
     let mut writing = std::pin::pin!(writing);
     let read = BufReader::with_capacity(READ_BUFFER, read);
-    let stopped = End { violation: None, farewell: Some(RefusalReason::Stopping) };
     let end = tokio::select! {
         biased;
-        _ = stopping.wait_for(|&stop| stop) => Ok(stopped),
+        _ = stopping.wait_for(|&stop| stop) => Ok(End::STOPPING),
         written = &mut writing => Err(written),
         end = reader.run(read) => Ok(end),
     };
@@ -95,9 +98,26 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: u64, m
     }
 }
 
+/// Batches that were read and not handed over yet. Nothing waits while it holds any.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<Undecided>,
+    /// The payloads of those that must be decoded, in the same order.
+    payloads: Vec<Encoded>,
+    /// One place for each batch.
+    places: Option<OwnedSemaphorePermit>,
+}
+
 struct Reader<'a> {
     shared: &'a Arc<Shared>,
     pending: mpsc::Sender<Pending>,
+    /// Room for `ingest.max_batches_in_flight` batches between here and their decision.
+    places: Arc<Semaphore>,
+    gathered: Gathered,
+    /// Bytes of batches that came since the read buffer held no whole frame.
+    came: usize,
+    /// When little came last.
+    little: Instant,
     open: HashMap<Stream, Arc<StreamCell>>,
     /// The answer to Hello; gone once it was given.
     welcome: Option<Message>,
@@ -107,18 +127,30 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn run(&mut self, mut read: BufReader<OwnedReadHalf>) -> End {
-        let config = &self.shared.config;
         loop {
-            let patience = if self.welcome.is_some() { config.handshake_timeout() } else { config.idle_timeout() };
-            let frame = read_frame(&mut read, &self.shared.rules, patience).await;
-            let taken = match frame {
-                Ok(frame) => self.take(frame).await,
-                Err(failure) => Err(self.judge(failure)),
-            };
-            if let Err(end) = taken {
+            if let Err(end) = self.next(&mut read).await {
                 return end;
             }
         }
+    }
+
+    async fn next(&mut self, read: &mut BufReader<OwnedReadHalf>) -> Result<(), End> {
+        let Shared { config, rules, .. } = &**self.shared;
+        // What has not come yet may be long in coming.
+        if !is_whole(read.buffer(), &rules.limits) {
+            self.hand_over().await?;
+            let is_little = (1..LITTLE).contains(&std::mem::take(&mut self.came));
+            if is_little && std::mem::replace(&mut self.little, Instant::now()).elapsed() < CLOSE {
+                sleep(REST).await;
+            }
+        }
+        let patience = if self.welcome.is_some() { config.handshake_timeout() } else { config.idle_timeout() };
+        let frame = read_frame(read, rules, patience).await.map_err(|failure| self.judge(failure))?;
+        if frame.frame_type != FrameType::Batch {
+            // Answers come in the order of the frames.
+            self.hand_over().await?;
+        }
+        self.take(frame).await
     }
 
     fn judge(&self, failure: FrameFailure) -> End {
@@ -142,7 +174,7 @@ impl Reader<'_> {
 
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
         let counters = &self.shared.counters;
-        let length = martlet_wire::v1::FRAME_HEADER_LENGTH + frame.payload.len();
+        let length = FRAME_HEADER_LENGTH + frame.payload.len();
         counters.bytes_received.fetch_add(length as u64, Relaxed);
         counters.frames.increment(match frame.frame_type {
             FrameType::Hello => FrameOutcome::Hello,
@@ -173,7 +205,7 @@ impl Reader<'_> {
         }
     }
 
-    fn open(&mut self, stream: Stream, name: &martlet_window::SensorName) -> Result<Arc<StreamCell>, End> {
+    fn open(&mut self, stream: Stream, name: &SensorName) -> Result<Arc<StreamCell>, End> {
         let room = self.open.len() < self.shared.config.max_streams_per_connection || self.open.contains_key(&stream);
         let opened = if room { self.shared.ledger.open(stream, name) } else { Err(LedgerError::Streams) };
         let cell = opened.map_err(|error| match error {
@@ -190,7 +222,8 @@ impl Reader<'_> {
         self.open.get(stream).cloned().ok_or_else(unexpected)
     }
 
-    async fn batch(&self, frame: Frame) -> Result<(), End> {
+    /// Adds a batch to those that are handed over next.
+    async fn batch(&mut self, frame: Frame) -> Result<(), End> {
         let token = Token::received(&self.shared.counters);
         let (stream, sequence) = match batch_identity(&frame.payload) {
             Ok(identity) => identity,
@@ -206,30 +239,69 @@ impl Reader<'_> {
                 return Err(end);
             }
         };
-        let decoded = match BatchView::read(&frame.payload, &self.shared.rules.limits) {
-            // Positions only grow, so this is certain; the writer's question will get the same answer.
-            Ok(_) if sequence < cell.expected() => Decoding::Failed,
-            Ok(view) => self.decode(view.rows, frame).await?,
+        self.take_place().await?;
+        self.came += FRAME_HEADER_LENGTH + frame.payload.len();
+        let is_decoded = match BatchView::read(&frame.payload, &self.shared.rules.limits) {
+            // Positions only grow, so this is certain; the ledger will give the same answer.
+            Ok(_) if sequence < cell.expected() => false,
+            Ok(view) => {
+                let memory = self.take_memory(decoded_cost(view.rows)).await?;
+                let Frame { payload, share: payload_memory, .. } = frame;
+                self.gathered.payloads.push(Encoded { payload, payload_memory, memory });
+                true
+            }
             Err(error) => {
                 self.shared.counters.frame_errors.increment(FrameError(error));
-                Decoding::Failed
+                false
             }
         };
-        self.push(Pending::Batch { cell, sequence, token, decoded }).await
+        self.gathered.batches.push(Undecided { cell, sequence, token, is_decoded });
+        Ok(())
     }
 
-    /// Takes memory for the decoded batch, then gives it to a worker.
-    async fn decode(&self, rows: u32, frame: Frame) -> Result<Decoding, End> {
-        let shared = self.shared;
-        let memory = shared.batch_budget.take(decoded_cost(rows), shared.config.frame_timeout()).await;
-        let memory = memory.ok_or_else(|| self.judge(FrameFailure::Memory))?;
-        let (reply, decoded) = oneshot::channel();
-        // The queue has room for every batch that holds a share of the budget; it is closed only when workers died.
-        let Frame { payload, share, .. } = frame;
-        match shared.jobs.try_send(Job::Decode { payload, payload_memory: share, memory, reply }) {
-            Ok(()) => Ok(Decoding::Running(decoded)),
-            Err(_) => Err(End { violation: None, farewell: Some(RefusalReason::Stopping) }),
+    /// Takes a place for one more batch in flight.
+    async fn take_place(&mut self) -> Result<(), End> {
+        let free = self.places.clone().try_acquire_owned();
+        let place = match free {
+            Ok(place) => place,
+            Err(_) => {
+                self.hand_over().await?;
+                self.places.clone().acquire_owned().await.map_err(|_| End::QUIET)?
+            }
+        };
+        match &mut self.gathered.places {
+            Some(places) => places.merge(place),
+            none => *none = Some(place),
         }
+        Ok(())
+    }
+
+    /// Takes memory for a decoded batch.
+    async fn take_memory(&mut self, bytes: u64) -> Result<Share, End> {
+        let budget = &self.shared.batch_budget;
+        if let Some(memory) = budget.try_take(bytes) {
+            return Ok(memory);
+        }
+        // Whoever waits for a share must not hold others: two that did would wait for each other.
+        self.hand_over().await?;
+        let taken = budget.take(bytes, self.shared.config.frame_timeout()).await;
+        taken.ok_or_else(|| self.judge(FrameFailure::Memory))
+    }
+
+    /// Gives what was gathered to a worker, and to the writer, who decides.
+    async fn hand_over(&mut self) -> Result<(), End> {
+        let Gathered { batches, payloads, places } = std::mem::take(&mut self.gathered);
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let mut decoded = None;
+        if !payloads.is_empty() {
+            let (reply, running) = oneshot::channel();
+            // The queue has room for every batch that holds a share of the budget; it is closed only when workers died.
+            self.shared.jobs.try_send(Job::Decode { payloads, reply }).map_err(|_| End::STOPPING)?;
+            decoded = Some(running);
+        }
+        self.push(Pending::Batches(Group { batches, decoded, places })).await
     }
 
     async fn push(&self, pending: Pending) -> Result<(), End> {
@@ -237,7 +309,9 @@ impl Reader<'_> {
     }
 
     /// Says farewell, and lets the writer end by dropping its queue.
-    async fn finish(self, end: End, number: u64) {
+    async fn finish(mut self, end: End, number: u64) {
+        // What was taken before the end is answered as it would have been without it. The writer may have ended.
+        let _ = self.hand_over().await;
         if let Some(violation) = end.violation {
             self.shared.counters.violations.increment(violation);
             self.shared.complain(number, &self.name, violation);
@@ -245,118 +319,5 @@ impl Reader<'_> {
         if let Some(reason) = end.farewell {
             let _ = self.push(Pending::Answer(Message::Refused { reason })).await;
         }
-    }
-}
-
-/// Answers everything that the reader leaves, in order; what it still holds when it fails counts as discarded.
-async fn write_answers(
-    shared: &Arc<Shared>,
-    mut write: OwnedWriteHalf,
-    mut queue: mpsc::Receiver<Pending>,
-) -> Result<(), Option<Violation>> {
-    let mut out = Vec::new();
-    loop {
-        let pending = match queue.try_recv() {
-            Ok(pending) => pending,
-            Err(_) => {
-                flush(shared, &mut write, &mut out).await?;
-                match queue.recv().await {
-                    Some(pending) => pending,
-                    None => break,
-                }
-            }
-        };
-        match pending {
-            Pending::Answer(message) => message.write(&mut out),
-            Pending::Position(cell) => {
-                Message::Position { stream: cell.stream, expected: cell.expected() }.write(&mut out);
-            }
-            Pending::Lost { cell, from, to, lost } => close_gap(shared, &cell, from, to, &lost).write(&mut out),
-            Pending::Batch { cell, sequence, token, decoded } => {
-                let decoded = match decoded {
-                    Decoding::Failed => Err(WireError::BadLength),
-                    Decoding::Running(mut running) => {
-                        // Others' answers do not wait for this one.
-                        if let Ok(decoded) = running.try_recv() {
-                            decoded
-                        } else {
-                            flush(shared, &mut write, &mut out).await?;
-                            // A worker that died without an answer leaves the batch undecided, and so discarded.
-                            running.await.map_err(|_| None)?
-                        }
-                    }
-                };
-                decide(shared, &cell, sequence, token, decoded).write(&mut out);
-            }
-        }
-        if out.len() >= WRITE_BUFFER {
-            flush(shared, &mut write, &mut out).await?;
-        }
-    }
-    let _ = write.shutdown().await;
-    Ok(())
-}
-
-async fn flush(shared: &Shared, write: &mut OwnedWriteHalf, out: &mut Vec<u8>) -> Result<(), Option<Violation>> {
-    if out.is_empty() {
-        return Ok(());
-    }
-    let written = timeout(shared.config.frame_timeout(), write.write_all(out)).await;
-    out.clear();
-    match written {
-        // A peer that went away is its own affair; the reader sees the same end.
-        Ok(_) => Ok(()),
-        Err(_) => Err(Some(Violation::WriteTimeout)),
-    }
-}
-
-/// Asks the ledger about a batch, settles it, and hands it to the counts if it is accepted.
-fn decide(
-    shared: &Shared,
-    cell: &StreamCell,
-    sequence: u64,
-    token: Token,
-    decoded: Result<Box<Decoded>, WireError>,
-) -> Message {
-    let stream = cell.stream;
-    let (predecessor, digest) = match &decoded {
-        Ok(batch) => (batch.header.predecessor, Some(batch.digest)),
-        Err(_) => Default::default(),
-    };
-    match (cell.decide(sequence, predecessor, digest), decoded) {
-        (Verdict::Accepted(next), Ok(batch)) => {
-            // Cannot fail while the workers live, and they outlive every connection: see the module's invariants.
-            if shared.jobs.try_send(Job::Count { batch, sensor: cell.sensor }).is_err() {
-                tracing::error!("an accepted batch found the workers' queue closed or full: this is a defect");
-                return Message::Refused { reason: RefusalReason::Stopping };
-            }
-            token.settle(BatchOutcome::Accepted);
-            Message::Ack { stream, journaled: next, committed: next }
-        }
-        // The ledger accepts nothing that could not be decoded: the second pattern only completes the match.
-        (Verdict::Duplicate(next) | Verdict::Accepted(next), _) => {
-            token.settle(BatchOutcome::Duplicate);
-            Message::Ack { stream, journaled: next, committed: next }
-        }
-        (Verdict::Refused(expected, reason), _) => {
-            token.settle(match reason {
-                NackReason::OutOfSequence => BatchOutcome::OutOfSequence,
-                NackReason::BrokenChain => BatchOutcome::BrokenChain,
-                NackReason::Malformed => BatchOutcome::Malformed,
-            });
-            Message::Nack { stream, expected, reason }
-        }
-    }
-}
-
-fn close_gap(shared: &Shared, cell: &StreamCell, from: u64, to: u64, lost: &Lost) -> Message {
-    let stream = cell.stream;
-    match cell.close_gap(from, to) {
-        Verdict::Accepted(next) => {
-            shared.ledger.add_lost(cell.sensor, lost);
-            Message::Ack { stream, journaled: next, committed: next }
-        }
-        Verdict::Duplicate(next) => Message::Ack { stream, journaled: next, committed: next },
-        Verdict::Refused(expected, reason) => Message::Nack { stream, expected, reason },
     }
 }

@@ -36,6 +36,8 @@ labelled! {
         Connections = "connections",
         /// `ingest.max_connections_per_address` are open from there.
         PerPeer = "per_peer",
+        /// The system could not hand it over: out of descriptors, or the peer left at once.
+        AcceptFailed = "accept_failed",
     }
 }
 

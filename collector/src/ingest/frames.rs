@@ -52,6 +52,13 @@ pub(super) struct FrameRules {
     pub(super) budget: Budget,
 }
 
+/// Whether the next frame can be read without waiting: all of it is buffered, or enough to see that it is wrong.
+pub(super) fn is_whole(buffered: &[u8], limits: &Limits) -> bool {
+    buffered.split_first_chunk().is_some_and(|(head, rest)| {
+        FrameHeader::parse(head, limits).map_or(true, |header| rest.len() >= header.length as usize)
+    })
+}
+
 /// Reads one frame; waits for its first byte at most `patience`.
 pub(super) async fn read_frame(
     reader: &mut (impl AsyncRead + Unpin),

@@ -49,19 +49,26 @@ struct Complaints {
     withheld: AtomicU64,
 }
 
+impl Complaints {
+    /// Whether a line may be written now, and how many were not written since the last one.
+    fn turn(&self) -> Option<u64> {
+        let now = self.epoch.elapsed().as_secs();
+        let next = self.next.load(Relaxed);
+        let after = now + COMPLAINT_INTERVAL.as_secs();
+        let is_first = now >= next && self.next.compare_exchange(next, after, Relaxed, Relaxed).is_ok();
+        if !is_first {
+            self.withheld.fetch_add(1, Relaxed);
+        }
+        is_first.then(|| self.withheld.swap(0, Relaxed))
+    }
+}
+
 impl Shared {
     /// Writes a line about a peer that broke a rule, if none was written of late. Everything is counted anyway.
     pub(super) fn complain(&self, number: u64, name: &str, violation: Violation) {
-        let complaints = &self.complaints;
-        let now = complaints.epoch.elapsed().as_secs();
-        let next = complaints.next.load(Relaxed);
-        let after = now + COMPLAINT_INTERVAL.as_secs();
-        let first = now >= next && complaints.next.compare_exchange(next, after, Relaxed, Relaxed).is_ok();
-        if !first {
-            complaints.withheld.fetch_add(1, Relaxed);
+        let Some(withheld) = self.complaints.turn() else {
             return;
-        }
-        let withheld = complaints.withheld.swap(0, Relaxed);
+        };
         let reason = Violation::NAMES[violation.index()];
         let name = if name.is_empty() { "a peer without a name" } else { name };
         tracing::warn!("connection {number} of {name} ended: {reason} ({withheld} more since the last such line)");
@@ -75,7 +82,7 @@ pub struct Ingest {
     accepting: tokio::task::JoinHandle<()>,
 }
 
-/// Starts to take connections.
+/// Starts to take connections. `guard` is dropped when that ends, for whatever reason.
 #[must_use]
 pub fn listen(
     listener: TcpListener,
@@ -83,6 +90,7 @@ pub fn listen(
     ledger: Arc<Ledger>,
     counters: Arc<Counters>,
     jobs: Sender<Job>,
+    guard: impl Send + 'static,
 ) -> Ingest {
     let rules = FrameRules {
         limits: config.limits(),
@@ -101,14 +109,20 @@ pub fn listen(
         config,
     });
     let (stop, stopping) = watch::channel(false);
-    Ingest { stop, accepting: tokio::spawn(accept(listener, shared, stopping)) }
+    let accepting = tokio::spawn(async move {
+        accept(listener, shared, stopping).await;
+        drop(guard);
+    });
+    Ingest { stop, accepting }
 }
 
 impl Ingest {
     /// Stops accepting, lets connections finish what they have taken, and waits for them.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        let _ = self.accepting.await;
+        if self.accepting.await.is_err() {
+            tracing::error!("the listener for sensors did not end cleanly");
+        }
     }
 }
 
@@ -122,9 +136,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch:
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                shared.counters.refused.increment(Refusal::AcceptFailed);
+                if let Some(withheld) = shared.complaints.turn() {
+                    tracing::warn!("cannot accept connections: {error} ({withheld} more since the last such line)");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         match Visit::admit(&shared, peer.ip()) {
             Ok(visit) => {

@@ -1,7 +1,6 @@
 //! The thread that owns the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -18,8 +17,6 @@ use crate::ingest::Ledger;
 pub struct Statistics {
     /// Time that taking in one worker's tables took, in seconds.
     pub merge_seconds: Histogram,
-    /// Views published.
-    pub views: AtomicU64,
 }
 
 /// Adds what workers hand over to the store, and publishes views. Run it on a thread of its own.
@@ -78,6 +75,5 @@ impl Merger {
     fn publish(&mut self) {
         let view = self.store.view(self.ledger.sensors(), unix_now());
         self.view.store(Arc::new(view));
-        self.statistics.views.fetch_add(1, Relaxed);
     }
 }

@@ -17,7 +17,7 @@ pub use bucket::{Bucket, Row};
 pub use key::{KindKey, RowKey, ServiceKey, Source};
 pub use merger::{Merger, Statistics, unix_now};
 pub use observed::{KindSeries, Observed, ObservedSample, Series, mark_name};
-pub use recent::{RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, RecentSteps};
+pub use recent::{RECENT_SERVICES, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, RecentSteps};
 pub use store::Store;
 pub use top::{TopEntry, TopSources};
 pub use view::{ClassView, LiveView, SensorView};

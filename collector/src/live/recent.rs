@@ -16,6 +16,9 @@ pub const RECENT_STEPS: i64 = 60;
 /// In how many of the newest steps services are told apart.
 const DETAILED_STEPS: usize = 8;
 
+/// Most services that one step tells apart.
+pub const RECENT_SERVICES: usize = 1024;
+
 /// One step of one class.
 #[derive(Clone, Debug, Default)]
 pub struct RecentStep {
@@ -25,26 +28,33 @@ pub struct RecentStep {
     pub bytes: u64,
     /// Sources of all services.
     pub sources: Arc<DistinctSources>,
-    /// By service; empty in older steps.
+    /// By service, at most [`RECENT_SERVICES`] and those beyond; empty in older steps.
     pub services: BTreeMap<ServiceKey, Row>,
 }
 
 /// Steps by their start, in seconds since the Unix epoch.
 pub type RecentSteps = BTreeMap<i64, Arc<RecentStep>>;
 
-/// Adds what a worker counted to a step.
-pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) {
+/// Adds what a worker counted to a step; packets whose service is not told apart are returned.
+pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) -> u64 {
+    let mut overflowed = 0;
     let step = Arc::make_mut(steps.entry(start).or_default());
     let sources = Arc::make_mut(&mut step.sources);
     for (service, counts) in delta.services.drain() {
         step.packets = step.packets.saturating_add(counts.packets);
         step.bytes = step.bytes.saturating_add(counts.bytes);
         sources.merge(&counts.sources);
+        let is_known = step.services.len() < RECENT_SERVICES || step.services.contains_key(&service);
+        let service = if is_known { service } else { ServiceKey::overflow(service.ip()) };
+        if service.class().is_none() {
+            overflowed += counts.packets;
+        }
         let row = step.services.entry(service).or_default();
         row.packets = row.packets.saturating_add(counts.packets);
         row.bytes = row.bytes.saturating_add(counts.bytes);
         Arc::make_mut(&mut row.sources).merge(&counts.sources);
     }
+    overflowed
 }
 
 /// Forgets steps before the ten minutes that end with `newest_end`, and the services of all but the newest steps.

@@ -33,6 +33,7 @@ pub struct Store {
     memory_bytes: u64,
     evicted_buckets: u64,
     overflowed_packets: u64,
+    recent_overflowed_packets: u64,
 }
 
 /// Counts of one class. What views share is behind `Arc`s and copied when it changes.
@@ -60,6 +61,7 @@ impl Store {
             memory_bytes: 0,
             evicted_buckets: 0,
             overflowed_packets: 0,
+            recent_overflowed_packets: 0,
         }
     }
 
@@ -101,7 +103,7 @@ impl Store {
             let class = &mut self.classes[class as usize];
             let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
             if !in_future {
-                recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
+                self.recent_overflowed_packets += recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
             }
         }
         for class in &mut self.classes {
@@ -150,6 +152,7 @@ impl Store {
             memory_limit_bytes: self.config.memory_limit_bytes,
             evicted_buckets: self.evicted_buckets,
             overflowed_packets: self.overflowed_packets,
+            recent_overflowed_packets: self.recent_overflowed_packets,
         }
     }
 }
@@ -182,6 +185,7 @@ impl ClassState {
 mod tests {
     use super::*;
     use crate::aggregate::Rules;
+    use crate::live::RECENT_SERVICES;
     use martlet_window::{
         BatchHeader, CaptureStatistics, Class, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture, Service,
         Window, WindowLength,
@@ -291,6 +295,23 @@ mod tests {
         };
         // 40 known ports and 20 new ones found room; 100 packets did not.
         assert_eq!((packets(true), packets(false), view.overflowed_packets), (140, 100, 100));
+    }
+
+    #[test]
+    fn beyond_the_cap_of_services_recent_packets_count_without_their_port() {
+        let mut store = store(|_| {});
+        let start = NOW - NOW.rem_euclid(10);
+        // The first alone is beyond the cap, and the second finds no room for what is new.
+        add(&mut store, TrafficClass::Real, start, 0..1100, 1);
+        add(&mut store, TrafficClass::Real, start, 1000..1100, 2);
+        let view = store.view(Vec::new(), NOW);
+        let step = view.class(TrafficClass::Real).recent.values().next().unwrap().clone();
+        assert_eq!(step.packets, 1200);
+        // What is not told apart has a row too.
+        assert!((RECENT_SERVICES..=RECENT_SERVICES + 1).contains(&step.services.len()), "{}", step.services.len());
+        assert!(view.recent_overflowed_packets >= 76, "{}", view.recent_overflowed_packets);
+        let told_apart = step.services.iter().filter(|(key, _)| key.class().is_some()).map(|(_, row)| row.packets);
+        assert_eq!(told_apart.sum::<u64>(), 1200 - view.recent_overflowed_packets);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use martlet_window::{SensorName, TrafficClass};
 
@@ -36,6 +36,8 @@ pub struct LiveView {
     pub evicted_buckets: u64,
     /// Packets whose service is not told apart because their bucket was full.
     pub overflowed_packets: u64,
+    /// Packets whose service is not told apart because their step of the recent past was full.
+    pub recent_overflowed_packets: u64,
 }
 
 /// One sensor.
@@ -82,24 +84,40 @@ impl LiveView {
         u16::try_from(place).ok().map(SensorId)
     }
 
-    /// Whether a sensor has not reported for too long; `now` in seconds since the Unix epoch. Imports are never silent.
+    /// Whether a sensor that should watch now has not reported for too long; `now` in seconds since the Unix epoch.
+    /// Only real traffic is silent: what is replayed or imported comes to an end, and nobody is missed then.
     #[must_use]
     pub fn is_silent(&self, sensor: &SensorView, class: TrafficClass, now: i64) -> bool {
-        let Some(report) = sensor.reports[class as usize].filter(|_| class != TrafficClass::Import) else {
-            return false;
-        };
-        let patience = SILENT_WINDOWS * i64::from(report.window.length.seconds()) + self.silent_grace_seconds;
-        now.saturating_sub(report.window.end()) > patience
+        class == TrafficClass::Real && sensor.reports[class as usize].is_some_and(|report| self.is_late(&report, now))
     }
 
-    /// End of what every sensor of the class that is not silent has reported, in seconds since the Unix epoch: steps
+    fn is_late(&self, report: &SensorReport, now: i64) -> bool {
+        now.saturating_sub(report.window.end()) > self.patience_seconds(report)
+    }
+
+    fn patience_seconds(&self, report: &SensorReport) -> i64 {
+        SILENT_WINDOWS * i64::from(report.window.length.seconds()) + self.silent_grace_seconds
+    }
+
+    /// End of what every sensor of the class that still reports has reported, in seconds since the Unix epoch: steps
     /// that end by then are complete.
     #[must_use]
     pub fn complete_until(&self, class: TrafficClass, now: i64) -> Option<i64> {
         let last = self.class(class).last_window_end?;
-        let speaking = self.sensors.iter().filter(|sensor| !self.is_silent(sensor, class, now));
-        let ends = speaking.filter_map(|sensor| sensor.reports[class as usize]).map(|report| report.window.end());
+        let reports = self.sensors.iter().filter_map(|sensor| sensor.reports[class as usize]);
+        let ends = reports.filter(|report| self.still_reports(report, class, now)).map(|report| report.window.end());
         Some(ends.min().map_or(last, |end| end.min(last)))
+    }
+
+    /// Whether more is to be expected. Files may be of any time: of them the arrival counts.
+    fn still_reports(&self, report: &SensorReport, class: TrafficClass, now: i64) -> bool {
+        match class {
+            TrafficClass::Real => !self.is_late(report, now),
+            TrafficClass::Drill | TrafficClass::Import => {
+                let patience = u64::try_from(self.patience_seconds(report)).unwrap_or(0);
+                report.arrived.elapsed() <= Duration::from_secs(patience)
+            }
+        }
     }
 
     /// The newest complete step of the recent past with its start.

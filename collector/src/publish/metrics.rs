@@ -1,6 +1,6 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use martlet_telemetry::build;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
@@ -30,7 +30,7 @@ pub fn merge_statistics(registry: &Registry) -> Result<Statistics, prometheus::E
     .buckets(vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]);
     let merge_seconds = Histogram::with_opts(options)?;
     registry.register(Box::new(merge_seconds.clone()))?;
-    Ok(Statistics { merge_seconds, views: AtomicU64::new(0) })
+    Ok(Statistics { merge_seconds })
 }
 
 /// Registers every family.
@@ -163,7 +163,7 @@ impl Families<'_> {
         self.add(
             MetricKind::Gauge,
             "martlet_observed_sensor_silent",
-            "1 if the sensor has not reported for longer than three windows and the grace; always 0 for imports.",
+            "1 if the sensor has not reported for longer than three windows and the grace; 0 but for real traffic.",
             SENSOR,
             |_, view| {
                 let now = unix_now();
@@ -276,6 +276,11 @@ impl Families<'_> {
             "martlet_collector_live_overflowed_packets_total",
             "Packets whose service is not told apart because their bucket had too many keys.",
             |_, view| view.overflowed_packets,
+        )?;
+        self.counter(
+            "martlet_collector_live_recent_overflowed_packets_total",
+            "Packets whose service is not told apart in the recent past because their step had too many.",
+            |_, view| view.recent_overflowed_packets,
         )?;
         self.add(MetricKind::Gauge, "martlet_collector_live_buckets", "Buckets of history.", &["class"], |_, view| {
             let classes = TrafficClass::ALL.into_iter();

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Request, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
 use axum::response::Response;
 use crossbeam_channel::Receiver;
 use martlet_telemetry::admin::{self, Readiness};
@@ -54,25 +54,19 @@ pub fn router(
     readiness: Readiness,
 ) -> Result<Router, prometheus::Error> {
     metrics::register(&registry, &sources)?;
+    // The policy is plain ASCII, so this cannot fail; if it did, nothing would be allowed.
+    let policy = HeaderValue::from_str(&page::content_security_policy())
+        .unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
     let api = api::router(config, sources);
-    Ok(page::router().merge(api).merge(admin::router(registry, readiness)).layer(from_fn(secure)))
+    Ok(page::router().merge(api).merge(admin::router(registry, readiness)).layer(secure))
 }
 
-/// The page is one file with its script and style inside; nothing else may be loaded, framed or sent anywhere.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' \
-     'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'";
-
-async fn secure(request: Request<axum::body::Body>, next: Next) -> Response {
-    const HEADERS: [(HeaderName, &str); 4] = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    let mut response = next.run(request).await;
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+fn secure(mut response: Response, policy: HeaderValue) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

@@ -34,12 +34,6 @@ impl Readiness {
         self.0.store(STOPPING, Relaxed);
     }
 
-    /// Whether the daemon is ready.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Relaxed) == READY
-    }
-
     fn answer(&self) -> (StatusCode, &'static str) {
         match self.0.load(Relaxed) {
             STARTING => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),

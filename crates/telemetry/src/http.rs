@@ -76,8 +76,9 @@ async fn accept(
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, permit)),
-        Err(_) => {
+        Err(error) => {
             // Out of descriptors, or the client left already. Trying again at once would only spin.
+            tracing::debug!("cannot accept an HTTP connection: {error}");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }

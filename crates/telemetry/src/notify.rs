@@ -41,15 +41,6 @@ impl Notifier {
         self.send("STOPPING=1")
     }
 
-    /// One line for `systemctl status`.
-    ///
-    /// # Errors
-    /// If a manager listens but cannot be told.
-    pub fn status(&self, line: &str) -> io::Result<()> {
-        // A line break would begin another assignment.
-        self.send(&format!("STATUS={}", line.replace('\n', " ")))
-    }
-
     fn send(&self, message: &str) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
@@ -85,9 +76,7 @@ mod tests {
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         let notifier = Notifier::to(format!("@{name}"));
         notifier.stopping().unwrap();
-        notifier.status("two\nlines").unwrap();
         assert_eq!(received(&manager), "STOPPING=1");
-        assert_eq!(received(&manager), "STATUS=two lines");
     }
 
     #[test]

@@ -46,10 +46,14 @@ pub struct Part {
     pub rejected: [u64; RejectReason::ALL.len()],
 }
 
-/// Takes closed parts, and gives an empty table for each.
+/// Takes closed parts with their tables, and gives the tables back later, emptied.
 pub trait Sink {
     /// Takes a part.
-    fn part(&mut self, part: Part) -> WindowTable;
+    fn part(&mut self, part: Part);
+
+    /// Gives back a table that came with a part; waits for one if need be. There are only as many tables as windows
+    /// that may be open, so that a sensor's memory is that of the windows it needs.
+    fn table(&mut self) -> WindowTable;
 }
 
 struct Open {
@@ -65,7 +69,7 @@ pub struct Aggregator {
     waiting: Vec<Observation>,
     waiting_window: Window,
     waiting_time: Timestamp,
-    /// Empty tables; with the open ones there are always [`OPEN_WINDOWS`].
+    /// Empty tables at hand; the others are open, or on their way back from the sink.
     spare: Vec<WindowTable>,
     rejected: [u64; RejectReason::ALL.len()],
     /// Start of the next window that is closed even if nothing came, when quiet windows are wanted.
@@ -193,7 +197,7 @@ impl Aggregator {
         next = next.max(end.saturating_sub(MAX_QUIET_WINDOWS * length));
         while next < end {
             let window = Window { start: next, length: self.length };
-            let Some(table) = self.spare.pop() else { break };
+            let table = self.empty_table(sink);
             self.send(window, Closed::Whole, table, sink);
             next += length;
         }
@@ -209,13 +213,17 @@ impl Aggregator {
         if let Some(at) = self.open.iter().position(|open| open.window == window) {
             return at;
         }
-        if let Some(oldest) = self.oldest().filter(|_| self.spare.is_empty()) {
+        if let Some(oldest) = self.oldest().filter(|_| self.open.len() == OPEN_WINDOWS) {
             self.close(oldest, Closed::Whole, sink);
         }
-        // Open and spare tables are OPEN_WINDOWS together, so a closed one has left a spare.
-        let table = self.spare.pop().unwrap_or_else(|| WindowTable::new(TableLimits::default()));
+        let table = self.empty_table(sink);
         self.open.push(Open { window, table });
         self.open.len() - 1
+    }
+
+    /// Fewer than all tables are open, so one is at hand or on its way back.
+    fn empty_table(&mut self, sink: &mut dyn Sink) -> WindowTable {
+        self.spare.pop().unwrap_or_else(|| sink.table())
     }
 
     fn close(&mut self, at: usize, closed: Closed, sink: &mut dyn Sink) {
@@ -226,7 +234,7 @@ impl Aggregator {
     fn send(&mut self, window: Window, closed: Closed, table: WindowTable, sink: &mut dyn Sink) {
         let number = self.next_part(window.start);
         let rejected = std::mem::take(&mut self.rejected);
-        self.spare.push(sink.part(Part { window, number, closed, table, rejected }));
+        sink.part(Part { window, number, closed, table, rejected });
     }
 
     fn next_part(&mut self, start: i64) -> u32 {
@@ -249,16 +257,20 @@ mod tests {
     use martlet_window::{Class, IpVersion, Kind, Marks, Service};
 
     #[derive(Default)]
-    struct Collected(Vec<(i64, u32, u64, u64)>);
+    struct Collected(Vec<(i64, u32, u64, u64)>, Vec<WindowTable>);
 
     impl Sink for Collected {
-        fn part(&mut self, mut part: Part) -> WindowTable {
+        fn table(&mut self) -> WindowTable {
+            self.1.pop().unwrap()
+        }
+
+        fn part(&mut self, mut part: Part) {
             let mut rows = Vec::new();
             part.table.sorted_rows(&mut rows);
             let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
             self.0.push((part.window.start, part.number, packets, part.rejected.iter().sum()));
             part.table.clear();
-            part.table
+            self.1.push(part.table);
         }
     }
 

@@ -23,7 +23,7 @@ pub struct TableLimits {
 impl Default for TableLimits {
     fn default() -> TableLimits {
         // Seven eighths of 2^17 slots.
-        TableLimits { max_rows: 114_688, max_further_targets: 114_688 }
+        TableLimits { max_rows: 114_688, max_further_targets: 57_344 }
     }
 }
 

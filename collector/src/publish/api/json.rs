@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use martlet_window::{DistinctSources, IpVersion};
 use serde::{Serialize, Serializer};
 
+use super::super::services::{protocol_name, service};
 use super::params::Query;
 
 /// A time, in seconds since the Unix epoch; written as RFC 3339 in UTC.
@@ -31,6 +32,23 @@ impl From<&DistinctSources> for Distinct {
         let exact = sources.is_exact();
         let error = if exact { 0.0 } else { DistinctSources::STANDARD_ERROR };
         Distinct { count: sources.count(), exact, error }
+    }
+}
+
+/// A port with its names, as a part of an entry.
+#[derive(Debug, Serialize)]
+pub(super) struct NamedPort {
+    ip: u8,
+    protocol: u8,
+    protocol_name: String,
+    port: u16,
+    service: Option<&'static str>,
+}
+
+impl NamedPort {
+    pub(super) fn new(ip: IpVersion, protocol: u8, port: u16) -> NamedPort {
+        let (protocol_name, service) = (protocol_name(protocol), service(protocol, port));
+        NamedPort { ip: ip_number(ip), protocol, protocol_name, port, service }
     }
 }
 

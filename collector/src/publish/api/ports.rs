@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use martlet_window::{Class, DistinctSources, IpVersion, Service};
 use serde::Serialize;
 
-use super::super::services::{protocol_name, service};
-use super::json::{Distinct, Head, ip_number};
+use super::super::services::protocol_name;
+use super::json::{Distinct, Head, NamedPort, ip_number};
 use super::params::{Accepts, Query};
 use crate::live::{LiveView, Row, RowKey, ServiceKey};
 
@@ -35,11 +35,8 @@ struct PacketsBytes {
 
 #[derive(Serialize)]
 struct PortEntry {
-    ip: u8,
-    protocol: u8,
-    protocol_name: String,
-    port: u16,
-    service: Option<&'static str>,
+    #[serde(flatten)]
+    port: NamedPort,
     packets: u64,
     bytes: u64,
     sources: Distinct,
@@ -193,11 +190,7 @@ fn port_entry((entry, sum): &(Entry, Sum), details: &HashMap<Entry, Detail>) -> 
     let detail = details.get(entry)?;
     let [scan, backscatter, other] = sum.kinds;
     Some(PortEntry {
-        ip: ip_number(ip),
-        protocol,
-        protocol_name: protocol_name(protocol),
-        port,
-        service: service(protocol, port),
+        port: NamedPort::new(ip, protocol, port),
         packets: sum.counts.packets,
         bytes: sum.counts.bytes,
         sources: Distinct::from(&detail.sources),

@@ -85,13 +85,15 @@ fn entry(view: &LiveView, class: TrafficClass, now: i64, sensor: &SensorView, co
     let report = sensor.reports[class as usize];
     let classes = TrafficClass::ALL.into_iter().filter(|class| sensor.reports[*class as usize].is_some());
     let reasons = RejectReason::ALL.into_iter();
-    let known = !counts.exposure_unknown;
-    let exposure = Exposure {
-        watched_seconds: to_f64(counts.watched_ms) / 1000.0,
+    let exposure = counts.watched_seconds().map(|watched_seconds| Exposure {
+        watched_seconds,
         ipv4_address_seconds: to_f64(counts.ipv4_address_ms) / 1000.0,
         ipv6_prefix_seconds: to_f64(counts.ipv6_prefix_ms) / 1000.0,
+    });
+    let rate = |packets: u64, seconds: fn(&Exposure) -> f64| {
+        let seconds = exposure.as_ref().map(seconds).filter(|&seconds| seconds > 0.0)?;
+        Some(to_f64(packets) / (seconds / DAY_SECONDS))
     };
-    let rate = |packets: u64, seconds: f64| (known && seconds > 0.0).then(|| to_f64(packets) / (seconds / DAY_SECONDS));
     SensorEntry {
         name: sensor.name.to_string(),
         classes: classes.map(TrafficClass::name).collect(),
@@ -107,10 +109,10 @@ fn entry(view: &LiveView, class: TrafficClass, now: i64, sensor: &SensorView, co
         kernel_drops: counts.kernel_drops,
         interface_drops: counts.interface_drops,
         rate: Rate {
-            ipv4_packets_per_address_day: rate(counts.ipv4_packets, exposure.ipv4_address_seconds),
-            ipv6_packets_per_prefix_day: rate(counts.ipv6_packets, exposure.ipv6_prefix_seconds),
+            ipv4_packets_per_address_day: rate(counts.ipv4_packets, |exposure| exposure.ipv4_address_seconds),
+            ipv6_packets_per_prefix_day: rate(counts.ipv6_packets, |exposure| exposure.ipv6_prefix_seconds),
         },
-        exposure: known.then_some(exposure),
+        exposure,
         lost: LostStatus::from(&sensor.lost),
         unavailable_marks: report
             .map(|report| report.unavailable.iter().map(|mark| mark.name()).collect())

@@ -9,8 +9,7 @@ use martlet_window::{Service, TrafficClass};
 use serde::Serialize;
 
 use super::super::Sources;
-use super::super::services::{protocol_name, service};
-use super::json::{Distinct, Time, ip_number};
+use super::json::{Distinct, NamedPort, Time};
 use crate::ingest::Lost;
 use crate::live::{LiveView, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep};
 
@@ -84,11 +83,8 @@ struct RecentWindow {
 
 #[derive(Serialize)]
 struct RecentPort {
-    ip: u8,
-    protocol: u8,
-    protocol_name: String,
-    port: u16,
-    service: Option<&'static str>,
+    #[serde(flatten)]
+    port: NamedPort,
     packets: u64,
     sources: Distinct,
 }
@@ -210,11 +206,7 @@ fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
             return None;
         };
         Some(RecentPort {
-            ip: ip_number(class.ip),
-            protocol: class.protocol,
-            protocol_name: protocol_name(class.protocol),
-            port,
-            service: service(class.protocol, port),
+            port: NamedPort::new(class.ip, class.protocol, port),
             packets: row.packets,
             sources: Distinct::from(&*row.sources),
         })

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::services::protocol_name;
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query, Selection};
+use crate::aggregate::SensorCounts;
 use crate::live::{Bucket, KindKey, LiveView, Row};
 
 pub(super) const ACCEPTS: Accepts = Accepts { range: true, sensor: true, kind: false, points: true, limit: true };
@@ -61,6 +62,7 @@ struct Series {
     backscatter_packets: Vec<u64>,
     other_packets: Vec<u64>,
     sources: Option<Vec<Distinct>>,
+    watched_seconds: Vec<Option<f64>>,
 }
 
 #[derive(Default)]
@@ -87,15 +89,19 @@ struct Sums {
     untested: Marks,
     series: [Vec<u64>; 3],
     sources: Vec<DistinctSources>,
+    watched: Vec<SensorCounts>,
 }
 
 pub(super) fn summary(view: &LiveView, query: &Query, _now: i64) -> Summary {
     let mut sums = Sums {
         series: std::array::from_fn(|_| vec![0; query.steps]),
         sources: vec![DistinctSources::default(); query.steps],
+        watched: vec![SensorCounts::default(); query.steps],
         ..Sums::default()
     };
     for (&start, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
+        let chosen = bucket.sensors().iter().filter(|(sensor, _)| query.sensor.has(*sensor));
+        chosen.for_each(|(_, counts)| sums.watched[query.step(start)].add(counts));
         match query.sensor {
             Selection::All => sums.add_all(bucket, query.step(start)),
             one => sums.add_one(bucket, one, query.step(start)),
@@ -167,6 +173,7 @@ impl Sums {
                 backscatter_packets: backscatter,
                 other_packets: other,
                 sources: all.then(|| self.sources.iter().map(Distinct::from).collect()),
+                watched_seconds: self.watched.iter().map(SensorCounts::watched_seconds).collect(),
             },
         }
     }
