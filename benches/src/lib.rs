@@ -69,10 +69,12 @@ pub struct Recycle {
 }
 
 impl Sink for Recycle {
-    fn part(&mut self, mut part: Part) {
-        self.rows += part.table.len();
-        part.table.clear();
-        self.tables.push(part.table);
+    fn part(&mut self, part: Part) {
+        if let Some(mut table) = part.table {
+            self.rows += table.len();
+            table.clear();
+            self.tables.push(table);
+        }
     }
 
     fn table(&mut self) -> WindowTable {

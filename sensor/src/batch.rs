@@ -87,14 +87,17 @@ impl Batcher {
         let mut predecessor = Digest::default();
         let mut rows = Vec::new();
         for (sequence, mut closing) in (0..).zip(&self.parts) {
-            closing.part.table.sorted_rows(&mut rows);
-            closing.part.table.clear();
+            rows.clear();
+            if let Some(mut table) = closing.part.table.take() {
+                table.sorted_rows(&mut rows);
+                table.clear();
+                // The other end is gone only when the capture has ended.
+                let _ = self.tables.send(table);
+            }
             let header = header(&self.identity, &closing, &rows, sequence, predecessor);
             let mut frame = Vec::new();
             predecessor = encoder.write(&header, &rows, &mut frame)?;
             frame.shrink_to_fit();
-            // The other end is gone only when the capture has ended.
-            let _ = self.tables.send(closing.part.table);
             spool.push(Spooled {
                 sequence,
                 frame,

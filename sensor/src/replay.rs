@@ -222,12 +222,14 @@ struct Counting {
 }
 
 impl Sink for Counting {
-    fn part(&mut self, mut part: Part) {
+    fn part(&mut self, part: Part) {
         self.parts += 1;
-        part.table.sorted_rows(&mut self.sorted);
-        self.rows += self.sorted.len() as u64;
-        part.table.clear();
-        self.tables.push(part.table);
+        if let Some(mut table) = part.table {
+            table.sorted_rows(&mut self.sorted);
+            self.rows += self.sorted.len() as u64;
+            table.clear();
+            self.tables.push(table);
+        }
     }
 
     fn table(&mut self) -> WindowTable {

@@ -420,8 +420,7 @@ mod tests {
 
     fn part(start: i64, closed: Closed) -> Part {
         let window = WindowLength::DEFAULT.window_at(Timestamp::from_parts(start, 0));
-        let table = WindowTable::new(TableLimits { max_rows: 1, max_further_targets: 1 });
-        Part { window, number: 0, closed, table, rejected: Default::default() }
+        Part { window, number: 0, closed, table: None, rejected: Default::default() }
     }
 
     #[test]

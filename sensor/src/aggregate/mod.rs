@@ -40,8 +40,8 @@ pub struct Part {
     pub number: u32,
     /// Why it was closed.
     pub closed: Closed,
-    /// Its rows.
-    pub table: WindowTable,
+    /// Its rows; `None` if nothing came.
+    pub table: Option<WindowTable>,
     /// Frames rejected since the part before, by reason.
     pub rejected: [u64; RejectReason::ALL.len()],
 }
@@ -197,8 +197,7 @@ impl Aggregator {
         next = next.max(end.saturating_sub(MAX_QUIET_WINDOWS * length));
         while next < end {
             let window = Window { start: next, length: self.length };
-            let table = self.empty_table(sink);
-            self.send(window, Closed::Whole, table, sink);
+            self.send(window, Closed::Whole, None, sink);
             next += length;
         }
         self.next_quiet = Some(next.max(self.next_quiet.unwrap_or(next)));
@@ -228,10 +227,10 @@ impl Aggregator {
 
     fn close(&mut self, at: usize, closed: Closed, sink: &mut dyn Sink) {
         let Open { window, table } = self.open.swap_remove(at);
-        self.send(window, closed, table, sink);
+        self.send(window, closed, Some(table), sink);
     }
 
-    fn send(&mut self, window: Window, closed: Closed, table: WindowTable, sink: &mut dyn Sink) {
+    fn send(&mut self, window: Window, closed: Closed, table: Option<WindowTable>, sink: &mut dyn Sink) {
         let number = self.next_part(window.start);
         let rejected = std::mem::take(&mut self.rejected);
         sink.part(Part { window, number, closed, table, rejected });
@@ -264,13 +263,17 @@ mod tests {
             self.1.pop().unwrap()
         }
 
-        fn part(&mut self, mut part: Part) {
+        fn part(&mut self, part: Part) {
             let mut rows = Vec::new();
-            part.table.sorted_rows(&mut rows);
+            if let Some(table) = &part.table {
+                table.sorted_rows(&mut rows);
+            }
             let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
             self.0.push((part.window.start, part.number, packets, part.rejected.iter().sum()));
-            part.table.clear();
-            self.1.push(part.table);
+            self.1.extend(part.table.map(|mut table| {
+                table.clear();
+                table
+            }));
         }
     }
 
@@ -317,6 +320,16 @@ mod tests {
         assert_eq!(sink.0, [(500, 0, 0, 1), (510, 0, 0, 0), (520, 0, 1, 0), (530, 0, 0, 0)]);
         aggregator.finish(at(545), &mut sink);
         assert_eq!(sink.0[4..], [(540, 0, 0, 0)]);
+    }
+
+    #[test]
+    fn a_quiet_window_before_two_open_ones_is_closed_too() {
+        let (mut aggregator, mut sink) = (aggregator(100), Collected::default());
+        aggregator.watch_from(at(500));
+        aggregator.count(at(511), seen(1), &mut sink);
+        aggregator.count(at(521), seen(1), &mut sink);
+        aggregator.tick(at(522), &mut sink);
+        assert_eq!(sink.0, [(500, 0, 0, 0), (510, 0, 1, 0)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use martlet_window::{CountRow, IpVersion, PackedClass};
 pub struct TableLimits {
     /// Rows; about 50 bytes each.
     pub max_rows: u32,
-    /// Observed addresses beyond the first that rows have hit, over all rows; 10 bytes each.
+    /// Observed addresses beyond the first that rows have hit, over all rows; 9 bytes each.
     pub max_further_targets: u32,
 }
 
@@ -47,15 +47,14 @@ pub struct Observation {
     pub bytes: u32,
 }
 
-/// Where a packet's row is.
-#[derive(Clone, Copy)]
-enum Place {
-    /// In this slot, and it has hit the packet's target before.
-    Known(u32),
-    /// In this slot, but the target is new to it.
-    OtherTarget(u32),
-    /// There is no row yet.
-    Unknown,
+/// What is known of a packet's row before anything changes.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// 0 if its class or source has no number yet.
+    key: u64,
+    slot: u32,
+    /// A word that was read so that its cache line is on its way.
+    touched: u64,
 }
 
 /// Packets that are added together.
@@ -91,8 +90,8 @@ pub struct WindowTable {
     /// Classes seen lately, by their low bits, with their numbers: few classes make most of the traffic.
     recent_classes: Box<[(PackedClass, u32); RECENT_CLASSES]>,
     ipv6_sources: Numbers<u128>,
-    /// (slot, observed address) beyond each row's first.
-    further_targets: HashTable<(u32, u32)>,
+    /// Targets of rows beyond each row's first.
+    further_targets: Targets,
     hasher: RandomState,
 }
 
@@ -114,7 +113,7 @@ impl WindowTable {
             classes: Numbers::default(),
             recent_classes: Box::new([(PackedClass::ZERO, 0); RECENT_CLASSES]),
             ipv6_sources: Numbers::default(),
-            further_targets: HashTable::with_capacity(limits.max_further_targets as usize),
+            further_targets: Targets::new(limits.max_further_targets as usize),
             hasher: RandomState::default(),
         }
     }
@@ -138,19 +137,27 @@ impl WindowTable {
     pub fn add(&mut self, observations: &[Observation]) -> Result<(), Full> {
         let mut added = 0;
         for chunk in observations.chunks(TOGETHER) {
-            // First only look: the loads of many packets are under way at the same time.
-            let mut places = [Place::Unknown; TOGETHER];
+            // First only touch memory, and let no branch depend on it: a wrong guess would wait for every load, and
+            // so many loads are under way at the same time.
+            let mut places = [Place::default(); TOGETHER];
             for (place, seen) in places.iter_mut().zip(chunk) {
-                *place = self.find(seen);
+                place.key = self.known_key(seen);
+                place.slot = self.home(place.key);
+                place.touched = self.slots[place.slot as usize][KEY];
             }
-            for (&place, seen) in places.iter().zip(chunk) {
-                // A row never moves, so what was found is still there.
-                let taken = match place {
-                    Place::Known(slot) => true.then(|| self.count(slot, seen)),
-                    Place::OtherTarget(slot) => self.add_target(slot, seen.target).then(|| self.count(slot, seen)),
-                    Place::Unknown => self.add_unknown(seen),
-                };
-                if taken.is_none() {
+            for (place, seen) in places.iter_mut().zip(chunk) {
+                if place.touched != place.key {
+                    place.slot = self.probe(place.key);
+                }
+                if self.slots[place.slot as usize][FIRST_TARGET] != u64::from(seen.target) {
+                    place.touched = self.further_targets.touch(place.slot, seen.target, &self.hasher);
+                }
+            }
+            std::hint::black_box(&places);
+            for (place, seen) in places.iter().zip(chunk) {
+                // A row never moves, so one that was found is still there. One that was not may be there by now.
+                let found = place.key != 0 && self.slots[place.slot as usize][KEY] == place.key;
+                if !(if found { self.count(place.slot, seen) } else { self.add_row(seen) }) {
                     return Err(Full { added });
                 }
                 added += 1;
@@ -159,35 +166,23 @@ impl WindowTable {
         Ok(())
     }
 
-    /// Where a packet's row is, changing nothing.
+    /// Where the search for a key begins.
     #[inline]
-    fn find(&mut self, seen: &Observation) -> Place {
-        let key = self.known_key(seen);
-        if key == 0 {
-            return Place::Unknown;
-        }
-        let slot = self.probe(key);
-        let row = &self.slots[slot as usize];
-        if row[KEY] != key {
-            Place::Unknown
-        } else if row[FIRST_TARGET] == u64::from(seen.target) || self.knows_target(slot, seen.target) {
-            Place::Known(slot)
-        } else {
-            Place::OtherTarget(slot)
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot; there are at most 2^20")]
+    fn home(&self, key: u64) -> u32 {
+        (self.hasher.hash_one(key) as usize & (self.slots.len() - 1)) as u32
     }
 
     /// The slot of this key, or the empty one where it belongs.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+    #[expect(clippy::cast_possible_truncation, reason = "there are at most 2^20 slots (window.max_rows)")]
     fn probe(&self, key: u64) -> u32 {
         let mask = self.slots.len() - 1;
-        let mut slot = self.hasher.hash_one(key) as usize & mask;
+        let mut slot = self.home(key) as usize;
         // At least an eighth of the slots is empty, so this ends.
         while self.slots[slot][KEY] != key && self.slots[slot][KEY] != 0 {
             slot = (slot + 1) & mask;
         }
-        // There are at most 2^20 slots (window.max_rows), which 32 bits hold.
         slot as u32
     }
 
@@ -215,55 +210,45 @@ impl WindowTable {
         Some(number)
     }
 
-    fn count(&mut self, slot: u32, seen: &Observation) {
+    /// Counts a packet in its row; `false` if its target is one too many.
+    #[inline]
+    fn count(&mut self, slot: u32, seen: &Observation) -> bool {
         let row = &mut self.slots[slot as usize];
+        if row[FIRST_TARGET] != u64::from(seen.target) {
+            match self.further_targets.insert(slot, seen.target, &self.hasher) {
+                Insertion::New => row[PACKETS_TARGETS] += ONE_TARGET,
+                Insertion::Known => {}
+                Insertion::Full => return false,
+            }
+        }
         // 2^32 packets of one row would take a window of hours at any rate that a capture can hold.
         row[PACKETS_TARGETS] += 1;
         row[BYTES] += u64::from(seen.bytes);
+        true
     }
 
-    /// Adds a packet whose row was not there when its chunk was looked up: another of the chunk may have made it.
-    /// `None` if that needs a row or target beyond the caps.
-    fn add_unknown(&mut self, seen: &Observation) -> Option<()> {
-        match self.find(seen) {
-            Place::Known(slot) => self.count(slot, seen),
-            Place::OtherTarget(slot) => self.add_target(slot, seen.target).then(|| self.count(slot, seen))?,
-            Place::Unknown => {
-                if self.used.len() >= self.limits.max_rows.max(1) as usize {
-                    return None;
-                }
-                let source = match seen.class.ip() {
-                    IpVersion::V4 => low_half(seen.source),
-                    IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
-                };
-                let key = key(source, self.classes.find_or_add(seen.class, &self.hasher));
-                let slot = self.probe(key);
-                self.slots[slot as usize] = [key, ONE_TARGET, 0, u64::from(seen.target)];
-                self.used.push(slot);
-                self.count(slot, seen);
+    /// Counts a packet whose row was not there when its chunk was looked up; `false` if it needs one row too many.
+    fn add_row(&mut self, seen: &Observation) -> bool {
+        let known = self.known_key(seen);
+        if known != 0 {
+            // Another packet of the chunk may have made it.
+            let slot = self.probe(known);
+            if self.slots[slot as usize][KEY] == known {
+                return self.count(slot, seen);
             }
         }
-        Some(())
-    }
-
-    fn knows_target(&self, slot: u32, target: u32) -> bool {
-        let pair = (slot, target);
-        self.further_targets.find(self.hasher.hash_one(pair), |&known| known == pair).is_some()
-    }
-
-    /// Notes another target of a row; `false` at the cap.
-    fn add_target(&mut self, slot: u32, target: u32) -> bool {
-        // Another packet of the same chunk may have brought it.
-        if self.knows_target(slot, target) {
-            return true;
-        }
-        if self.further_targets.len() >= self.limits.max_further_targets as usize {
+        if self.used.len() >= self.limits.max_rows.max(1) as usize {
             return false;
         }
-        let (pair, hasher) = ((slot, target), &self.hasher);
-        self.further_targets.insert_unique(hasher.hash_one(pair), pair, |known| hasher.hash_one(known));
-        self.slots[slot as usize][PACKETS_TARGETS] += ONE_TARGET;
-        true
+        let source = match seen.class.ip() {
+            IpVersion::V4 => low_half(seen.source),
+            IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
+        };
+        let key = key(source, self.classes.find_or_add(seen.class, &self.hasher));
+        let slot = self.probe(key);
+        self.slots[slot as usize] = [key, ONE_TARGET, 0, u64::from(seen.target)];
+        self.used.push(slot);
+        self.count(slot, seen)
     }
 
     /// Only those that have numbers can be remembered, and those are fewer than all places in a quiet window.
@@ -305,9 +290,7 @@ impl WindowTable {
         self.forget_recent_classes();
         self.classes.clear(&self.hasher);
         self.ipv6_sources.clear(&self.hasher);
-        if !self.further_targets.is_empty() {
-            self.further_targets.clear();
-        }
+        self.further_targets.clear();
     }
 }
 
@@ -315,6 +298,70 @@ impl WindowTable {
 const fn recent_place(class: PackedClass) -> usize {
     let bits = class.bits();
     ((bits >> 56) ^ (bits >> 76) ^ bits) as usize & (RECENT_CLASSES - 1)
+}
+
+/// A bounded set of (slot, target) pairs, by open addressing.
+struct Targets {
+    /// A power of two; 0 is empty.
+    pairs: Vec<u64>,
+    len: usize,
+    max: usize,
+}
+
+/// What became of a pair.
+enum Insertion {
+    New,
+    Known,
+    Full,
+}
+
+impl Targets {
+    fn new(max: usize) -> Targets {
+        Targets { pairs: vec![0; (max.max(1) * 8).div_ceil(7).next_power_of_two()], len: 0, max }
+    }
+
+    /// The pair as a word that is never 0.
+    const fn pair(slot: u32, target: u32) -> u64 {
+        (slot as u64 + 1) << 32 | target as u64
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a place")]
+    fn home(&self, pair: u64, hasher: &RandomState) -> usize {
+        hasher.hash_one(pair) as usize & (self.pairs.len() - 1)
+    }
+
+    /// Reads where the search for a pair begins.
+    #[inline]
+    fn touch(&self, slot: u32, target: u32, hasher: &RandomState) -> u64 {
+        self.pairs[self.home(Targets::pair(slot, target), hasher)]
+    }
+
+    #[inline]
+    fn insert(&mut self, slot: u32, target: u32, hasher: &RandomState) -> Insertion {
+        let pair = Targets::pair(slot, target);
+        let mut place = self.home(pair, hasher);
+        // At least an eighth is empty, so this ends.
+        while self.pairs[place] != 0 {
+            if self.pairs[place] == pair {
+                return Insertion::Known;
+            }
+            place = (place + 1) & (self.pairs.len() - 1);
+        }
+        if self.len >= self.max {
+            return Insertion::Full;
+        }
+        self.pairs[place] = pair;
+        self.len += 1;
+        Insertion::New
+    }
+
+    fn clear(&mut self) {
+        if self.len > 0 {
+            self.pairs.fill(0);
+            self.len = 0;
+        }
+    }
 }
 
 /// The 32 bits of an IPv4 source.
