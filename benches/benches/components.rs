@@ -57,9 +57,7 @@ fn observations(traffic: &Traffic) -> Vec<Observation> {
 fn rows(traffic: &Traffic) -> Vec<CountRow> {
     let mut table = WindowTable::new(TableLimits::default());
     table.add(&observations(traffic)).unwrap();
-    let mut rows = Vec::new();
-    table.sorted_rows(&mut rows);
-    rows
+    table.sorted_rows().collect()
 }
 
 fn table(c: &mut Criterion) {
@@ -70,11 +68,10 @@ fn table(c: &mut Criterion) {
     table.add(&observations).unwrap();
     group.bench_function("update", |b| b.iter(|| table.add(&observations)));
     group.bench_function("fill and sort", |b| {
-        let mut rows = Vec::new();
         b.iter(|| {
             table.clear();
             table.add(&observations).unwrap();
-            table.sorted_rows(&mut rows);
+            table.sorted_rows().count()
         });
     });
     group.finish();
@@ -98,13 +95,13 @@ fn wire(c: &mut Criterion) {
     };
     let mut encoder = BatchEncoder::new().unwrap();
     let mut frame = Vec::new();
-    encoder.write(&header, &rows, &mut frame).unwrap();
+    encoder.write(&header, rows.iter().copied(), &mut frame).unwrap();
     let mut group = c.benchmark_group(format!("wire, {:.2} bytes a row", frame.len() as f64 / rows.len() as f64));
     group.throughput(Throughput::Elements(rows.len() as u64));
     group.bench_function("encode", |b| {
         b.iter_batched_ref(
             || Vec::with_capacity(frame.len()),
-            |out| encoder.write(&header, &rows, out).unwrap(),
+            |out| encoder.write(&header, rows.iter().copied(), out).unwrap(),
             BatchSize::LargeInput,
         );
     });

@@ -1,7 +1,7 @@
 //! From a closed window part to a batch frame: the second thread of a sensor.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use martlet_window::{BatchHeader, CaptureStatistics, CountRow, Digest, Exposure, Marks, Posture, TrafficClass};
+use martlet_window::{BatchHeader, CaptureStatistics, Digest, Exposure, Marks, Posture, TrafficClass};
 use martlet_wire::WireError;
 use martlet_wire::v1::{BatchEncoder, Stream};
 
@@ -85,18 +85,20 @@ impl Batcher {
     pub fn run(self, spool: &Spool) -> Result<(), BatchError> {
         let mut encoder = BatchEncoder::new()?;
         let mut predecessor = Digest::default();
-        let mut rows = Vec::new();
         for (sequence, mut closing) in (0..).zip(&self.parts) {
-            rows.clear();
-            if let Some(mut table) = closing.part.table.take() {
-                table.sorted_rows(&mut rows);
-                table.clear();
-                // The other end is gone only when the capture has ended.
-                let _ = self.tables.send(table);
-            }
-            let header = header(&self.identity, &closing, &rows, sequence, predecessor);
+            let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
+            let header = header(&self.identity, &closing, packets, sequence, predecessor);
             let mut frame = Vec::new();
-            predecessor = encoder.write(&header, &rows, &mut frame)?;
+            predecessor = match closing.part.table.take() {
+                Some(mut table) => {
+                    let written = encoder.write(&header, table.sorted_rows(), &mut frame)?;
+                    table.clear();
+                    // The other end is gone only when the capture has ended.
+                    let _ = self.tables.send(table);
+                    written
+                }
+                None => encoder.write(&header, [], &mut frame)?,
+            };
             frame.shrink_to_fit();
             spool.push(Spooled {
                 sequence,
@@ -125,11 +127,10 @@ pub enum BatchError {
 fn header(
     identity: &BatchIdentity,
     closing: &Closing,
-    rows: &[CountRow],
+    packets: u64,
     sequence: u64,
     predecessor: Digest,
 ) -> BatchHeader {
-    let packets = rows.iter().map(|row| u64::from(row.packets)).sum::<u64>();
     let rejected = closing.part.rejected;
     BatchHeader {
         origin: identity.stream.origin,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use martlet_window::{CountRow, Posture, SensorName, Timestamp, TrafficClass, WindowLength};
+use martlet_window::{Posture, SensorName, Timestamp, TrafficClass, WindowLength};
 use martlet_wire::v1::Stream;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
@@ -217,7 +217,6 @@ impl Meter<'_> {
 struct Counting {
     parts: u64,
     rows: u64,
-    sorted: Vec<CountRow>,
     tables: Vec<WindowTable>,
 }
 
@@ -225,8 +224,7 @@ impl Sink for Counting {
     fn part(&mut self, part: Part) {
         self.parts += 1;
         if let Some(mut table) = part.table {
-            table.sorted_rows(&mut self.sorted);
-            self.rows += self.sorted.len() as u64;
+            self.rows += table.sorted_rows().count() as u64;
             table.clear();
             self.tables.push(table);
         }

@@ -1,7 +1,7 @@
 //! Real scanners against a live sensor, in network namespaces that this test makes: a scanning host, and a sensor to
 //! which a dark prefix is routed. All traffic stays on one veth pair, bounded in count.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -242,14 +242,14 @@ fn the_hosts_own_traffic_is_not_counted() {
     let mut setup = Setup::start(&format!("\"{SENSOR}/32\""));
     let network = &setup.network;
     // What the host asks: echo requests, TCP to an open and to a closed port, UDP to a closed port.
-    run(Network::command(&network.sensor, "ping").args(["-c", "5", "-i", "0.05", SCANNER]), b"");
+    let _ = run(Network::command(&network.sensor, "ping").args(["-c", "5", "-i", "0.05", SCANNER]), b"");
     for port in ["7460", "9"] {
         let url = format!("http://{SCANNER}:{port}/");
         let _ = run(Network::command(&network.sensor, "curl").args(["--silent", "--max-time", "2", &url]), b"");
     }
     // bash's /dev/udp sends one datagram; the scanner's kernel answers with an ICMP error that quotes it.
     let question = format!("echo question > /dev/udp/{SCANNER}/5999");
-    run(Network::command(&network.sensor, "bash").args(["-c", &question]), b"");
+    let _ = run(Network::command(&network.sensor, "bash").args(["-c", &question]), b"");
     // What others send unasked, twice: the kernel's own RST in between must not make the second one solicited.
     network.scan(&format!("hping3 -q -S -s 5001 -k -p 4444 -c 2 -i u200000 {SENSOR}"));
     let capture = setup.finish();

@@ -204,7 +204,7 @@ impl Spool {
 
     pub(crate) fn batch_of(&mut self, header: &BatchHeader, rows: &[CountRow]) -> Vec<u8> {
         let mut frame = Vec::new();
-        self.last = self.encoder.write(header, rows, &mut frame).unwrap();
+        self.last = self.encoder.write(header, rows.iter().copied(), &mut frame).unwrap();
         self.next = header.sequence + 1;
         frame
     }

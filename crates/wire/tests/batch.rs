@@ -79,7 +79,7 @@ fn decode_payload(payload: &[u8], limits: &Limits) -> Result<(BatchHeader, Vec<C
 fn encode(rows: &[CountRow]) -> Vec<u8> {
     let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
     let mut frame = Vec::new();
-    BatchEncoder::new().unwrap().write(&header(packets), rows, &mut frame).unwrap();
+    BatchEncoder::new().unwrap().write(&header(packets), rows.iter().copied(), &mut frame).unwrap();
     frame
 }
 

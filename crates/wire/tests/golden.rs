@@ -79,7 +79,7 @@ fn example() -> (BatchHeader, Vec<CountRow>) {
 
 fn encode(header: &BatchHeader, rows: &[CountRow]) -> (Vec<u8>, Digest) {
     let mut frame = Vec::new();
-    let digest = BatchEncoder::new().unwrap().write(header, rows, &mut frame).unwrap();
+    let digest = BatchEncoder::new().unwrap().write(header, rows.iter().copied(), &mut frame).unwrap();
     (frame, digest)
 }
 

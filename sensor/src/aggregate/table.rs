@@ -258,11 +258,19 @@ impl WindowTable {
         }
     }
 
-    /// Replaces the contents of `rows` by the rows, sorted by key as a batch wants them.
-    pub fn sorted_rows(&self, rows: &mut Vec<CountRow>) {
-        rows.clear();
-        rows.extend(self.used.iter().map(|&slot| self.row(&self.slots[slot as usize])));
-        rows.sort_unstable_by_key(CountRow::key);
+    /// Packets in all rows.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.used.iter().map(|&slot| u64::from(halves(self.slots[slot as usize][PACKETS_TARGETS]).1)).sum()
+    }
+
+    /// The rows sorted by key, as a batch wants them.
+    pub fn sorted_rows(&mut self) -> impl Iterator<Item = CountRow> {
+        // The places are sorted, not the rows: a list of rows would be the largest thing in a sensor's memory.
+        let mut used = std::mem::take(&mut self.used);
+        used.sort_unstable_by_key(|&slot| self.row(&self.slots[slot as usize]).key());
+        self.used = used;
+        self.used.iter().map(|&slot| self.row(&self.slots[slot as usize]))
     }
 
     fn row(&self, slot: &Slot) -> CountRow {
@@ -446,10 +454,8 @@ mod tests {
         Observation { class: class(IpVersion::V4, port), source, target, bytes }
     }
 
-    fn packets(table: &WindowTable) -> u32 {
-        let mut rows = Vec::new();
-        table.sorted_rows(&mut rows);
-        rows.iter().map(|row| row.packets).sum()
+    fn packets(table: &WindowTable) -> u64 {
+        table.packets()
     }
 
     proptest! {
@@ -476,9 +482,7 @@ mod tests {
                     entry.1 += u64::from(seen.bytes);
                     entry.2.insert(seen.target);
                 }
-                let mut rows = Vec::new();
-                table.sorted_rows(&mut rows);
-                let rows: Vec<_> = rows.iter().map(|r| (r.key(), r.packets, r.bytes, r.targets)).collect();
+                let rows: Vec<_> = table.sorted_rows().map(|r| (r.key(), r.packets, r.bytes, r.targets)).collect();
                 let expected: Vec<_> = model
                     .into_iter()
                     .map(|(key, (packets, bytes, targets))| (key, packets, bytes, u32::try_from(targets.len()).unwrap()))

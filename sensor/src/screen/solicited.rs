@@ -25,7 +25,7 @@ pub struct SolicitedSettings {
 impl Default for SolicitedSettings {
     fn default() -> SolicitedSettings {
         // Linux's default net.ipv4.ip_local_port_range.
-        SolicitedSettings { ephemeral_ports: 32_768..=60_999, capacity: 16_384 }
+        SolicitedSettings { ephemeral_ports: 32_768..=60_999, capacity: 4_096 }
     }
 }
 

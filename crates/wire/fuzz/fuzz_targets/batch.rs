@@ -67,6 +67,6 @@ fn encode(packets: u64, rows: &[CountRow]) -> Vec<u8> {
         capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
     };
     let mut frame = Vec::new();
-    BatchEncoder::new().expect("memory").write(&header, rows, &mut frame).expect("few rows");
+    BatchEncoder::new().expect("memory").write(&header, rows.iter().copied(), &mut frame).expect("few rows");
     frame.split_off(FRAME_HEADER_LENGTH)
 }

@@ -32,6 +32,7 @@ pub fn digest(payload: &[u8]) -> Digest {
 
 /// Turns rows into batch frames. Buffers and compression state are reused from batch to batch.
 pub struct BatchEncoder {
+    columns: columns::Writer,
     raw: Vec<u8>,
     compressor: zstd::bulk::Compressor<'static>,
 }
@@ -42,19 +43,28 @@ impl BatchEncoder {
     /// # Errors
     /// If the compression library cannot allocate its state.
     pub fn new() -> std::io::Result<BatchEncoder> {
-        Ok(BatchEncoder { raw: Vec::new(), compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)? })
+        Ok(BatchEncoder {
+            columns: columns::Writer::default(),
+            raw: Vec::new(),
+            compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL)?,
+        })
     }
 
-    /// Appends a batch as one frame to `out` and returns its digest. The rows must be sorted by key and unique, and
-    /// the header's packets their sum.
+    /// Appends a batch as one frame to `out` and returns its digest. The rows must come sorted by key and unique, and
+    /// the header's packets be their sum.
     ///
     /// # Errors
     /// If there are more rows than a batch can say.
-    pub fn write(&mut self, header: &BatchHeader, rows: &[CountRow], out: &mut Vec<u8>) -> Result<Digest, WireError> {
-        debug_assert!(rows.is_sorted_by(|a, b| a.key() < b.key()));
+    pub fn write(
+        &mut self,
+        header: &BatchHeader,
+        rows: impl IntoIterator<Item = CountRow>,
+        out: &mut Vec<u8>,
+    ) -> Result<Digest, WireError> {
+        self.columns.clear();
         self.raw.clear();
-        columns::write(rows, &mut self.raw);
-        let rows = u32::try_from(rows.len()).map_err(|_| WireError::TooManyRows)?;
+        rows.into_iter().for_each(|row| self.columns.push(&row));
+        let rows = u32::try_from(self.columns.finish(&mut self.raw)).map_err(|_| WireError::TooManyRows)?;
         let raw_length = u32::try_from(self.raw.len()).map_err(|_| WireError::TooManyRows)?;
         let compressed = self.compressor.compress(&self.raw).map_err(|_| WireError::BadCompression)?;
         let start = begin_frame(FrameType::Batch, out);

@@ -188,47 +188,92 @@ const fn split(address: u128) -> (u64, u64) {
     ((address >> 64) as u64, address as u64)
 }
 
-/// Appends the columns of `rows`, which must be sorted by key and unique.
-pub(crate) fn write(rows: &[CountRow], out: &mut Vec<u8>) {
-    let runs = || rows.chunk_by(|a, b| a.class == b.class);
-    put_varint(out, runs().count() as u128);
-    for run in runs() {
-        put_varint(out, run.len() as u128);
-        put_varint(out, run[0].class.bits());
-        put_varint(out, u128::from(base(run)));
+/// Columns under construction: one buffer each, so that rows are looked at once and need not exist together.
+#[derive(Default)]
+pub(crate) struct Writer {
+    runs: Vec<u8>,
+    sources: Vec<u8>,
+    packets: Vec<u8>,
+    bytes: Vec<u8>,
+    targets: Vec<u8>,
+    run: Option<OpenRun>,
+    closed_runs: u64,
+    rows: u64,
+}
+
+/// The run that the last row belongs to.
+struct OpenRun {
+    class: PackedClass,
+    rows: u64,
+    /// IP length of its first row's typical packet: with it most differences are 0.
+    base: u64,
+    last_source: u128,
+}
+
+impl Writer {
+    /// Forgets all rows and keeps the buffers.
+    pub(crate) fn clear(&mut self) {
+        for column in [&mut self.runs, &mut self.sources, &mut self.packets, &mut self.bytes, &mut self.targets] {
+            column.clear();
+        }
+        self.run = None;
+        (self.closed_runs, self.rows) = (0, 0);
     }
-    for run in runs() {
-        let v4 = run[0].class.ip() == IpVersion::V4;
-        let mut previous: Option<u128> = None;
-        for row in run {
-            if v4 {
-                put_varint(out, row.source - previous.unwrap_or(0));
-            } else {
-                let (upper, lower) = split(previous.unwrap_or(0));
-                let (new_upper, new_lower) = split(row.source);
-                put_varint(out, u128::from(new_upper - upper));
-                let relative = previous.is_some() && new_upper == upper;
-                put_varint(out, u128::from(if relative { new_lower - lower } else { new_lower }));
+
+    /// Adds a row; rows must come sorted by key and unique.
+    pub(crate) fn push(&mut self, row: &CountRow) {
+        let previous = match &self.run {
+            Some(run) if run.class == row.class => {
+                debug_assert!(run.last_source < row.source);
+                Some(run.last_source)
             }
-            previous = Some(row.source);
+            _ => None,
+        };
+        if previous.is_none() {
+            self.close_run();
+        }
+        let run = self.run.get_or_insert_with(|| {
+            let base = row.bytes / u64::from(row.packets);
+            OpenRun { class: row.class, rows: 0, base, last_source: row.source }
+        });
+        run.rows += 1;
+        run.last_source = row.source;
+        let expected = u64::from(row.packets).wrapping_mul(run.base);
+        put_source(&mut self.sources, row, previous);
+        put_varint(&mut self.packets, u128::from(row.packets - 1));
+        put_varint(&mut self.bytes, u128::from(zigzag(row.bytes.wrapping_sub(expected).cast_signed())));
+        put_varint(&mut self.targets, u128::from(row.targets - 1));
+        self.rows += 1;
+    }
+
+    fn close_run(&mut self) {
+        if let Some(run) = self.run.take() {
+            put_varint(&mut self.runs, u128::from(run.rows));
+            put_varint(&mut self.runs, run.class.bits());
+            put_varint(&mut self.runs, u128::from(run.base));
+            self.closed_runs += 1;
         }
     }
-    for row in rows {
-        put_varint(out, u128::from(row.packets - 1));
-    }
-    for run in runs() {
-        let base = base(run);
-        for row in run {
-            let expected = u64::from(row.packets).wrapping_mul(base);
-            put_varint(out, u128::from(zigzag(row.bytes.wrapping_sub(expected).cast_signed())));
+
+    /// Appends all columns to `out` and returns the number of rows.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> u64 {
+        self.close_run();
+        put_varint(out, u128::from(self.closed_runs));
+        for column in [&self.runs, &self.sources, &self.packets, &self.bytes, &self.targets] {
+            out.extend_from_slice(column);
         }
-    }
-    for row in rows {
-        put_varint(out, u128::from(row.targets - 1));
+        self.rows
     }
 }
 
-/// IP length of a typical packet of the run: with it most differences are 0.
-fn base(run: &[CountRow]) -> u64 {
-    run[0].bytes / u64::from(run[0].packets)
+fn put_source(out: &mut Vec<u8>, row: &CountRow, previous: Option<u128>) {
+    if row.class.ip() == IpVersion::V4 {
+        put_varint(out, row.source - previous.unwrap_or(0));
+        return;
+    }
+    let (upper, lower) = split(previous.unwrap_or(0));
+    let (new_upper, new_lower) = split(row.source);
+    put_varint(out, u128::from(new_upper - upper));
+    let relative = previous.is_some() && new_upper == upper;
+    put_varint(out, u128::from(if relative { new_lower - lower } else { new_lower }));
 }
