@@ -41,22 +41,26 @@ stop() {
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-say "starting the collector"
-"$bin/martlet-collector" serve --data-dir "$data/collector" &
-pids+=($!)
 url=http://127.0.0.1:7461
-for _ in $(seq 50); do
-    curl -sf "$url/readyz" >/dev/null && break
+! curl -s "$url/healthz" >/dev/null || die "something listens on 127.0.0.1:7461 already: stop it first"
+say "starting the collector"
+# In sessions of their own, so that Ctrl-C reaches this script only, which stops them in order.
+setsid "$bin/martlet-collector" serve --data-dir "$data/collector" &
+pids+=($!)
+ready=
+for _ in $(seq 100); do
     kill -0 "${pids[0]}" 2>/dev/null || die "the collector did not start: see its message above"
+    curl -sf "$url/readyz" >/dev/null && ready=yes && break
     sleep 0.1
 done
+[ -n "$ready" ] || die "the collector did not get ready within ten seconds"
 
 if [ -n "$live" ]; then
     sed -e "s|^name = .*|name = \"demo\"|" -e "s|^state_dir = .*|state_dir = \"$data/sensor\"|" \
         -e "s|^posture = .*|posture = \"rst\"|" -e "s|^interfaces = .*|interfaces = [\"$live\"]|" \
         -e "s|^networks = .*|networks = \"interface\"|" systemd/sensor.toml >"$data/sensor.toml"
     say "capturing on $live"
-    "$bin/martlet-sensor" run --config "$data/sensor.toml" &
+    setsid "$bin/martlet-sensor" run --config "$data/sensor.toml" &
     pids+=($!)
     sleep 1
     kill -0 "${pids[1]}" 2>/dev/null || die "the sensor did not start: see its message above"

@@ -25,6 +25,8 @@ need_packages() {
 need_rust() {
     local wanted have
     wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+    # Under sudo, rustup's programs are in the home of whoever called it.
+    [ -z "${SUDO_USER:-}" ] || PATH=$PATH:$(getent passwd "$SUDO_USER" | cut -d: -f6)/.cargo/bin
     command -v cargo >/dev/null || die "Rust $wanted or newer is needed; install it from https://rustup.rs and run this again"
     have=$(cargo --version | awk '{print $2}')
     [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ] \

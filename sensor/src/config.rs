@@ -300,7 +300,7 @@ impl TryFrom<&RawConfig> for Config {
                 .map_err(|what: String| invalid("observe.public_address", what))?,
             window: WindowLength::from_seconds(raw.window.seconds).map_err(|error| invalid("window.seconds", error))?,
             limits: TableLimits {
-                max_rows: within("window.max_rows", raw.window.max_rows, 1024..=524_288)?,
+                max_rows: within("window.max_rows", raw.window.max_rows, 1024..=262_144)?,
                 max_further_targets: within(
                     "window.max_further_targets",
                     raw.window.max_further_targets,

@@ -132,8 +132,10 @@ fn deliver(
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let sent = runtime.block_on(uplink::run(&settings, &spool, &Arc::new(UplinkState::default())));
-                // Nobody takes batches any more: let the encoder, and with it the reader, run through.
-                spool.close();
+                if sent.is_err() {
+                    // Nobody takes batches any more: let the encoder, and with it the reader, run through.
+                    spool.abandon();
+                }
                 sent.map_err(anyhow::Error::from)
             }
         });
@@ -146,6 +148,8 @@ fn deliver(
     });
     encoded.map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
     sent.map_err(|_| anyhow::anyhow!("the uplink panicked"))??;
+    let lost = spool.dropped_in_all().batches;
+    anyhow::ensure!(lost == 0, "the collector would not take {lost} batches of {}", path.display());
     replayed.parts += parts;
     replayed.batches += spool.delivered().batches;
     Ok(())
@@ -170,8 +174,11 @@ fn pump(
                 if let Some(pace) = &mut pace {
                     pace.wait_for(frame.time);
                 }
-                newest = newest.max(frame.time);
-                pipeline.tick(newest, sink);
+                // Only progress closes windows: behind a wrong clock each late packet would close its own.
+                if frame.time > newest {
+                    newest = frame.time;
+                    pipeline.tick(newest, sink);
+                }
                 pipeline.take(frame, sink);
                 if pipeline.outcomes().frames.is_multiple_of(65_536) {
                     meter.show();

@@ -61,8 +61,13 @@ pub fn run(config: &Config) -> Result<bool> {
     let (handover, batcher) = handover(identity);
 
     let encoder = {
-        let spool = spool.clone();
-        thread::Builder::new().name("encoder".into()).spawn(move || batcher.run(&spool))?
+        let (spool, stop) = (spool.clone(), stop.clone());
+        thread::Builder::new().name("encoder".into()).spawn(move || {
+            let encoded = batcher.run(&spool);
+            // It ends before the capture only when it fails, and then nothing more would be counted.
+            stop.store(true, Relaxed);
+            encoded
+        })?
     };
     let edge = Edge { config: config.clone(), stream, spool: spool.clone(), uplink, registry, stop: stop.clone() };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
@@ -119,6 +124,7 @@ impl<'a> Capture<'a> {
         );
         self.begin_watch();
         let mut housekeeping = Instant::now();
+        let mut failed = Ok(());
         while !stop.load(Relaxed) {
             self.live.wait(TURN);
             let (pipeline, watch) = (&mut self.pipeline, &mut self.watch);
@@ -131,7 +137,10 @@ impl<'a> Capture<'a> {
             }
             if housekeeping.elapsed() >= HOUSEKEEPING {
                 housekeeping = Instant::now();
-                self.housekeeping()?;
+                failed = self.housekeeping();
+                if failed.is_err() {
+                    break;
+                }
             }
             self.tick(handover);
         }
@@ -139,7 +148,9 @@ impl<'a> Capture<'a> {
         let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.finish(now(), &mut sink);
         self.metrics.publish(self.pipeline.outcomes(), self.watch.parts);
-        Ok(())
+        // Whatever happened, the capture does not end alone.
+        stop.store(true, Relaxed);
+        failed
     }
 
     fn tick(&mut self, handover: &Handover) {
@@ -365,8 +376,13 @@ impl Edge {
                 self.stop.store(true, Relaxed);
                 ended.map(|()| true).map_err(anyhow::Error::from)
             }
-            signal = shutdown.requested() => {
-                tracing::info!("{signal}: closing the open windows and delivering them");
+            why = async {
+                tokio::select! {
+                    signal = shutdown.requested() => signal,
+                    () = stopped_by_itself(&self.stop) => "the capture ended",
+                }
+            } => {
+                tracing::info!("{why}: closing the open windows and delivering them");
                 readiness.set_stopping();
                 let _ = notifier.stopping();
                 self.stop.store(true, Relaxed);
@@ -410,6 +426,13 @@ impl Edge {
         };
         let serve = http::serve(listener, router, HttpLimits::default(), stop, Duration::from_secs(1));
         Ok(Some(tokio::spawn(serve)))
+    }
+}
+
+/// Waits until another thread has ended the work.
+async fn stopped_by_itself(stop: &AtomicBool) {
+    while !stop.load(Relaxed) {
+        tokio::time::sleep(TURN).await;
     }
 }
 

@@ -64,6 +64,9 @@ impl Loss {
     }
 }
 
+/// Dropped batches that are remembered one by one.
+const MAX_DROPS_APART: usize = 4096;
+
 #[derive(Debug, Default)]
 struct State {
     batches: VecDeque<Spooled>,
@@ -74,9 +77,11 @@ struct State {
     /// What all acknowledged batches held, and the window of the last of them.
     delivered: Loss,
     delivered_window: Option<i64>,
-    /// What was dropped and has not been announced as lost.
-    dropped: Loss,
+    /// What was dropped and has not been announced as lost, each with its last sequence number.
+    dropped: VecDeque<(u64, Loss)>,
     dropped_window: Option<i64>,
+    /// Nobody takes batches any more.
+    abandoned: bool,
     /// What was announced as lost, below this sequence number, and may not have arrived.
     announced: Loss,
     announced_below: u64,
@@ -131,6 +136,9 @@ impl Spool {
     /// Adds the next batch of the stream.
     pub fn push(&self, batch: Spooled) {
         let mut state = self.state();
+        if state.abandoned {
+            return;
+        }
         if batch.sequence < state.acknowledged {
             // A repeated import: the collector had it from an earlier run.
             let State { delivered, delivered_window, .. } = &mut *state;
@@ -148,6 +156,28 @@ impl Spool {
         state.batches.push_back(batch);
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Gives everything up: the collector will never take it.
+    pub fn abandon(&self) {
+        let mut state = self.state();
+        (state.closed, state.abandoned) = (true, true);
+        state.batches.clear();
+        state.bytes = 0;
+        drop(state);
+        self.room.notify_all();
+        self.changed.notify_one();
+    }
+
+    /// Lets the uplink look again.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Batches below this sequence number are acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.state().acknowledged
     }
 
     /// Says that no more batches will come, and lets waiting pushers through.
@@ -173,7 +203,12 @@ impl Spool {
         if sequence < first {
             // The collector asks for what it had acknowledged: it has forgotten, and so have we.
             let forgotten = if sequence < state.acknowledged { state.delivered } else { Loss::default() };
-            let dropped = std::mem::take(&mut state.dropped);
+            // Dropped batches in front of the gap were sent before; whether they arrived will show.
+            let from = state.dropped.partition_point(|&(last, _)| last < sequence);
+            let lost = state.dropped.split_off(from).into_iter().map(|(_, loss)| loss);
+            let mut dropped = lost.fold(Loss::default(), Loss::sum);
+            // The first may share its window with one that arrived.
+            dropped.windows = dropped.windows.max(u64::from(dropped.batches > 0));
             state.announced = state.announced.sum(dropped);
             state.announced_below = first;
             return Next::Gap { to: first - 1, loss: dropped.sum(forgotten) };
@@ -204,6 +239,11 @@ impl Spool {
             delivered.add(&batch, delivered_window);
         }
         state.acknowledged = state.acknowledged.max(below);
+        // Dropped while it was on its way, but it arrived.
+        while state.dropped.front().is_some_and(|&(last, _)| last < below) {
+            let arrived = state.dropped.pop_front().map_or_else(Loss::default, |(_, loss)| loss);
+            state.delivered = state.delivered.sum(arrived);
+        }
         if below >= state.announced_below {
             state.announced = Loss::default();
         }
@@ -218,7 +258,9 @@ impl Spool {
         self.acknowledge(expected);
         let mut state = self.state();
         let unheard = std::mem::take(&mut state.announced);
-        state.dropped = state.dropped.sum(unheard);
+        if let Some(last) = state.announced_below.checked_sub(1).filter(|_| unheard.batches > 0) {
+            state.dropped.push_front((last, unheard));
+        }
     }
 
     /// Deletes one batch that the collector will never take, and counts it as lost.
@@ -270,7 +312,16 @@ impl State {
         self.bytes -= batch.frame.len();
         let mut window = self.dropped_window;
         self.dropped_in_all.add(&batch, &mut window);
-        self.dropped.add(&batch, &mut self.dropped_window);
+        let mut loss = Loss::default();
+        loss.add(&batch, &mut self.dropped_window);
+        // A long outage must not grow the list: far more than can be on their way are merged.
+        if self.dropped.len() >= MAX_DROPS_APART
+            && let Some((last, sum)) = self.dropped.back_mut()
+        {
+            (*last, *sum) = (batch.sequence, sum.sum(loss));
+        } else {
+            self.dropped.push_back((batch.sequence, loss));
+        }
     }
 }
 
@@ -334,6 +385,27 @@ mod tests {
         spool.push(batch(7));
         let loss = Loss { batches: 1, windows: 1, packets: 3, watched_ms: 5_000 };
         assert_eq!(next(&spool, 4), Next::Gap { to: 4, loss });
+    }
+
+    #[test]
+    fn what_arrived_although_it_was_dropped_is_not_lost() {
+        let spool = Spool::new(300, AtCap::DropOldest);
+        (0..3).for_each(|sequence| spool.push(batch(sequence)));
+        // 0 to 2 are on their way when room is needed.
+        (3..7).for_each(|sequence| spool.push(batch(sequence)));
+        spool.acknowledge(3);
+        let loss = Loss { batches: 1, windows: 1, packets: 3, watched_ms: 5_000 };
+        assert_eq!(next(&spool, 3), Next::Gap { to: 3, loss });
+        assert_eq!(spool.delivered().batches, 3);
+    }
+
+    #[test]
+    fn what_is_given_up_takes_no_room() {
+        let spool = Spool::new(150, AtCap::Wait);
+        spool.push(batch(0));
+        spool.abandon();
+        (1..100).for_each(|sequence| spool.push(batch(sequence)));
+        assert_eq!(spool.held(), (0, 0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use martlet_telemetry::counters::EnumCounters;
 use martlet_telemetry::labelled;
@@ -165,9 +165,11 @@ async fn converse(settings: &UplinkSettings, spool: &Spool, state: &UplinkState)
     let mut connection = Connection { read, write, payload: Vec::new(), out: Vec::new() };
     let (name, stream) = (settings.name.clone(), settings.stream);
     connection.send(&Message::Hello { peer: stream.origin, name: name.clone() }).await?;
-    let Message::Welcome { your_address, max_rows, .. } = connection.receive().await? else {
+    let Message::Welcome { your_address, max_rows, max_batch_bytes } = connection.receive().await? else {
         return Err(UplinkError::Unexpected);
     };
+    // The least compressible row, one packet of a random IPv6 source, takes 20 bytes.
+    let max_rows = max_rows.min(max_batch_bytes / 20);
     if max_rows < settings.max_rows {
         return Err(UplinkError::TooManyRows { ours: settings.max_rows, theirs: max_rows });
     }
@@ -235,8 +237,13 @@ async fn send_batches(
     spool: &Spool,
     mut rewound: tokio::sync::watch::Receiver<Option<u64>>,
 ) -> Result<(), UplinkError> {
+    // The last acknowledged position, and when it was reached.
+    let mut progress = (spool.acknowledged(), Instant::now());
     loop {
-        if let Some(position) = *rewound.borrow_and_update() {
+        // Once for each refusal: the position stays in the channel after it has been followed.
+        if rewound.has_changed().unwrap_or(false)
+            && let Some(position) = *rewound.borrow_and_update()
+        {
             cursor = position;
         }
         out.clear();
@@ -254,12 +261,14 @@ async fn send_batches(
             }
             Next::End if spool.is_done() => return Ok(()),
             Next::Empty | Next::End => {
-                let waiting = !spool.is_empty();
+                let position = spool.acknowledged();
+                if spool.is_empty() || position != progress.0 {
+                    progress = (position, Instant::now());
+                }
                 tokio::select! {
                     () = spool.changed() => {}
-                    changed = rewound.changed() => if changed.is_err() { return Err(UplinkError::Silent) },
                     // Batches are out and no acknowledgement comes: the other side hangs.
-                    () = sleep(PATIENCE), if waiting => return Err(UplinkError::Silent),
+                    () = sleep_until(progress.1 + PATIENCE), if !spool.is_empty() => return Err(UplinkError::Silent),
                 }
             }
         }
@@ -283,12 +292,14 @@ fn answered(
         Message::Nack { stream: about, expected, reason } if about == stream => match reason {
             NackReason::OutOfSequence => {
                 rewind.send_replace(Some(expected));
+                spool.wake();
                 Ok(())
             }
             NackReason::Malformed => {
                 tracing::error!("the collector finds batch {expected} malformed; it is given up and counted as lost");
                 spool.discard(expected);
                 rewind.send_replace(Some(expected));
+                spool.wake();
                 Ok(())
             }
             NackReason::BrokenChain => Err(UplinkError::BrokenChain),

@@ -126,7 +126,12 @@ impl Aggregator {
                 // An empty table takes at least one packet, so this ends.
                 Err(Full { added }) => {
                     done += added;
-                    self.close(at, Closed::Early(self.waiting_time), sink);
+                    // The windows before it first: time is accounted for in their order.
+                    if self.next_quiet.is_some() {
+                        self.close_in_order(self.waiting_window.start, sink);
+                    }
+                    let full = self.open.iter().position(|open| open.window == self.waiting_window);
+                    self.close(full.unwrap_or(at), Closed::Early(self.waiting_time), sink);
                 }
             }
         }
@@ -170,6 +175,8 @@ impl Aggregator {
             let at = self.open_window(self.length.window_at(end), sink);
             self.close(at, Closed::Early(end), sink);
         }
+        // Nobody watches from here on.
+        self.next_quiet = None;
     }
 
     /// Closes windows and makes empty ones for those in which nothing came, oldest first, up to `closing`.
@@ -326,6 +333,24 @@ mod tests {
         aggregator.count(at(521), seen(1), &mut sink);
         aggregator.tick(at(522), &mut sink);
         assert_eq!(sink.0, [(500, 0, 0, 0), (510, 0, 1, 0)]);
+    }
+
+    #[test]
+    fn nobody_watches_after_the_end() {
+        let (mut aggregator, mut sink) = (aggregator(100), Collected::default());
+        aggregator.watch_from(at(500));
+        aggregator.finish(at(505), &mut sink);
+        aggregator.finish(at(4_000), &mut sink);
+        assert_eq!(sink.0, [(500, 0, 0, 0)]);
+    }
+
+    #[test]
+    fn a_window_that_fills_in_the_grace_of_the_one_before_closes_behind_it() {
+        let (mut aggregator, mut sink) = (aggregator(10), Collected::default());
+        aggregator.watch_from(at(100));
+        aggregator.count(at(105), seen(1), &mut sink);
+        (0..200).for_each(|source| aggregator.count(at(110), seen(source), &mut sink));
+        assert_eq!(sink.0[..2], [(100, 0, 1, 0), (110, 0, 10, 0)]);
     }
 
     #[test]

@@ -29,7 +29,11 @@ pub fn filter(observe: &AddressSet, own: &AddressSet, exclusions: &[Exclusion]) 
     let exact = networks.len() == observe.networks().len();
     let to = networks.iter().map(|network| format!("dst net {network}"));
     let from = own.covering_networks(MAX_NETWORKS).into_iter().map(|network| format!("src net {network}"));
-    let terms: Vec<String> = to.chain(from).collect();
+    let mut terms: Vec<String> = to.chain(from).collect();
+    if terms.is_empty() {
+        // Nothing is observed now; no IPv4 header begins with a zero byte.
+        terms.push("ip[0] = 0".to_owned());
+    }
     let mut expression = terms.join(" or ");
     let excluded: Vec<String> = exclusions.iter().take(MAX_NETWORKS).map(exclusion).collect();
     if !excluded.is_empty() {
@@ -40,7 +44,7 @@ pub fn filter(observe: &AddressSet, own: &AddressSet, exclusions: &[Exclusion]) 
     Filter { expression, exact }
 }
 
-/// Both directions of excluded traffic: the answers to it need no solicited entry either.
+/// Excluded traffic with a named other side, in both directions: the answers to it need no solicited entry either.
 fn exclusion(exclusion: &Exclusion) -> String {
     let direction = |from: &str, to: &str| {
         let network = exclusion.network.map(|network: IpNet| format!("{from} net {network}"));
@@ -53,6 +57,10 @@ fn exclusion(exclusion: &Exclusion) -> String {
         let terms: Vec<String> = [network, protocol, port].into_iter().flatten().collect();
         format!("({})", terms.join(" and "))
     };
+    if exclusion.network.is_none() {
+        // Whose port it is cannot be told here: only what goes to it is left out, as userspace does.
+        return direction("src", "dst");
+    }
     format!("{} or {}", direction("src", "dst"), direction("dst", "src"))
 }
 
@@ -75,11 +83,19 @@ mod tests {
             filter.expression,
             "(dst net 198.51.100.0/25 or dst net 2001:db8::/64 or src net 203.0.113.9/32) and not ((src net \
              192.0.2.0/24 and tcp and dst port 22) or (dst net 192.0.2.0/24 and tcp and src port 22) or ((ip proto 58 \
-             or ip6 proto 58)) or ((ip proto 58 or ip6 proto 58)))"
+             or ip6 proto 58)))"
         );
         assert!(filter.exact);
         let dead = pcap::Capture::dead(pcap::Linktype::ETHERNET).unwrap();
         dead.compile(&filter.expression, true).unwrap();
+    }
+
+    #[test]
+    fn observing_nothing_is_a_filter_too() {
+        let exclusions = [Exclusion { network: None, protocol: Some(6), port: Some(22) }];
+        let nothing = filter(&AddressSet::default(), &AddressSet::default(), &exclusions);
+        let dead = pcap::Capture::dead(pcap::Linktype::ETHERNET).unwrap();
+        dead.compile(&nothing.expression, true).unwrap();
     }
 
     #[test]
