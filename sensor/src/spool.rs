@@ -197,7 +197,8 @@ impl Spool {
     #[must_use]
     pub fn next(&self, sequence: u64, out: &mut Vec<u8>, max_bytes: usize) -> Next {
         let mut state = self.state();
-        let Some(first) = state.batches.front().map(|batch| batch.sequence) else {
+        let behind_dropped = state.dropped.back().map(|&(last, _)| last + 1).filter(|&behind| behind > sequence);
+        let Some(first) = state.batches.front().map(|batch| batch.sequence).or(behind_dropped) else {
             return if state.closed { Next::End } else { Next::Empty };
         };
         if sequence < first {
@@ -273,11 +274,11 @@ impl Spool {
         self.room.notify_all();
     }
 
-    /// Whether everything is acknowledged and nothing more will come.
+    /// Whether everything is acknowledged or announced as lost, and nothing more will come.
     #[must_use]
     pub fn is_done(&self) -> bool {
         let state = self.state();
-        state.closed && state.batches.is_empty()
+        state.closed && state.batches.is_empty() && (state.dropped.is_empty() || state.abandoned)
     }
 
     /// Whether nothing waits for an acknowledgement.
