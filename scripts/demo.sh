@@ -67,15 +67,15 @@ if [ -n "$live" ]; then
     what="what reaches the addresses of $live, ten seconds after it did"
     more="Traffic that this machine asked for does not count. On a quiet line it may take minutes until something comes."
 else
-    say "making a drill: a synthetic day of background radiation with an outbreak on 2323/tcp"
+    say "making a drill: a synthetic day of background radiation with an outbreak on 37215/tcp"
     # A day that ends with the last full hour, so that the page's default span shows it.
     start=$(date -u -d "@$(($(date +%s) / 3600 * 3600 - 86400))" +%Y-%m-%dT%H:%M:%SZ)
     "$bin/martlet-drill" --out "$data/drill.pcap" --truth "$data/drill.truth.json" --start "$start" --force \
-        --outbreak tcp/2323 --outbreak-start 21h --vulnerable 20000
+        --outbreak tcp/37215 --outbreak-start 19h --vulnerable 20000
     say "replaying it through a sensor"
     "$bin/martlet-sensor" replay --class drill --sensor drill-1 --observe 198.18.0.0/24 "$data/drill.pcap"
     what="a synthetic day, marked as a drill"
-    more="Look at 2323/tcp: in the last three hours of the day its sources grow as those of a worm do, and it stands out.
+    more="Look at 37215/tcp: in the last five hours of the day its sources grow as those of a worm do, and it stands out.
 What was really in it: $data/drill.truth.json"
 fi
 cat <<TXT
