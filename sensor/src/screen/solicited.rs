@@ -49,6 +49,10 @@ impl Conversation {
         Conversation { local: number(local), peer: number(peer), ends }
     }
 
+    const fn without_ports(self) -> Conversation {
+        Conversation { ends: self.ends & !0xffff_ffff, ..self }
+    }
+
     const fn with_anybody(self) -> Conversation {
         Conversation { peer: ANYBODY, ..self }
     }
@@ -115,6 +119,10 @@ impl Solicited {
         self.senders.add(packet.source);
         if self.begins(packet) || self.asked.holds(&conversation, time) {
             self.asked.insert(conversation, time);
+            if matches!(packet.transport, Transport::Icmp(_)) {
+                // What an error quotes of a ping is looked up without its identifier.
+                self.answered.insert(conversation.without_ports(), time);
+            }
         } else {
             self.answered.insert(conversation, time);
         }
@@ -334,6 +342,9 @@ mod tests {
         sent(&mut table, &ip(1, HOST, PEER, &echo(8, 7)));
         assert!(answers(&table, &ip(1, PEER, HOST, &echo(0, 7))));
         assert!(!answers(&table, &ip(1, PEER, HOST, &echo(0, 8))));
+        // An error about that ping is its echo too; one about a ping to elsewhere is not.
+        assert!(answers(&table, &unreachable(&ip(1, HOST, PEER, &echo(8, 7)))));
+        assert!(!answers(&table, &unreachable(&ip(1, HOST, [203, 0, 113, 5], &echo(8, 7)))));
     }
 
     #[test]
