@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{Client, Server, Spool, TEN, deliver, row, sample, sorted, tcp_scan, wait};
 use martlet_window::{Digest, Kind, Marks, Service, TrafficClass};
-use martlet_wire::v1::{Message, NackReason, RefusalReason, write_frame};
+use martlet_wire::v1::{Message, NackReason, RefusalReason, Totals, write_frame};
 
 fn outcomes(server: &Server) -> BTreeMap<String, u64> {
     let status = server.ok("/api/v1/status");
@@ -37,6 +37,10 @@ fn nack(spool: &Spool, expected: u64, reason: NackReason) -> Option<Message> {
 
 fn ack(spool: &Spool, next: u64) -> Option<Message> {
     Some(Message::Ack { stream: spool.stream, journaled: next, committed: next })
+}
+
+fn lost(spool: &Spool, from: u64, to: u64, totals: Totals) -> Message {
+    Message::Lost { stream: spool.stream, from, to, totals, first_window: TEN, last_window: TEN + 600 }
 }
 
 #[test]
@@ -82,7 +86,8 @@ fn duplicates_are_acknowledged_and_not_counted() {
     // The same on another connection, which learns the position.
     let mut again = Client::connect(server.ingest, "alpha");
     let position = again.open(spool.stream, "alpha");
-    assert_eq!(position, Some(Message::Position { stream: spool.stream, expected: 2 }));
+    let predecessor = Some(spool.last);
+    assert_eq!(position, Some(Message::Position { stream: spool.stream, expected: 2, predecessor }));
     again.send_bytes(&first);
     assert_eq!(again.receive(), ack(&spool, 2));
     server.wait_for_batches(TrafficClass::Real, 2);
@@ -100,7 +105,9 @@ fn out_of_sequence_waits_and_a_gap_is_closed_by_lost() {
     assert_eq!(client.receive(), nack(&spool, 0, NackReason::OutOfSequence));
     client.send_bytes(&frames[0]);
     assert_eq!(client.receive(), ack(&spool, 1));
-    let lost = |from, to| Message::Lost { stream: spool.stream, from, to, windows: 2, packets: 11, watched_ms: 20_000 };
+    // The totals up to batch 2: batch 0, which arrived, and what is lost.
+    let totals = Totals { windows: 3, packets: 12, watched_ms: 30_000 };
+    let lost = |from, to| lost(&spool, from, to, totals);
     client.send(&lost(2, 3));
     assert_eq!(client.receive(), nack(&spool, 1, NackReason::OutOfSequence));
     client.send(&lost(1, 2));
@@ -180,8 +187,8 @@ fn batches_that_come_together_are_acknowledged_together() {
     let mut frames: Vec<Vec<u8>> = (0..100).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])).collect();
     frames.push(frames[7].clone());
     let mut lost = Vec::new();
-    Message::Lost { stream: spool.stream, from: 100, to: 104, windows: 5, packets: 9, watched_ms: 50_000 }
-        .write(&mut lost);
+    let totals = Totals { windows: 105, packets: 109, watched_ms: 1_050_000 };
+    self::lost(&spool, 100, 104, totals).write(&mut lost);
     frames.push(lost);
     spool.next = 105;
     frames.extend((0..10).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])));
@@ -249,7 +256,7 @@ fn an_unreadable_header_is_malformed_in_its_place() {
     let frame = spool.batch_of(&header, &rows);
     client.send_bytes(&frame);
     assert_eq!(client.receive(), nack(&spool, 0, NackReason::Malformed));
-    client.send(&Message::Lost { stream: spool.stream, from: 0, to: 0, windows: 1, packets: 1, watched_ms: 1 });
+    client.send(&lost(&spool, 0, 0, Totals { windows: 1, packets: 1, watched_ms: 1 }));
     assert_eq!(client.receive(), ack(&spool, 1));
     assert_outcomes(&server, &[("malformed", 1)]);
     assert_eq!(server.ok("/api/v1/status")["ingest"]["frame_errors"]["inconsistent"], 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use martlet_wire::WireError;
-use martlet_wire::v1::{Message, NackReason, Stream};
+use martlet_wire::v1::{Message, NackReason, Stream, Totals};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -22,7 +22,7 @@ const WRITE_BUFFER: usize = 4 << 10;
 pub(super) enum Pending {
     Answer(Message),
     Position(Arc<StreamCell>),
-    Lost { cell: Arc<StreamCell>, from: u64, to: u64, lost: Lost },
+    Lost { cell: Arc<StreamCell>, from: u64, to: u64, totals: Totals },
     Batches(Group),
 }
 
@@ -68,9 +68,10 @@ pub(super) async fn write_answers(
         match pending {
             Pending::Answer(message) => answers.push(&message),
             Pending::Position(cell) => {
-                answers.push(&Message::Position { stream: cell.stream, expected: cell.expected() });
+                let (expected, predecessor) = cell.position();
+                answers.push(&Message::Position { stream: cell.stream, expected, predecessor });
             }
-            Pending::Lost { cell, from, to, lost } => close_gap(&cell, from, to, &lost, &mut answers),
+            Pending::Lost { cell, from, to, totals } => close_gap(&cell, from, to, totals, &mut answers),
             Pending::Batches(mut group) => {
                 let decoded = answers.await_decoded(&mut group).await?;
                 decide(group, decoded, &mut answers)?;
@@ -154,9 +155,9 @@ fn decide(group: Group, decoded: Vec<Result<Decoded, WireError>>, answers: &mut 
     for Undecided { cell, sequence, token, is_decoded } in group.batches {
         let batch = if is_decoded { decoded.next().and_then(Result::ok) } else { None };
         let predecessor = batch.as_ref().map(|batch| batch.header.predecessor).unwrap_or_default();
-        let digest = batch.as_ref().map(|batch| batch.digest);
+        let held = batch.as_ref().map(|batch| (batch.digest, Totals::of(&batch.header)));
         let stream = cell.stream;
-        match (cell.decide(sequence, predecessor, digest), batch) {
+        match (cell.decide(sequence, predecessor, held), batch) {
             (Verdict::Accepted(next), Some(batch)) => {
                 batches.push((cell.sensor, batch));
                 tokens.push(token);
@@ -188,11 +189,12 @@ fn decide(group: Group, decoded: Vec<Result<Decoded, WireError>>, answers: &mut 
 }
 
 /// Asks the ledger about a gap, and counts what is lost in it.
-fn close_gap(cell: &StreamCell, from: u64, to: u64, lost: &Lost, answers: &mut Answers<'_>) {
+fn close_gap(cell: &StreamCell, from: u64, to: u64, totals: Totals, answers: &mut Answers<'_>) {
     let stream = cell.stream;
-    let verdict = cell.close_gap(from, to);
+    let (verdict, Totals { windows, packets, watched_ms }) = cell.close_gap(from, to, totals);
     if let Verdict::Accepted(_) = verdict {
-        answers.shared.ledger.add_lost(cell.sensor, lost);
+        let lost = Lost { batches: (to - from).saturating_add(1), windows, packets, watched_ms };
+        answers.shared.ledger.add_lost(cell.sensor, &lost);
     }
     match verdict {
         Verdict::Accepted(next) | Verdict::Duplicate(next) => answers.acknowledge(stream, next),

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answers::{Group, Pending, Undecided, write_answers};
 use super::budget::{Share, decoded_cost};
-use super::counters::{BatchOutcome, FrameError, FrameOutcome, Lost, Token, Violation};
+use super::counters::{BatchOutcome, FrameError, FrameOutcome, Token, Violation};
 use super::frames::{Frame, FrameFailure, is_whole, read_frame};
 use super::ledger::{LedgerError, StreamCell};
 use super::listener::Shared;
@@ -196,10 +196,9 @@ impl Reader<'_> {
                 let cell = self.open(stream, &name)?;
                 self.push(Pending::Position(cell)).await
             }
-            (None, Message::Lost { stream, from, to, windows, packets, watched_ms }) => {
+            (None, Message::Lost { stream, from, to, totals, .. }) => {
                 let cell = self.cell(&stream)?;
-                let lost = Lost { batches: (to - from).saturating_add(1), windows, packets, watched_ms };
-                self.push(Pending::Lost { cell, from, to, lost }).await
+                self.push(Pending::Lost { cell, from, to, totals }).await
             }
             _ => Err(End::refused(Violation::UnexpectedFrame, RefusalReason::Protocol)),
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use martlet_window::{Digest, Origin, SensorName};
-use martlet_wire::v1::{NackReason, Stream};
+use martlet_wire::v1::{NackReason, Stream, Totals};
 
 use super::counters::Lost;
 
@@ -83,6 +83,8 @@ struct Position {
     expected: u64,
     /// Hash of the batch before the expected one; unknown behind a loss.
     predecessor: Option<Digest>,
+    /// What the batches below the expected one held, whether they came or were lost.
+    totals: Totals,
 }
 
 /// A poisoned lock only says that another thread panicked elsewhere: every critical section here leaves whole state.
@@ -97,9 +99,16 @@ impl StreamCell {
         lock(&self.position).expected
     }
 
-    /// Decides about a batch, and moves the position if it is accepted. `digest` is the hash of its payload, `None`
-    /// if the payload is malformed.
-    pub fn decide(&self, sequence: u64, predecessor: Digest, digest: Option<Digest>) -> Verdict {
+    /// The sequence number that is wanted next, and the hash of the batch before it, if that is known.
+    #[must_use]
+    pub fn position(&self) -> (u64, Option<Digest>) {
+        let position = lock(&self.position);
+        (position.expected, position.predecessor)
+    }
+
+    /// Decides about a batch, and moves the position if it is accepted. `batch` is the hash of its payload and what it
+    /// holds, `None` if the payload is malformed.
+    pub fn decide(&self, sequence: u64, predecessor: Digest, batch: Option<(Digest, Totals)>) -> Verdict {
         let mut position = lock(&self.position);
         let expected = position.expected;
         if sequence < expected {
@@ -108,29 +117,33 @@ impl StreamCell {
         if sequence > expected {
             return Verdict::Refused(expected, NackReason::OutOfSequence);
         }
-        let Some(digest) = digest else {
+        let Some((digest, held)) = batch else {
             return Verdict::Refused(expected, NackReason::Malformed);
         };
         if position.predecessor.is_some_and(|known| known != predecessor) {
             return Verdict::Refused(expected, NackReason::BrokenChain);
         }
         // The wire refuses the sequence number u64::MAX, so there is always a next one.
-        *position = Position { expected: expected.saturating_add(1), predecessor: Some(digest) };
+        let totals = position.totals.plus(held);
+        *position = Position { expected: expected.saturating_add(1), predecessor: Some(digest), totals };
         Verdict::Accepted(position.expected)
     }
 
-    /// Closes the gap from `from` to `to`. A gap that was closed before is a duplicate.
-    pub fn close_gap(&self, from: u64, to: u64) -> Verdict {
+    /// Closes the gap from `from` to `to`, where the stream's totals are `totals`, and says what was lost in it. A gap
+    /// that was closed before is a duplicate.
+    pub fn close_gap(&self, from: u64, to: u64, totals: Totals) -> (Verdict, Totals) {
         let mut position = lock(&self.position);
         let expected = position.expected;
         if to < expected {
-            return Verdict::Duplicate(expected);
+            return (Verdict::Duplicate(expected), Totals::default());
         }
         if from != expected {
-            return Verdict::Refused(expected, NackReason::OutOfSequence);
+            return (Verdict::Refused(expected, NackReason::OutOfSequence), Totals::default());
         }
-        *position = Position { expected: to.saturating_add(1), predecessor: None };
-        Verdict::Accepted(position.expected)
+        let lost = totals.since(position.totals);
+        let totals = position.totals.plus(lost);
+        *position = Position { expected: to.saturating_add(1), predecessor: None, totals };
+        (Verdict::Accepted(position.expected), lost)
     }
 }
 
@@ -202,7 +215,8 @@ impl State {
             return Err(LedgerError::Streams);
         }
         // The first batch of an epoch has no predecessor, which is written as zero.
-        let position = Mutex::new(Position { expected: 0, predecessor: Some(Digest::default()) });
+        let position =
+            Mutex::new(Position { expected: 0, predecessor: Some(Digest::default()), totals: Totals::default() });
         let cell = Arc::new(StreamCell { stream, sensor, position });
         self.streams.insert(stream, cell.clone());
         Ok(cell)
@@ -215,6 +229,7 @@ mod tests {
 
     const A: Origin = Origin([1; 16]);
     const B: Origin = Origin([2; 16]);
+    const ONE: Totals = Totals { windows: 1, packets: 2, watched_ms: 3 };
 
     fn name(text: &str) -> SensorName {
         text.parse().unwrap()
@@ -247,25 +262,31 @@ mod tests {
     fn batches_count_in_sequence_once_and_only_in_their_chain() {
         let ledger = Ledger::new(1, 1);
         let cell = ledger.open(stream(A, 0), &name("a")).unwrap();
-        assert_eq!(cell.decide(1, hash(0), Some(hash(1))), Verdict::Refused(0, NackReason::OutOfSequence));
-        assert_eq!(cell.decide(0, hash(9), Some(hash(1))), Verdict::Refused(0, NackReason::BrokenChain));
+        assert_eq!(cell.decide(1, hash(0), Some((hash(1), ONE))), Verdict::Refused(0, NackReason::OutOfSequence));
+        assert_eq!(cell.decide(0, hash(9), Some((hash(1), ONE))), Verdict::Refused(0, NackReason::BrokenChain));
         assert_eq!(cell.decide(0, hash(0), None), Verdict::Refused(0, NackReason::Malformed));
-        assert_eq!(cell.decide(0, hash(0), Some(hash(1))), Verdict::Accepted(1));
-        assert_eq!(cell.decide(0, hash(0), Some(hash(1))), Verdict::Duplicate(1));
-        assert_eq!(cell.decide(1, hash(7), Some(hash(2))), Verdict::Refused(1, NackReason::BrokenChain));
-        assert_eq!(cell.decide(1, hash(1), Some(hash(2))), Verdict::Accepted(2));
+        assert_eq!(cell.decide(0, hash(0), Some((hash(1), ONE))), Verdict::Accepted(1));
+        assert_eq!(cell.decide(0, hash(0), Some((hash(1), ONE))), Verdict::Duplicate(1));
+        assert_eq!(cell.decide(1, hash(7), Some((hash(2), ONE))), Verdict::Refused(1, NackReason::BrokenChain));
+        assert_eq!(cell.decide(1, hash(1), Some((hash(2), ONE))), Verdict::Accepted(2));
     }
 
     #[test]
     fn a_gap_is_closed_where_it_begins_and_the_chain_begins_anew_behind_it() {
         let ledger = Ledger::new(1, 1);
         let cell = ledger.open(stream(A, 0), &name("a")).unwrap();
-        assert_eq!(cell.close_gap(1, 3), Verdict::Refused(0, NackReason::OutOfSequence));
-        assert_eq!(cell.close_gap(0, 3), Verdict::Accepted(4));
-        assert_eq!(cell.close_gap(0, 3), Verdict::Duplicate(4));
-        assert_eq!(cell.close_gap(2, 5), Verdict::Refused(4, NackReason::OutOfSequence));
-        assert_eq!(cell.decide(4, hash(99), Some(hash(1))), Verdict::Accepted(5));
-        assert_eq!(cell.decide(5, hash(99), Some(hash(2))), Verdict::Refused(5, NackReason::BrokenChain));
+        let four = Totals { windows: 4, packets: 8, watched_ms: 12 };
+        let none = Totals::default();
+        assert_eq!(cell.close_gap(1, 3, four), (Verdict::Refused(0, NackReason::OutOfSequence), none));
+        assert_eq!(cell.close_gap(0, 3, four), (Verdict::Accepted(4), four));
+        assert_eq!(cell.close_gap(0, 3, four), (Verdict::Duplicate(4), none));
+        assert_eq!(cell.close_gap(2, 5, four), (Verdict::Refused(4, NackReason::OutOfSequence), none));
+        assert_eq!(cell.position(), (4, None));
+        assert_eq!(cell.decide(4, hash(99), Some((hash(1), ONE))), Verdict::Accepted(5));
+        assert_eq!(cell.decide(5, hash(99), Some((hash(2), ONE))), Verdict::Refused(5, NackReason::BrokenChain));
+        // What came and what was lost before is known: only the rest of the totals is missing.
+        let six = Totals { windows: 6, packets: 13, watched_ms: 12 };
+        assert_eq!(cell.close_gap(5, 5, six).1, Totals { windows: 1, packets: 3, watched_ms: 0 });
     }
 
     #[test]
@@ -280,7 +301,7 @@ mod tests {
                         let mut sequence = 0;
                         while sequence < 5000 {
                             let digest = |n: u64| Digest(u128::from(n).to_le_bytes());
-                            match cell.decide(sequence, digest(sequence), Some(digest(sequence + 1))) {
+                            match cell.decide(sequence, digest(sequence), Some((digest(sequence + 1), ONE))) {
                                 Verdict::Accepted(next) => {
                                     accepted += 1;
                                     sequence = next;
