@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::Advice;
 
-use crate::{Disk, DiskFile};
+use crate::{Disk, DiskFile, Volume};
 
 /// Segments are for the daemon and its group only.
 const MODE: u32 = 0o640;
@@ -143,5 +143,45 @@ impl DiskFile for RealFile {
     fn forget(&mut self) -> io::Result<()> {
         rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?;
         Ok(())
+    }
+}
+
+/// A directory of directories on a real file system.
+#[derive(Clone, Debug)]
+pub struct RealVolume {
+    disk: RealDisk,
+}
+
+impl RealVolume {
+    /// Opens the directory `path`; makes it, durably, if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be made, or is no directory.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<RealVolume> {
+        Ok(RealVolume { disk: RealDisk::open(path)? })
+    }
+}
+
+impl Volume for RealVolume {
+    type Disk = RealDisk;
+
+    fn directories(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.disk.path())? {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn directory(&self, name: &str) -> io::Result<RealDisk> {
+        RealDisk::open(self.disk.file(name))
+    }
+
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.disk.file(name))?;
+        self.disk.sync_directory()
     }
 }
