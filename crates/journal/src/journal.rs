@@ -63,7 +63,7 @@ impl<D: Disk> Journal<D> {
     /// `*.damaged`.
     ///
     /// # Errors
-    /// Only if the disk fails, never because of what it contains.
+    /// Only if the disk fails, never because of what it contains. Opening again visits all records again.
     pub fn open(
         disk: D,
         settings: Settings,

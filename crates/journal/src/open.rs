@@ -65,7 +65,7 @@ pub(crate) fn open<D: Disk>(
     let candidates = candidates(&disk, &mut recovery)?;
     let mut index = Index::default();
     let mut next = 0;
-    let mut idle = Vec::new();
+    let (mut empty, mut unreadable) = (Vec::new(), Vec::new());
     let last = candidates.iter().rposition(|candidate| !candidate.aside);
     for (place, candidate) in candidates.iter().enumerate() {
         if candidate.aside {
@@ -83,18 +83,18 @@ pub(crate) fn open<D: Disk>(
         let id = candidate.id;
         let segment = Segment { id, next, end: scanned.end, bytes: scanned.bytes };
         index.segments.push_back(segment);
-        // The last one keeps the number at which to go on. If its header is whole it was merely never written to.
-        if scanned.records == 0 && !(is_last && (scanned.header || scanned.bytes <= HEADER_LENGTH as u64)) {
-            idle.push(segment);
+        match fate(candidate, is_last, &scanned) {
+            Fate::Keep => {}
+            Fate::Remove => empty.push(segment),
+            Fate::MoveAside => unreadable.push(segment),
         }
     }
     index.durable = next;
-    // A segment without records may be all that supersedes others, so that it stays while there are such.
-    let (empty, unreadable): (Vec<_>, Vec<_>) = if recovery.superseded > 0 {
-        (Vec::new(), Vec::new())
-    } else {
-        idle.into_iter().partition(|segment| segment.bytes <= HEADER_LENGTH as u64)
-    };
+    if recovery.superseded > 0 {
+        // A segment without records may be all that supersedes others, so that it stays while there are such.
+        empty.clear();
+        unreadable.clear();
+    }
     remove_empty(&disk, &empty, &mut index)?;
     recovery.missing = next - index.first() - recovery.records;
     recovery.quarantined = unreadable.len() as u64;
@@ -151,14 +151,14 @@ fn scan<D: Disk>(
     scanned.header = read == HEADER_LENGTH && header == id.header();
 
     let mut payload = Vec::new();
-    let mut scanner = Scanner::new(id);
-    let mut intact = scanner.intact();
-    while let Some(found) = scanner.next(&file, bytes, &mut payload).map_err(OpenError::io("read", &name))? {
+    let mut walk = Scanner::new(id);
+    let mut intact = walk.intact();
+    while let Some(found) = walk.next(&file, bytes, &mut payload).map_err(OpenError::io("read", &name))? {
         if found.skipped > 0 {
             recovery.damaged_ranges += 1;
             recovery.damaged_bytes += found.skipped;
         }
-        intact = scanner.intact();
+        intact = walk.intact();
         if found.number >= candidate.limit {
             scanned.superseded += 1;
             continue;
@@ -166,7 +166,7 @@ fn scan<D: Disk>(
         recovery.records += 1;
         scanned.records += 1;
         scanned.next = found.number + 1;
-        scanned.end = scanner.intact();
+        scanned.end = walk.intact();
         visit(found.number, &payload);
     }
     recovery.superseded += scanned.superseded;
@@ -189,7 +189,32 @@ fn scan<D: Disk>(
     Ok(scanned)
 }
 
-/// Removes segments that never held a record.
+enum Fate {
+    Keep,
+    Remove,
+    MoveAside,
+}
+
+/// What becomes of a segment. One with a record is kept, whatever else is in it.
+fn fate(candidate: &Candidate, is_last: bool, scanned: &Scanned) -> Fate {
+    let empty = scanned.bytes <= HEADER_LENGTH as u64;
+    // The next segment begins at the same number: nothing that was written here ever counted.
+    let idle = candidate.limit == candidate.id.first;
+    let keep = scanned.records > 0
+        // It says at which number to go on.
+        || is_last && (scanned.header || empty)
+        // Numbers were skipped on purpose.
+        || !idle && scanned.header && empty;
+    if keep {
+        Fate::Keep
+    } else if idle && (scanned.header || empty) {
+        Fate::Remove
+    } else {
+        Fate::MoveAside
+    }
+}
+
+/// Removes segments that hold nothing.
 fn remove_empty<D: Disk>(disk: &D, empty: &[Segment], index: &mut Index) -> Result<(), OpenError> {
     for segment in empty {
         let name = segment.id.name();

@@ -55,13 +55,16 @@ impl RealDisk {
 
 /// Makes `path` and what is missing above it, each synced into its parent.
 fn make_directory(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if path.exists() {
+        // A process that was killed between making and syncing it left this to do. A parent that this user may not even
+        // read was made by somebody else.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        return Ok(());
+    }
     make_directory(parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -27,6 +27,14 @@ impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
+
+    fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.index(items.len())]
+    }
 }
 
 /// What must be true, kept without looking at the journal's files.
@@ -61,7 +69,7 @@ impl Run {
         let mut random = Random(seed);
         let segment_bytes = 100 + random.below(3000);
         let settings = Settings { segment_bytes, max_record_bytes: 1500, reserve_bytes: random.below(2) * 4096 };
-        let rate = |random: &mut Random| u32::try_from([0, 0, 5_000, 40_000][random.below(4) as usize]).unwrap();
+        let rate = |random: &mut Random| random.pick(&[0, 0, 5_000, 40_000]);
         let faults = Faults {
             read_error: rate(&mut random),
             short_read: rate(&mut random),
@@ -155,7 +163,7 @@ impl Run {
         payload.extend((0..length).map(|_| if length % 2 == 0 { 0 } else { self.random.next().to_le_bytes()[0] }));
         let number = journal.next();
         self.model.offered.entry(number).or_default().insert(payload.clone());
-        let (left, right) = payload.split_at(self.random.below(payload.len() as u64) as usize);
+        let (left, right) = payload.split_at(self.random.index(payload.len()));
         match journal.append(&[left, right]) {
             Ok(got) => {
                 assert_eq!(got, number);
@@ -271,8 +279,8 @@ impl Run {
             22 => {
                 const OPERATIONS: [Operation; 4] =
                     [Operation::Sync, Operation::Write, Operation::SetLength, Operation::SyncDirectory];
-                let fault = [Fault::Error, Fault::NoSpace][self.random.below(2) as usize];
-                self.machine.request(OPERATIONS[self.random.below(4) as usize], fault);
+                let fault = self.random.pick(&[Fault::Error, Fault::NoSpace]);
+                self.machine.request(self.random.pick(&OPERATIONS), fault);
             }
             _ => {
                 // Only in some runs: a flip excuses a lost record from then on.

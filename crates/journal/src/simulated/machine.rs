@@ -124,6 +124,7 @@ impl Machine {
     }
 
     /// Flips a random bit among all synced bytes. None if there are none.
+    #[must_use = "None says that nothing was damaged"]
     pub fn flip_synced(&self) -> Option<Flip> {
         let mut state = self.shared.lock();
         let total: u64 = named(&state).map(|(_, _, inode)| inode.disk.len() as u64).sum();
@@ -140,6 +141,7 @@ impl Machine {
     }
 
     /// Flips the bits of `mask` in one synced byte. False if there is no such byte.
+    #[must_use = "false says that nothing was damaged"]
     pub fn damage(&self, directory: &str, name: &str, offset: u64, mask: u8) -> bool {
         let mut state = self.shared.lock();
         let Some(&inode) = state.directories.get(directory).and_then(|directory| directory.now.get(name)) else {

@@ -1,6 +1,6 @@
 //! Random numbers that are the same for the same seed on every machine.
 
-/// SplitMix64: Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014.
+/// `SplitMix64`: Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
