@@ -63,7 +63,7 @@ impl<D: Disk> Journal<D> {
     /// `*.damaged`.
     ///
     /// # Errors
-    /// Only if the disk fails, never because of what it contains.
+    /// Only if the disk fails, never because of what it contains. Opening again visits all records again.
     pub fn open(
         disk: D,
         settings: Settings,
@@ -194,10 +194,12 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Deletes the oldest segment that holds records, for a quota, and returns their numbers. If it is the only
-    /// one, what was appended is synced and a new segment is begun first. None if nothing is held.
+    /// one, what was appended is synced and a new segment is begun first. None if nothing is held. A crash soon after may
+    /// bring it back.
     ///
     /// # Errors
-    /// If the disk fails; calling again is safe.
+    /// If the disk fails: then nothing was dropped, except perhaps if this is the last the process hears. Calling again is
+    /// safe.
     pub fn drop_oldest(&mut self) -> io::Result<Option<Range<u64>>> {
         loop {
             let (numbers, only) = {
@@ -218,7 +220,8 @@ impl<D: Disk> Journal<D> {
             }
             self.remove_first()?;
             if !numbers.is_empty() {
-                self.settle_removals()?;
+                // If this fails it is tried again before the next removal; until then a crash may bring the segment back.
+                let _ = self.settle_removals();
                 return Ok(Some(numbers));
             }
         }
@@ -232,9 +235,13 @@ impl<D: Disk> Journal<D> {
     pub fn advance(&mut self, number: u64) -> io::Result<()> {
         if number > self.next {
             self.sync()?;
+            if self.active.is_none() && !self.index.lock().segments.is_empty() {
+                // After an error records that do not count may stand behind the last one, with numbers below the new
+                // segment's: it would not supersede them. This one does.
+                self.begin_segment(self.next)?;
+            }
             self.active = None;
-            let active = self.begin_segment(number)?;
-            self.active = Some(active);
+            self.active = Some(self.begin_segment(number)?);
         }
         Ok(())
     }
@@ -257,15 +264,17 @@ impl<D: Disk> Journal<D> {
         let mut file = self.disk.create(&name)?;
         let made =
             write_full(&mut file, &id.header(), 0).and_then(|()| file.sync()).and_then(|()| self.disk.sync_directory());
-        if let Err(error) = made {
-            // If it cannot be removed either it stays as an empty segment, which harms nobody.
-            let _ = self.disk.remove(&name);
-            return Err(error);
+        if made.is_err() {
+            self.removal_pending = true;
         }
-        let mut index = self.index.lock();
-        index.segments.push_back(Segment { id, next: first, end: HEADER, bytes: HEADER });
-        index.durable = first;
-        self.next = first;
+        // If it cannot be removed it is kept as an empty segment, which harms nobody but must go with those before it.
+        if made.is_ok() || self.disk.remove(&name).is_err() {
+            let mut index = self.index.lock();
+            index.segments.push_back(Segment { id, next: first, end: HEADER, bytes: HEADER });
+            index.durable = first;
+            self.next = first;
+        }
+        made?;
         Ok(Active { id, file, offset: HEADER })
     }
 
@@ -280,6 +289,7 @@ impl<D: Disk> Journal<D> {
         let useless =
             segment.end == HEADER && index.segments.back().is_some_and(|before| before.next == segment.id.first);
         if useless && self.disk.remove(&segment.id.name()).is_ok() {
+            self.removal_pending = true;
             return;
         }
         // This frees space now and saves recovery from looking at it. If it fails, the next segment supersedes the rest.

@@ -1,10 +1,14 @@
 //! The plain path on a real directory.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use martlet_journal::{AppendError, Item, Journal, RealDisk, Recovery, Settings};
 
 const SMALL: Settings = Settings { segment_bytes: 200, max_record_bytes: 100, reserve_bytes: 0 };
 
-fn open(path: &std::path::Path) -> (Journal<RealDisk>, Recovery, Vec<(u64, Vec<u8>)>) {
+type Records = Vec<(u64, Vec<u8>)>;
+
+fn open(path: &std::path::Path) -> (Journal<RealDisk>, Recovery, Records) {
     let mut seen = Vec::new();
     let disk = RealDisk::open(path).unwrap();
     let (journal, recovery) =
@@ -28,14 +32,18 @@ fn records_come_back_after_opening_again() {
 
     let (mut journal, recovery, seen) = open(&path);
     assert_eq!(recovery, Recovery { segments: 4, records: 20, ..Recovery::default() });
-    assert!(seen.iter().enumerate().all(|(n, (number, payload))| n as u64 == *number && payload.ends_with(&[n as u8])));
+    assert!(
+        seen.iter()
+            .enumerate()
+            .all(|(n, (number, payload))| n as u64 == *number && payload.last().copied() == u8::try_from(n).ok())
+    );
     assert_eq!((journal.first(), journal.next(), journal.durable()), (0, 20, 20));
 
     let mut reader = journal.reader(7).unwrap();
     let mut buffer = Vec::new();
     for number in 7..20 {
         assert_eq!(reader.next(&mut buffer).unwrap(), Item::Record(number));
-        assert_eq!(buffer, [b"record ".as_slice(), &[number as u8]].concat());
+        assert_eq!(buffer, [b"record ".as_slice(), &[u8::try_from(number).unwrap()]].concat());
     }
     assert_eq!(reader.next(&mut buffer).unwrap(), Item::End);
     journal.append(&[b"more"]).unwrap();
