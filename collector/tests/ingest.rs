@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{Client, Server, Spool, TEN, deliver, row, sample, sorted, tcp_scan, wait};
 use martlet_window::{Digest, Kind, Marks, Service, TrafficClass};
-use martlet_wire::v1::{Message, NackReason, RefusalReason, write_frame};
+use martlet_wire::v1::{Message, NackReason, RefusalReason, Totals, write_frame};
 
 fn outcomes(server: &Server) -> BTreeMap<String, u64> {
     let status = server.ok("/api/v1/status");
@@ -36,7 +36,11 @@ fn nack(spool: &Spool, expected: u64, reason: NackReason) -> Option<Message> {
 }
 
 fn ack(spool: &Spool, next: u64) -> Option<Message> {
-    Some(Message::Ack { stream: spool.stream, journaled: next, committed: next })
+    Some(Message::Ack { stream: spool.stream, journaled: next, committed: 0 })
+}
+
+fn lost(spool: &Spool, from: u64, to: u64, totals: Totals) -> Message {
+    Message::Lost { stream: spool.stream, from, to, totals, first_window: TEN, last_window: TEN + 600 }
 }
 
 #[test]
@@ -82,7 +86,8 @@ fn duplicates_are_acknowledged_and_not_counted() {
     // The same on another connection, which learns the position.
     let mut again = Client::connect(server.ingest, "alpha");
     let position = again.open(spool.stream, "alpha");
-    assert_eq!(position, Some(Message::Position { stream: spool.stream, expected: 2 }));
+    let predecessor = Some(spool.last);
+    assert_eq!(position, Some(Message::Position { stream: spool.stream, expected: 2, predecessor }));
     again.send_bytes(&first);
     assert_eq!(again.receive(), ack(&spool, 2));
     server.wait_for_batches(TrafficClass::Real, 2);
@@ -100,7 +105,9 @@ fn out_of_sequence_waits_and_a_gap_is_closed_by_lost() {
     assert_eq!(client.receive(), nack(&spool, 0, NackReason::OutOfSequence));
     client.send_bytes(&frames[0]);
     assert_eq!(client.receive(), ack(&spool, 1));
-    let lost = |from, to| Message::Lost { stream: spool.stream, from, to, windows: 2, packets: 11, watched_ms: 20_000 };
+    // The totals up to batch 2: batch 0, which arrived, and what is lost.
+    let totals = Totals { windows: 3, packets: 12, watched_ms: 30_000 };
+    let lost = |from, to| lost(&spool, from, to, totals);
     client.send(&lost(2, 3));
     assert_eq!(client.receive(), nack(&spool, 1, NackReason::OutOfSequence));
     client.send(&lost(1, 2));
@@ -180,8 +187,8 @@ fn batches_that_come_together_are_acknowledged_together() {
     let mut frames: Vec<Vec<u8>> = (0..100).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])).collect();
     frames.push(frames[7].clone());
     let mut lost = Vec::new();
-    Message::Lost { stream: spool.stream, from: 100, to: 104, windows: 5, packets: 9, watched_ms: 50_000 }
-        .write(&mut lost);
+    let totals = Totals { windows: 105, packets: 109, watched_ms: 1_050_000 };
+    self::lost(&spool, 100, 104, totals).write(&mut lost);
     frames.push(lost);
     spool.next = 105;
     frames.extend((0..10).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])));
@@ -249,14 +256,14 @@ fn an_unreadable_header_is_malformed_in_its_place() {
     let frame = spool.batch_of(&header, &rows);
     client.send_bytes(&frame);
     assert_eq!(client.receive(), nack(&spool, 0, NackReason::Malformed));
-    client.send(&Message::Lost { stream: spool.stream, from: 0, to: 0, windows: 1, packets: 1, watched_ms: 1 });
+    client.send(&lost(&spool, 0, 0, Totals { windows: 1, packets: 1, watched_ms: 1 }));
     assert_eq!(client.receive(), ack(&spool, 1));
     assert_outcomes(&server, &[("malformed", 1)]);
     assert_eq!(server.ok("/api/v1/status")["ingest"]["frame_errors"]["inconsistent"], 1);
 }
 
 #[test]
-fn connections_that_carry_one_stream_at_once_count_each_batch_once() {
+fn connections_that_fight_over_one_stream_count_each_batch_once() {
     const BATCHES: usize = 300;
     let server = Server::start();
     let mut spool = Spool::new(1, 0, "alpha");
@@ -266,30 +273,55 @@ fn connections_that_carry_one_stream_at_once_count_each_batch_once() {
         for carrier in 0..4 {
             let (frames, spool, server) = (&frames, &spool, &server);
             scope.spawn(move || {
-                let mut client = spool.connect(server);
                 let mut next = 0;
                 while next < BATCHES {
-                    // In bursts of different sizes, so that the carriers interleave.
-                    let end = (next + 3 + 5 * carrier).min(BATCHES);
-                    frames[next..end].iter().for_each(|frame| client.send_bytes(frame));
-                    while next < end {
+                    let mut client = Client::connect(server.ingest, "alpha");
+                    if let Some(Message::Position { expected, .. }) = client.open(spool.stream, "alpha") {
+                        next = expected as usize;
+                    }
+                    // Until a newer connection takes the stream over; in bursts of different sizes.
+                    while next < BATCHES {
+                        let end = (next + 3 + 5 * carrier).min(BATCHES);
+                        let burst = frames[next..end].concat();
+                        if std::io::Write::write_all(&mut client.stream, &burst).is_err() {
+                            break;
+                        }
                         match client.receive() {
                             Some(Message::Ack { journaled, .. }) => next = journaled as usize,
+                            Some(Message::Nack { expected, reason: NackReason::OutOfSequence, .. }) => {
+                                next = expected as usize;
+                            }
+                            Some(Message::Refused { reason: RefusalReason::Superseded }) | None => break,
                             other => panic!("{other:?}"),
                         }
                     }
                 }
-                // Others may have been faster: what is still on its way here is answered before the end.
-                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-                while client.receive().is_some() {}
             });
         }
     });
     server.wait_for_batches(TrafficClass::Real, BATCHES as u64);
     assert_eq!(packets(&server, "real"), BATCHES as u64);
+    wait(|| server.ok("/api/v1/status")["ingest"]["connections"]["open"] == 0);
     let outcomes = outcomes(&server);
     assert_eq!(outcomes["accepted"], BATCHES as u64);
-    assert_eq!(outcomes["received"], outcomes["accepted"] + outcomes.get("duplicate").copied().unwrap_or(0));
+    assert_eq!(outcomes.values().sum::<u64>(), 2 * outcomes["received"]);
+}
+
+#[test]
+fn a_newer_connection_takes_a_stream_over() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut old = spool.connect(&server);
+    let first = spool.batch(TEN, &[tcp_scan(23, 1, 1)]);
+    old.send_bytes(&first);
+    assert_eq!(old.receive(), ack(&spool, 1));
+    let mut new = spool.connect(&server);
+    assert_eq!(old.receive(), Some(Message::Refused { reason: RefusalReason::Superseded }));
+    assert_eq!(old.receive(), None);
+    let second = spool.batch(TEN + 10, &[tcp_scan(23, 1, 1)]);
+    new.send_bytes(&second);
+    assert_eq!(new.receive(), ack(&spool, 2));
+    assert_eq!(server.ok("/api/v1/status")["ingest"]["violations"]["superseded"], 1);
 }
 
 #[test]

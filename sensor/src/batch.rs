@@ -3,7 +3,7 @@
 use crossbeam_channel::{Receiver, Sender, bounded};
 use martlet_window::{BatchHeader, CaptureStatistics, Digest, Exposure, Marks, Posture, TrafficClass};
 use martlet_wire::WireError;
-use martlet_wire::v1::{BatchEncoder, Stream};
+use martlet_wire::v1::{BatchEncoder, Stream, Totals};
 
 use crate::aggregate::{Part, Sink, TableLimits, WindowTable};
 use crate::spool::{Spool, Spooled};
@@ -85,6 +85,7 @@ impl Batcher {
     pub fn run(self, spool: &Spool) -> Result<(), BatchError> {
         let mut encoder = BatchEncoder::new()?;
         let mut predecessor = Digest::default();
+        let mut totals = Totals::default();
         for (sequence, mut closing) in (0..).zip(&self.parts) {
             let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
             let header = header(&self.identity, &closing, packets, sequence, predecessor);
@@ -100,12 +101,14 @@ impl Batcher {
                 None => encoder.write(&header, [], &mut frame)?,
             };
             frame.shrink_to_fit();
+            totals = totals.plus(Totals::of(&header));
             spool.push(Spooled {
                 sequence,
                 frame,
                 window_start: header.window.start,
                 packets: header.capture.packets,
                 watched_ms: header.exposure.map_or(0, |exposure| u64::from(exposure.watched_ms)),
+                totals,
             });
         }
         spool.close();

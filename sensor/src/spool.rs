@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use martlet_wire::v1::Totals;
 use tokio::sync::Notify;
 
 /// One batch, framed.
@@ -21,6 +22,8 @@ pub struct Spooled {
     pub packets: u64,
     /// Time watched in it, in milliseconds.
     pub watched_ms: u64,
+    /// What the stream's batches held up to this one.
+    pub totals: Totals,
 }
 
 /// What happens at the cap.
@@ -87,6 +90,9 @@ struct State {
     announced_below: u64,
     /// All that was ever dropped.
     dropped_in_all: Loss,
+    /// What all batches held that are no more here, and where their windows lie.
+    gone: Totals,
+    gone_windows: Option<(i64, i64)>,
 }
 
 /// What comes next for the uplink.
@@ -103,6 +109,10 @@ pub enum Next {
         to: u64,
         /// What is known of them.
         loss: Loss,
+        /// What the stream's batches held up to the last missing one.
+        totals: Totals,
+        /// Bounds of the starts of their windows.
+        windows: (i64, i64),
     },
     /// Nothing yet.
     Empty,
@@ -141,6 +151,7 @@ impl Spool {
         }
         if batch.sequence < state.acknowledged {
             // A repeated import: the collector had it from an earlier run.
+            state.went(&batch);
             let State { delivered, delivered_window, .. } = &mut *state;
             delivered.add(&batch, delivered_window);
             return;
@@ -212,7 +223,8 @@ impl Spool {
             dropped.windows = dropped.windows.max(u64::from(dropped.batches > 0));
             state.announced = state.announced.sum(dropped);
             state.announced_below = first;
-            return Next::Gap { to: first - 1, loss: dropped.sum(forgotten) };
+            let (totals, windows) = (state.gone, state.gone_windows.unwrap_or_default());
+            return Next::Gap { to: first - 1, loss: dropped.sum(forgotten), totals, windows };
         }
         let offset = usize::try_from(sequence - first).unwrap_or(usize::MAX);
         let mut last = None;
@@ -236,6 +248,7 @@ impl Spool {
         while state.batches.front().is_some_and(|batch| batch.sequence < below) {
             let Some(batch) = state.batches.pop_front() else { break };
             state.bytes -= batch.frame.len();
+            state.went(&batch);
             let State { delivered, delivered_window, .. } = &mut *state;
             delivered.add(&batch, delivered_window);
         }
@@ -308,8 +321,16 @@ impl Spool {
 }
 
 impl State {
+    fn went(&mut self, batch: &Spooled) {
+        self.gone = batch.totals;
+        let window = batch.window_start;
+        let (first, last) = self.gone_windows.unwrap_or((window, window));
+        self.gone_windows = Some((first.min(window), last.max(window)));
+    }
+
     fn drop_oldest(&mut self) {
         let Some(batch) = self.batches.pop_front() else { return };
+        self.went(&batch);
         self.bytes -= batch.frame.len();
         let mut window = self.dropped_window;
         self.dropped_in_all.add(&batch, &mut window);
@@ -333,7 +354,17 @@ mod tests {
 
     fn batch(sequence: u64) -> Spooled {
         let window_start = i64::try_from(sequence / 2).unwrap() * 10;
-        Spooled { sequence, frame: vec![0; 100], window_start, packets: 3, watched_ms: 5_000 }
+        let totals = totals(sequence);
+        Spooled { sequence, frame: vec![0; 100], window_start, packets: 3, watched_ms: 5_000, totals }
+    }
+
+    /// What the batches up to this one held.
+    fn totals(sequence: u64) -> Totals {
+        Totals { windows: sequence / 2 + 1, packets: (sequence + 1) * 3, watched_ms: (sequence + 1) * 5_000 }
+    }
+
+    fn gap(to: u64, loss: Loss) -> Next {
+        Next::Gap { to, loss, totals: totals(to), windows: (0, i64::try_from(to / 2).unwrap() * 10) }
     }
 
     /// What comes next, one batch at a time.
@@ -375,17 +406,17 @@ mod tests {
         (0..7).for_each(|sequence| spool.push(batch(sequence)));
         assert_eq!(spool.held(), (3, 300));
         let loss = Loss { batches: 4, windows: 2, packets: 12, watched_ms: 20_000 };
-        assert_eq!(next(&spool, 0), Next::Gap { to: 3, loss });
+        assert_eq!(next(&spool, 0), gap(3, loss));
         assert_eq!(next(&spool, 4), Next::Batches { to: 4 });
         assert_eq!(spool.dropped_in_all(), loss);
         // The line broke before the announcement arrived.
         spool.resume(0);
-        assert_eq!(next(&spool, 0), Next::Gap { to: 3, loss });
+        assert_eq!(next(&spool, 0), gap(3, loss));
         // Now it arrived.
         spool.resume(4);
         spool.push(batch(7));
         let loss = Loss { batches: 1, windows: 1, packets: 3, watched_ms: 5_000 };
-        assert_eq!(next(&spool, 4), Next::Gap { to: 4, loss });
+        assert_eq!(next(&spool, 4), gap(4, loss));
     }
 
     #[test]
@@ -396,7 +427,7 @@ mod tests {
         (3..7).for_each(|sequence| spool.push(batch(sequence)));
         spool.acknowledge(3);
         let loss = Loss { batches: 1, windows: 1, packets: 3, watched_ms: 5_000 };
-        assert_eq!(next(&spool, 3), Next::Gap { to: 3, loss });
+        assert_eq!(next(&spool, 3), gap(3, loss));
         assert_eq!(spool.delivered().batches, 3);
     }
 
@@ -415,7 +446,7 @@ mod tests {
         (0..4).for_each(|sequence| spool.push(batch(sequence)));
         spool.acknowledge(3);
         let loss = Loss { batches: 3, windows: 2, packets: 9, watched_ms: 15_000 };
-        assert_eq!(next(&spool, 0), Next::Gap { to: 2, loss });
+        assert_eq!(next(&spool, 0), gap(2, loss));
     }
 
     #[test]

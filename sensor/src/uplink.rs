@@ -178,7 +178,7 @@ async fn converse(settings: &UplinkSettings, spool: &Spool, state: &UplinkState)
     }
     connection.send(&Message::Open { stream, name }).await?;
     let expected = match connection.receive().await? {
-        Message::Position { stream: answered, expected } if answered == stream => expected,
+        Message::Position { stream: answered, expected, .. } if answered == stream => expected,
         _ => return Err(UplinkError::Unexpected),
     };
     state.outcomes.increment(ConnectionOutcome::Opened);
@@ -252,10 +252,9 @@ async fn send_batches(
                 within(write.write_all(out)).await??;
                 cursor = to + 1;
             }
-            Next::Gap { to, loss } => {
-                let (windows, packets, watched_ms) = (loss.windows, loss.packets, loss.watched_ms);
-                tracing::warn!("batches {cursor} to {to} are lost: {windows} windows, {packets} packets");
-                Message::Lost { stream, from: cursor, to, windows, packets, watched_ms }.write(out);
+            Next::Gap { to, loss, totals, windows: (first_window, last_window) } => {
+                tracing::warn!("batches {cursor} to {to} are lost: {} windows, {} packets", loss.windows, loss.packets);
+                Message::Lost { stream, from: cursor, to, totals, first_window, last_window }.write(out);
                 within(write.write_all(out)).await??;
                 cursor = to + 1;
             }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use martlet_sensor::spool::{AtCap, Spool, Spooled};
 use martlet_sensor::uplink::{self, UplinkSettings, UplinkState};
-use martlet_window::Origin;
-use martlet_wire::v1::{FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, Message, NackReason, Stream, write_frame};
+use martlet_window::{Digest, Origin};
+use martlet_wire::v1::{
+    FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, Message, NackReason, Stream, Totals, write_frame,
+};
 
 const STREAM: Stream = Stream { origin: Origin([7; 16]), epoch: 9 };
 
@@ -28,7 +30,7 @@ fn spool(batches: u64) -> Arc<Spool> {
         let mut frame = Vec::new();
         // The collector of this test looks at nothing but the number.
         write_frame(FrameType::Batch, &sequence.to_le_bytes(), &mut frame).unwrap();
-        spool.push(Spooled { sequence, frame, window_start: 0, packets: 1, watched_ms: 1 });
+        spool.push(Spooled { sequence, frame, window_start: 0, packets: 1, watched_ms: 1, totals: Totals::default() });
     }
     spool.close();
     Arc::new(spool)
@@ -64,7 +66,10 @@ fn collector(listener: &TcpListener, mut answer: impl FnMut(&Heard) -> Option<Me
                 continue;
             }
             FrameType::Open => {
-                send(&mut stream, &Message::Position { stream: STREAM, expected: 0 });
+                send(
+                    &mut stream,
+                    &Message::Position { stream: STREAM, expected: 0, predecessor: Some(Digest::default()) },
+                );
                 continue;
             }
             FrameType::Batch => Heard::Batch(u64::from_le_bytes(payload.try_into().unwrap())),

@@ -32,10 +32,13 @@ mod budget;
 mod connection;
 mod counters;
 mod frames;
-mod ledger;
+mod gate;
 mod listener;
+mod sensor;
+mod submit;
 
 pub use budget::{Budget, Share, decoded_cost};
 pub use counters::{BatchOutcome, Counters, FrameOutcome, Lost, Refusal, Token, Violation};
-pub use ledger::{Ledger, LedgerError, SensorId, SensorRecord, StreamCell, Verdict};
+pub use gate::{Behind, Gate};
 pub use listener::{Ingest, listen};
+pub use sensor::SensorId;

@@ -12,7 +12,7 @@ use martlet_window::{
 use martlet_wire::WireError;
 use martlet_wire::v1::{
     BATCH_FIXED_LENGTH, BatchEncoder, BatchView, Columns, FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, Message,
-    NackReason, RefusalReason, Stream, digest,
+    NackReason, RefusalReason, Stream, Totals, digest,
 };
 
 fn document() -> String {
@@ -176,7 +176,11 @@ fn the_documents_message_layouts_are_the_codes() {
             [&mapped[..], &[1, 0, 0, 0, 2, 0, 0, 0]].concat(),
         ),
         ("### Open (3)", Message::Open { stream, name }, of_stream(&[2, b'a', b'b'])),
-        ("### Position (4)", Message::Position { stream, expected: 9 }, of_stream(&numbers(&[9]))),
+        (
+            "### Position (4)",
+            Message::Position { stream, expected: 9, predecessor: Some(Digest([5; 16])) },
+            of_stream(&[numbers(&[9]), vec![5; 16], vec![1]].concat()),
+        ),
         ("### Ack (6)", Message::Ack { stream, journaled: 10, committed: 8 }, of_stream(&numbers(&[10, 8]))),
         (
             "### Nack (7)",
@@ -185,8 +189,15 @@ fn the_documents_message_layouts_are_the_codes() {
         ),
         (
             "### Lost (8)",
-            Message::Lost { stream, from: 1, to: 2, windows: 3, packets: 4, watched_ms: 5 },
-            of_stream(&numbers(&[1, 2, 3, 4, 5])),
+            Message::Lost {
+                stream,
+                from: 1,
+                to: 2,
+                totals: Totals { windows: 3, packets: 4, watched_ms: 5 },
+                first_window: 6,
+                last_window: 7,
+            },
+            of_stream(&numbers(&[1, 2, 3, 4, 5, 6, 7])),
         ),
         ("### Refused (9)", Message::Refused { reason: RefusalReason::Idle }, vec![5]),
     ];

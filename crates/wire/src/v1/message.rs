@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use martlet_window::{Origin, SensorName};
+use martlet_window::{BatchHeader, Digest, Origin, SensorName};
 
 use super::bytes::Reader;
 use super::frame::{FrameType, begin_frame, end_frame};
@@ -15,6 +15,52 @@ pub struct Stream {
     pub origin: Origin,
     /// Which life of the spool.
     pub epoch: u64,
+}
+
+/// What the batches of a stream held, from its first one on: a running total.
+///
+/// Totals are how a loss is told. Whoever counted a stream up to the gap knows what is missing from the totals behind
+/// it, exactly, whatever became of the sensor's memory of what it had delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Windows: batches that are the first part of theirs.
+    pub windows: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Time watched, in milliseconds.
+    pub watched_ms: u64,
+}
+
+impl Totals {
+    /// What one batch adds.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> Totals {
+        Totals {
+            windows: u64::from(header.part == 0),
+            packets: header.capture.packets,
+            watched_ms: header.exposure.map_or(0, |exposure| u64::from(exposure.watched_ms)),
+        }
+    }
+
+    /// The sum; saturates, since totals are a peer's claims.
+    #[must_use]
+    pub const fn plus(self, more: Totals) -> Totals {
+        Totals {
+            windows: self.windows.saturating_add(more.windows),
+            packets: self.packets.saturating_add(more.packets),
+            watched_ms: self.watched_ms.saturating_add(more.watched_ms),
+        }
+    }
+
+    /// What came since these earlier totals; nothing where a claim contradicts them.
+    #[must_use]
+    pub const fn since(self, earlier: Totals) -> Totals {
+        Totals {
+            windows: self.windows.saturating_sub(earlier.windows),
+            packets: self.packets.saturating_sub(earlier.packets),
+            watched_ms: self.watched_ms.saturating_sub(earlier.watched_ms),
+        }
+    }
 }
 
 /// Why a batch was not taken. A closed list, so that it can be counted by reason.
@@ -43,6 +89,8 @@ pub enum RefusalReason {
     Stopping = 4,
     /// Nothing came for too long.
     Idle = 5,
+    /// A newer connection opened a stream of this one.
+    Superseded = 6,
 }
 
 /// A control message.
@@ -77,6 +125,8 @@ pub enum Message {
         stream: Stream,
         /// The sequence number that is wanted next.
         expected: u64,
+        /// Hash of the batch before it; zero for the first, `None` where it is not known: behind a loss.
+        predecessor: Option<Digest>,
     },
     /// Everything below these positions is safe.
     Ack {
@@ -104,12 +154,12 @@ pub enum Message {
         from: u64,
         /// Last lost sequence number.
         to: u64,
-        /// Windows that the lost batches held, in whole or in part.
-        windows: u64,
-        /// Packets that the lost batches held.
-        packets: u64,
-        /// Time watched that the lost batches held, in milliseconds.
-        watched_ms: u64,
+        /// What the stream's batches up to `to` held, those that arrived and those that did not.
+        totals: Totals,
+        /// No lost batch's window starts before this time, in seconds since the Unix epoch.
+        first_window: i64,
+        /// No lost batch's window starts after this time, in seconds since the Unix epoch.
+        last_window: i64,
     },
     /// The connection is refused or ended.
     Refused {
@@ -156,9 +206,11 @@ impl Message {
                 put_stream(out, stream);
                 put_name(out, name);
             }
-            Message::Position { stream, expected } => {
+            Message::Position { stream, expected, predecessor } => {
                 put_stream(out, stream);
                 out.extend_from_slice(&expected.to_le_bytes());
+                out.extend_from_slice(&predecessor.unwrap_or_default().0);
+                out.push(u8::from(predecessor.is_some()));
             }
             Message::Ack { stream, journaled, committed } => {
                 put_stream(out, stream);
@@ -170,11 +222,13 @@ impl Message {
                 out.extend_from_slice(&expected.to_le_bytes());
                 out.push(*reason as u8);
             }
-            Message::Lost { stream, from, to, windows, packets, watched_ms } => {
+            Message::Lost { stream, from, to, totals, first_window, last_window } => {
                 put_stream(out, stream);
-                for field in [from, to, windows, packets, watched_ms] {
+                for field in [from, to, &totals.windows, &totals.packets, &totals.watched_ms] {
                     out.extend_from_slice(&field.to_le_bytes());
                 }
+                out.extend_from_slice(&first_window.to_le_bytes());
+                out.extend_from_slice(&last_window.to_le_bytes());
             }
             Message::Refused { reason } => out.push(*reason as u8),
         }
@@ -197,7 +251,16 @@ impl Message {
                 max_rows: reader.u32()?,
             },
             FrameType::Open => Message::Open { stream: take_stream(&mut reader)?, name: take_name(&mut reader)? },
-            FrameType::Position => Message::Position { stream: take_stream(&mut reader)?, expected: reader.u64()? },
+            FrameType::Position => {
+                let (stream, expected) = (take_stream(&mut reader)?, reader.u64()?);
+                let predecessor = Digest(reader.array()?);
+                let predecessor = match reader.u8()? {
+                    1 => Some(predecessor),
+                    0 if predecessor == Digest::default() => None,
+                    _ => return Err(WireError::BadValue("predecessor")),
+                };
+                Message::Position { stream, expected, predecessor }
+            }
             FrameType::Ack => {
                 Message::Ack { stream: take_stream(&mut reader)?, journaled: reader.u64()?, committed: reader.u64()? }
             }
@@ -218,8 +281,12 @@ impl Message {
                 if to < from || to == u64::MAX {
                     return Err(WireError::BadValue("lost range"));
                 }
-                let (windows, packets, watched_ms) = (reader.u64()?, reader.u64()?, reader.u64()?);
-                Message::Lost { stream, from, to, windows, packets, watched_ms }
+                let totals = Totals { windows: reader.u64()?, packets: reader.u64()?, watched_ms: reader.u64()? };
+                let (first_window, last_window) = (reader.i64()?, reader.i64()?);
+                if last_window < first_window {
+                    return Err(WireError::BadValue("lost windows"));
+                }
+                Message::Lost { stream, from, to, totals, first_window, last_window }
             }
             FrameType::Refused => Message::Refused {
                 reason: match reader.u8()? {
@@ -228,6 +295,7 @@ impl Message {
                     3 => RefusalReason::NotAllowed,
                     4 => RefusalReason::Stopping,
                     5 => RefusalReason::Idle,
+                    6 => RefusalReason::Superseded,
                     _ => return Err(WireError::BadValue("refusal reason")),
                 },
             },
@@ -266,6 +334,8 @@ mod tests {
     use crate::v1::{FRAME_HEADER_LENGTH, FrameHeader, Limits};
     use proptest::prelude::*;
 
+    const TOTALS: Totals = Totals { windows: 3, packets: 4, watched_ms: 5 };
+
     fn messages() -> Vec<Message> {
         let stream = Stream { origin: Origin([7; 16]), epoch: 3 };
         let name: SensorName = "sensor-1".parse().unwrap();
@@ -274,10 +344,12 @@ mod tests {
             Message::Welcome { your_address: "192.0.2.7".parse().unwrap(), max_batch_bytes: 1, max_rows: 2 },
             Message::Welcome { your_address: "2001:db8::1".parse().unwrap(), max_batch_bytes: 1, max_rows: 2 },
             Message::Open { stream, name },
-            Message::Position { stream, expected: 9 },
+            Message::Position { stream, expected: 9, predecessor: None },
+            Message::Position { stream, expected: 0, predecessor: Some(Digest::default()) },
+            Message::Position { stream, expected: 9, predecessor: Some(Digest([5; 16])) },
             Message::Ack { stream, journaled: 10, committed: 8 },
             Message::Nack { stream, expected: 4, reason: NackReason::BrokenChain },
-            Message::Lost { stream, from: 1, to: 2, windows: 3, packets: 4, watched_ms: 5 },
+            Message::Lost { stream, from: 1, to: 2, totals: TOTALS, first_window: -10, last_window: 0 },
             Message::Refused { reason: RefusalReason::Idle },
         ]
     }
@@ -306,6 +378,15 @@ mod tests {
             let longer = [payload, &[0]].concat();
             assert!(Message::read(message.frame_type(), &longer).is_err());
         }
+    }
+
+    #[test]
+    fn a_loss_is_what_the_totals_have_more() {
+        let counted = Totals { windows: 1, packets: 4, watched_ms: 7 };
+        assert_eq!(TOTALS.since(counted), Totals { windows: 2, packets: 0, watched_ms: 0 });
+        assert_eq!(counted.plus(TOTALS.since(counted)).windows, TOTALS.windows);
+        let huge = Totals { windows: u64::MAX, packets: u64::MAX, watched_ms: u64::MAX };
+        assert_eq!(huge.plus(TOTALS), huge);
     }
 
     proptest! {
