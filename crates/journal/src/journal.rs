@@ -40,8 +40,8 @@ pub struct Journal<D: Disk> {
     next: u64,
     /// The next segment's.
     ordinal: u64,
-    /// A removal may not be durable yet. Nothing else is removed before it is: segments vanish in their order, or an older
-    /// one could show again what a newer one, gone before it, superseded.
+    /// A removal may not be durable yet. Nothing else is removed before it is: segments vanish in their order, or an
+    /// older one could show again what a newer one, gone before it, superseded.
     removal_pending: bool,
     /// The record being written.
     scratch: Vec<u8>,
@@ -56,14 +56,14 @@ struct Active<F> {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Opens the journal in `disk`, whatever is in it, and calls `visit` with number and payload of every intact record, in
-    /// order. Memory is bounded by the longest record.
+    /// Opens the journal in `disk`, whatever is in it, and calls `visit` with number and payload of every intact
+    /// record, in order. Memory is bounded by the longest record.
     ///
-    /// Everything visited is durable. Damage is skipped and counted; a segment of which nothing can be read is renamed to
-    /// `*.damaged`.
+    /// Everything visited is durable. Damage is skipped and counted; a segment of which nothing can be read is renamed
+    /// to `*.damaged`.
     ///
     /// # Errors
-    /// Only if the disk fails, never because of what it contains.
+    /// Only if the disk fails, never because of what it contains. Opening again visits all records again.
     pub fn open(
         disk: D,
         settings: Settings,
@@ -156,8 +156,8 @@ impl<D: Disk> Journal<D> {
     /// Makes everything appended durable, and returns [`Self::durable`].
     ///
     /// # Errors
-    /// If the disk fails. Then nothing appended since [`Self::durable`] counts, and [`Self::next`] is back there: append it
-    /// again. It goes to a new segment, since a failed sync says nothing about the old one.
+    /// If the disk fails. Then nothing appended since [`Self::durable`] counts, and [`Self::next`] is back there:
+    /// append it again. It goes to a new segment, since a failed sync says nothing about the old one.
     pub fn sync(&mut self) -> io::Result<u64> {
         if let Some(active) = &mut self.active
             && self.next > self.index.lock().durable
@@ -193,11 +193,13 @@ impl<D: Disk> Journal<D> {
         self.settle_removals()
     }
 
-    /// Deletes the oldest segment that holds records, for a quota, and returns their numbers. If it is the only
-    /// one, what was appended is synced and a new segment is begun first. None if nothing is held.
+    /// Deletes the oldest segment that holds records, for a quota, and returns their numbers. If it is the only one,
+    /// what was appended is synced and a new segment is begun first. None if nothing is held. A crash soon after may
+    /// bring it back.
     ///
     /// # Errors
-    /// If the disk fails; calling again is safe.
+    /// If the disk fails: then nothing was dropped, except perhaps if this is the last the process hears. Calling again
+    /// is safe.
     pub fn drop_oldest(&mut self) -> io::Result<Option<Range<u64>>> {
         loop {
             let (numbers, only) = {
@@ -218,7 +220,9 @@ impl<D: Disk> Journal<D> {
             }
             self.remove_first()?;
             if !numbers.is_empty() {
-                self.settle_removals()?;
+                // If this fails it is tried again before the next removal; until then a crash may bring the segment
+                // back.
+                let _ = self.settle_removals();
                 return Ok(Some(numbers));
             }
         }
@@ -232,9 +236,13 @@ impl<D: Disk> Journal<D> {
     pub fn advance(&mut self, number: u64) -> io::Result<()> {
         if number > self.next {
             self.sync()?;
+            if self.active.is_none() && !self.index.lock().segments.is_empty() {
+                // After an error records that do not count may stand behind the last one, with numbers below the new
+                // segment's: it would not supersede them. This one does.
+                self.begin_segment(self.next)?;
+            }
             self.active = None;
-            let active = self.begin_segment(number)?;
-            self.active = Some(active);
+            self.active = Some(self.begin_segment(number)?);
         }
         Ok(())
     }
@@ -257,15 +265,17 @@ impl<D: Disk> Journal<D> {
         let mut file = self.disk.create(&name)?;
         let made =
             write_full(&mut file, &id.header(), 0).and_then(|()| file.sync()).and_then(|()| self.disk.sync_directory());
-        if let Err(error) = made {
-            // If it cannot be removed either it stays as an empty segment, which harms nobody.
-            let _ = self.disk.remove(&name);
-            return Err(error);
+        if made.is_err() {
+            self.removal_pending = true;
         }
-        let mut index = self.index.lock();
-        index.segments.push_back(Segment { id, next: first, end: HEADER, bytes: HEADER });
-        index.durable = first;
-        self.next = first;
+        // If it cannot be removed it is kept as an empty segment, which harms nobody but must go with those before it.
+        if made.is_ok() || self.disk.remove(&name).is_err() {
+            let mut index = self.index.lock();
+            index.segments.push_back(Segment { id, next: first, end: HEADER, bytes: HEADER });
+            index.durable = first;
+            self.next = first;
+        }
+        made?;
         Ok(Active { id, file, offset: HEADER })
     }
 
@@ -280,9 +290,11 @@ impl<D: Disk> Journal<D> {
         let useless =
             segment.end == HEADER && index.segments.back().is_some_and(|before| before.next == segment.id.first);
         if useless && self.disk.remove(&segment.id.name()).is_ok() {
+            self.removal_pending = true;
             return;
         }
-        // This frees space now and saves recovery from looking at it. If it fails, the next segment supersedes the rest.
+        // This frees space now and saves recovery from looking at it. If it fails, the next segment supersedes the
+        // rest.
         let cut = active.file.set_len(segment.end).is_ok();
         index.segments.push_back(Segment { bytes: if cut { segment.end } else { active.offset }, ..segment });
     }

@@ -21,11 +21,15 @@ mod open;
 mod reader;
 mod real;
 mod scan;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 pub mod v1;
+mod volume;
 
 pub use disk::{Disk, DiskFile};
 pub use error::{AppendError, OpenError};
 pub use journal::{Journal, Settings};
 pub use open::Recovery;
 pub use reader::{Item, Reader};
-pub use real::{RealDisk, RealFile};
+pub use real::{RealDisk, RealFile, RealVolume};
+pub use volume::Volume;

@@ -18,7 +18,8 @@ pub struct Recovery {
     pub segments: u64,
     /// Intact records, each of which was visited.
     pub records: u64,
-    /// Record numbers that no intact record has although records above them are held, or a segment was named after them.
+    /// Numbers from `first()` to `next()`, or from the first one of a segment moved aside this time, that no intact
+    /// record has.
     pub missing: u64,
     /// Intact records that do not count: a failed sync took them back.
     pub superseded: u64,
@@ -51,7 +52,6 @@ struct Scanned {
     bytes: u64,
     records: u64,
     superseded: u64,
-    damaged: bool,
     header: bool,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn open<D: Disk>(
     let candidates = candidates(&disk, &mut recovery)?;
     let mut index = Index::default();
     let mut next = 0;
-    let mut idle = Vec::new();
+    let (mut empty, mut unreadable) = (Vec::new(), Vec::new());
     let last = candidates.iter().rposition(|candidate| !candidate.aside);
     for (place, candidate) in candidates.iter().enumerate() {
         if candidate.aside {
@@ -82,17 +82,22 @@ pub(crate) fn open<D: Disk>(
         let scanned = scan(&disk, candidate, is_last, &mut recovery, visit)?;
         next = scanned.next;
         let id = candidate.id;
-        index.segments.push_back(Segment { id, next, end: scanned.end, bytes: scanned.bytes });
-        // The last one keeps the number at which to go on. If its header is whole it was merely never written to.
-        if scanned.records == 0 && !(is_last && (scanned.header || scanned.bytes <= HEADER_LENGTH as u64)) {
-            idle.push((id, scanned));
+        let segment = Segment { id, next, end: scanned.end, bytes: scanned.bytes };
+        index.segments.push_back(segment);
+        match fate(candidate, is_last, &scanned) {
+            Fate::Keep => {}
+            Fate::Remove => empty.push(segment),
+            Fate::MoveAside => unreadable.push(segment),
         }
     }
     index.durable = next;
-    if recovery.superseded == 0 {
-        // A segment without records may be all that supersedes others, so that it stays while there are such.
-        clear(&disk, &candidates, &idle, &mut index, &mut recovery)?;
-    }
+    remove_empty(&disk, &empty, &mut index)?;
+    recovery.missing = next - index.first() - recovery.records;
+    recovery.quarantined = unreadable.len() as u64;
+    let before = candidates.iter().filter(|candidate| candidate.aside).map(|candidate| candidate.id).collect();
+    // A name that was moved aside may be all that supersedes others: it stays while there are such.
+    let keep = if recovery.superseded > 0 { usize::MAX } else { QUARANTINE_SEGMENTS };
+    move_aside(&disk, &unreadable, before, keep, &mut index)?;
     recovery.segments = index.segments.len() as u64;
     let ordinal = candidates.last().map_or(0, |candidate| candidate.id.ordinal + 1);
     Ok((Journal::new(disk, settings, index, ordinal), recovery))
@@ -130,9 +135,11 @@ fn scan<D: Disk>(
     let name = id.name();
     let mut file = disk.open(&name).map_err(OpenError::io("open", &name))?;
     if is_last {
-        // All others were synced before the next one was begun. Of this one, memory may show what is not on the disk: not
-        // yet, or never, if a sync failed and the process ended. What is read after this is on the disk, however it went.
-        let _ = file.sync();
+        // All others were synced before the next one was begun. Of this one, memory may show what is not on the disk:
+        // not yet, or never, if a sync failed and the process ended. A sync that succeeds leaves nothing that is yet to
+        // be written, and then memory can be dropped: what is read after this is on the disk. A first failure may be an
+        // old one that is reported now.
+        file.sync().or_else(|_| file.sync()).map_err(OpenError::io("sync", &name))?;
         file.forget().map_err(OpenError::io("read", &name))?;
     }
     let bytes = file.len().map_err(OpenError::io("measure", &name))?;
@@ -142,24 +149,22 @@ fn scan<D: Disk>(
     scanned.header = read == HEADER_LENGTH && header == id.header();
 
     let mut payload = Vec::new();
-    let mut scanner = Scanner::new(id);
-    let mut intact = scanner.intact();
-    while let Some(found) = scanner.next(&file, bytes, &mut payload).map_err(OpenError::io("read", &name))? {
+    let mut walk = Scanner::new(id);
+    let mut intact = walk.intact();
+    while let Some(found) = walk.next(&file, bytes, &mut payload).map_err(OpenError::io("read", &name))? {
         if found.skipped > 0 {
             recovery.damaged_ranges += 1;
             recovery.damaged_bytes += found.skipped;
-            scanned.damaged = true;
         }
-        intact = scanner.intact();
+        intact = walk.intact();
         if found.number >= candidate.limit {
             scanned.superseded += 1;
             continue;
         }
-        recovery.missing += found.number - scanned.next;
         recovery.records += 1;
         scanned.records += 1;
         scanned.next = found.number + 1;
-        scanned.end = scanner.intact();
+        scanned.end = walk.intact();
         visit(found.number, &payload);
     }
     recovery.superseded += scanned.superseded;
@@ -167,50 +172,80 @@ fn scan<D: Disk>(
     let tail = bytes.saturating_sub(intact);
     // The numbers up to the next segment's first were once written here, or in a segment that is gone.
     let lost = if candidate.limit == u64::MAX { 0 } else { candidate.limit.saturating_sub(scanned.next) };
-    recovery.missing += lost;
     if tail > 0 && lost > 0 {
         recovery.damaged_ranges += 1;
         recovery.damaged_bytes += tail;
-        scanned.damaged = true;
     } else {
         recovery.torn_bytes += tail;
     }
-    if !scanned.header && bytes > 0 {
+    if read < HEADER_LENGTH && lost == 0 {
+        recovery.torn_bytes += bytes;
+    } else if !scanned.header {
         recovery.damaged_ranges += 1;
         recovery.damaged_bytes += bytes.min(HEADER_LENGTH as u64);
-        scanned.damaged = true;
     }
     Ok(scanned)
 }
 
-/// Removes segments that never held a record, and moves aside those of which nothing can be read.
-fn clear<D: Disk>(
+enum Fate {
+    Keep,
+    Remove,
+    MoveAside,
+}
+
+/// What becomes of a segment. One with a record is kept, whatever else is in it.
+fn fate(candidate: &Candidate, is_last: bool, scanned: &Scanned) -> Fate {
+    let empty = scanned.bytes <= HEADER_LENGTH as u64;
+    // The next segment begins at the same number: nothing that was written here ever counted.
+    let idle = candidate.limit == candidate.id.first;
+    let keep = scanned.records > 0
+        // It says at which number to go on.
+        || is_last && (scanned.header || empty)
+        // Numbers were skipped on purpose.
+        || !idle && scanned.header && empty;
+    if keep {
+        Fate::Keep
+    } else if idle && (scanned.header || empty) {
+        Fate::Remove
+    } else {
+        Fate::MoveAside
+    }
+}
+
+/// Removes segments that hold nothing.
+fn remove_empty<D: Disk>(disk: &D, empty: &[Segment], index: &mut Index) -> Result<(), OpenError> {
+    for segment in empty {
+        let name = segment.id.name();
+        disk.remove(&name).map_err(OpenError::io("remove", &name))?;
+        index.segments.retain(|kept| kept.id != segment.id);
+    }
+    if empty.is_empty() { Ok(()) } else { disk.sync_directory().map_err(OpenError::io("sync", DIRECTORY)) }
+}
+
+/// Renames segments of which nothing can be read, and removes the oldest of all that were renamed, now or `before`, if
+/// there are more than `keep`.
+fn move_aside<D: Disk>(
     disk: &D,
-    candidates: &[Candidate],
-    idle: &[(SegmentId, Scanned)],
+    unreadable: &[Segment],
+    before: Vec<SegmentId>,
+    keep: usize,
     index: &mut Index,
-    recovery: &mut Recovery,
 ) -> Result<(), OpenError> {
-    let mut aside: Vec<SegmentId> = candidates.iter().filter(|it| it.aside).map(|it| it.id).collect();
-    for (id, scanned) in idle {
-        let name = id.name();
-        if scanned.bytes <= HEADER_LENGTH as u64 {
-            disk.remove(&name).map_err(OpenError::io("remove", &name))?;
-        } else {
-            disk.rename(&name, &(name.clone() + DAMAGED_SUFFIX)).map_err(OpenError::io("rename", &name))?;
-            recovery.quarantined += 1;
-            aside.push(*id);
-        }
-        index.segments.retain(|segment| segment.id != *id);
+    let mut aside = before;
+    for segment in unreadable {
+        let name = segment.id.name();
+        disk.rename(&name, &(name.clone() + DAMAGED_SUFFIX)).map_err(OpenError::io("rename", &name))?;
+        index.segments.retain(|kept| kept.id != segment.id);
+        aside.push(segment.id);
     }
     aside.sort_unstable();
-    let surplus = aside.len().saturating_sub(QUARANTINE_SEGMENTS);
+    let surplus = aside.len().saturating_sub(keep);
     for id in &aside[..surplus] {
         let name = id.name() + DAMAGED_SUFFIX;
         disk.remove(&name).map_err(OpenError::io("remove", &name))?;
     }
-    if !idle.is_empty() || surplus > 0 {
-        disk.sync_directory().map_err(OpenError::io("sync", DIRECTORY))?;
+    if unreadable.is_empty() && surplus == 0 {
+        return Ok(());
     }
-    Ok(())
+    disk.sync_directory().map_err(OpenError::io("sync", DIRECTORY))
 }

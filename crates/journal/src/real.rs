@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::Advice;
 
-use crate::{Disk, DiskFile};
+use crate::{Disk, DiskFile, Volume};
 
 /// Segments are for the daemon and its group only.
 const MODE: u32 = 0o640;
@@ -55,13 +55,16 @@ impl RealDisk {
 
 /// Makes `path` and what is missing above it, each synced into its parent.
 fn make_directory(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if path.exists() {
+        // A process that was killed between making and syncing it left this to do. A parent that this user may not even
+        // read was made by somebody else.
+        let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        return Ok(());
+    }
     make_directory(parent)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -143,5 +146,45 @@ impl DiskFile for RealFile {
     fn forget(&mut self) -> io::Result<()> {
         rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?;
         Ok(())
+    }
+}
+
+/// A directory of directories on a real file system.
+#[derive(Clone, Debug)]
+pub struct RealVolume {
+    disk: RealDisk,
+}
+
+impl RealVolume {
+    /// Opens the directory `path`; makes it, durably, if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be made, or is no directory.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<RealVolume> {
+        Ok(RealVolume { disk: RealDisk::open(path)? })
+    }
+}
+
+impl Volume for RealVolume {
+    type Disk = RealDisk;
+
+    fn directories(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.disk.path())? {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn directory(&self, name: &str) -> io::Result<RealDisk> {
+        RealDisk::open(self.disk.file(name))
+    }
+
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.disk.file(name))?;
+        self.disk.sync_directory()
     }
 }

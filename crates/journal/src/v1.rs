@@ -11,8 +11,8 @@
 //!     24      4 CRC32C of bytes 0..24
 //! ```
 //!
-//! **Place** is bytes 8..24 of the segment header and the record's offset in the segment (8 bytes): a record is one only
-//! where it was written. A copy of it inside a payload, or in a recycled block of the disk, is not.
+//! **Place** is bytes 8..24 of the segment header and the record's offset in the segment (8 bytes): a record is one
+//! only where it was written. A copy of it inside a payload, or in a recycled block of the disk, is not.
 
 /// Length of a segment header in bytes.
 pub const HEADER_LENGTH: usize = 28;
@@ -91,7 +91,7 @@ pub struct Head {
     /// The record's number.
     pub number: u64,
     /// Checksum of place, length and number: what the payload's starts from.
-    head_checksum: u32,
+    checksum: u32,
     payload_checksum: u32,
 }
 
@@ -99,20 +99,21 @@ impl Head {
     /// The number that a head would have, before anything is checked: a cheap first look.
     #[must_use]
     pub fn peek_number(bytes: &[u8; HEAD_LENGTH]) -> u64 {
-        let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *bytes;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        let mut number = [0; 8];
+        number.copy_from_slice(&bytes[4..HEAD_CHECKSUM]);
+        u64::from_le_bytes(number)
     }
 
     /// Reads the head at `offset` of a segment. None if there is none.
     #[must_use]
     pub fn parse(bytes: &[u8; HEAD_LENGTH], segment: SegmentId, offset: u64) -> Option<Head> {
         let [l0, l1, l2, l3, .., h0, h1, h2, h3, p0, p1, p2, p3] = *bytes;
-        let head_checksum = u32::from_le_bytes([h0, h1, h2, h3]);
+        let checksum = u32::from_le_bytes([h0, h1, h2, h3]);
         let expected = crc32c::crc32c_append(segment.place(offset), &bytes[..HEAD_CHECKSUM]);
-        (head_checksum == expected).then(|| Head {
+        (checksum == expected).then(|| Head {
             length: u32::from_le_bytes([l0, l1, l2, l3]),
             number: Head::peek_number(bytes),
-            head_checksum,
+            checksum,
             payload_checksum: u32::from_le_bytes([p0, p1, p2, p3]),
         })
     }
@@ -120,8 +121,7 @@ impl Head {
     /// Whether `payload` is what was written.
     #[must_use]
     pub fn verify(&self, payload: &[u8]) -> bool {
-        payload.len() == self.length as usize
-            && payload_checksum(self.head_checksum, &[payload]) == self.payload_checksum
+        payload.len() == self.length as usize && payload_checksum(self.checksum, &[payload]) == self.payload_checksum
     }
 }
 

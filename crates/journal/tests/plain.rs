@@ -1,10 +1,16 @@
 //! The plain path on a real directory.
 
-use martlet_journal::{AppendError, Item, Journal, RealDisk, Recovery, Settings};
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use martlet_journal::{
+    AppendError, Item, Journal, RealDisk, RealVolume, Recovery, Settings, Volume, simulated::Machine,
+};
 
 const SMALL: Settings = Settings { segment_bytes: 200, max_record_bytes: 100, reserve_bytes: 0 };
 
-fn open(path: &std::path::Path) -> (Journal<RealDisk>, Recovery, Vec<(u64, Vec<u8>)>) {
+type Records = Vec<(u64, Vec<u8>)>;
+
+fn open(path: &std::path::Path) -> (Journal<RealDisk>, Recovery, Records) {
     let mut seen = Vec::new();
     let disk = RealDisk::open(path).unwrap();
     let (journal, recovery) =
@@ -28,14 +34,18 @@ fn records_come_back_after_opening_again() {
 
     let (mut journal, recovery, seen) = open(&path);
     assert_eq!(recovery, Recovery { segments: 4, records: 20, ..Recovery::default() });
-    assert!(seen.iter().enumerate().all(|(n, (number, payload))| n as u64 == *number && payload.ends_with(&[n as u8])));
+    assert!(
+        seen.iter()
+            .enumerate()
+            .all(|(n, (number, payload))| n as u64 == *number && payload.last().copied() == u8::try_from(n).ok())
+    );
     assert_eq!((journal.first(), journal.next(), journal.durable()), (0, 20, 20));
 
     let mut reader = journal.reader(7).unwrap();
     let mut buffer = Vec::new();
     for number in 7..20 {
         assert_eq!(reader.next(&mut buffer).unwrap(), Item::Record(number));
-        assert_eq!(buffer, [b"record ".as_slice(), &[number as u8]].concat());
+        assert_eq!(buffer, [b"record ".as_slice(), &[u8::try_from(number).unwrap()]].concat());
     }
     assert_eq!(reader.next(&mut buffer).unwrap(), Item::End);
     journal.append(&[b"more"]).unwrap();
@@ -69,4 +79,30 @@ fn release_and_quota_delete_whole_segments() {
     drop(journal);
     let (journal, _, seen) = open(directory.path());
     assert_eq!((journal.first(), journal.next(), seen.len()), (20, 20, 0));
+}
+
+fn journals_below_one_directory<V: Volume>(volume: &V) {
+    assert!(volume.directories().unwrap().is_empty());
+    for name in ["a", "b"] {
+        let (mut journal, _) = Journal::open(volume.directory(name).unwrap(), SMALL, &mut |_, _| {}).unwrap();
+        journal.append(&[name.as_bytes()]).unwrap();
+        journal.sync().unwrap();
+    }
+    let mut names = volume.directories().unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b"]);
+    volume.remove_directory("a").unwrap();
+    assert!(volume.remove_directory("a").is_err());
+    assert_eq!(volume.directories().unwrap(), ["b"]);
+    let mut seen = Vec::new();
+    let visit = &mut |number, payload: &[u8]| seen.push((number, payload.to_vec()));
+    Journal::open(volume.directory("b").unwrap(), SMALL, visit).unwrap();
+    assert_eq!(seen, [(0, b"b".to_vec())]);
+}
+
+#[test]
+fn several_journals_share_a_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    journals_below_one_directory(&RealVolume::open(directory.path().join("spool")).unwrap());
+    journals_below_one_directory(&Machine::new(0).volume("spool"));
 }
