@@ -465,7 +465,7 @@ impl<D: Disk> Stage<D> {
         counters.committed.store(checkpoint.record, Relaxed);
         counters.commits.fetch_add(1, Relaxed);
         counters.last_commit_ms.store(self.clock.now_ms(), Relaxed);
-        self.state.commits.send_replace(checkpoint.record);
+        self.state.commits.happen();
         // There may be room now.
         if let Some((at, _)) = &mut self.retry {
             *at = (*at).min(self.last_cut.unwrap_or(*at));
