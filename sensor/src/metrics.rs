@@ -42,6 +42,8 @@ impl CaptureMetrics {
     }
 }
 
+type Figure = fn(&SpoolFigures) -> u64;
+
 /// All metric families of a sensor.
 ///
 /// # Errors
@@ -82,11 +84,11 @@ pub fn registry(
         &["reason"],
         move || rejected(&rejecting),
     )?)?;
-    let of_spool = |kind, name, help, cell: fn(&SpoolFigures) -> u64| {
+    let of_spool = |kind, name, help, cell: Figure| {
         let spool = spool.clone();
         single(kind, name, help, Box::new(move || cell(&spool)))
     };
-    let gauges: [(_, _, fn(&SpoolFigures) -> u64); 4] = [
+    let gauges: [(_, _, Figure); 4] = [
         (
             "martlet_sensor_spool_batches",
             "Batches that wait for the collector's acknowledgement; of earlier starts some may have arrived.",
@@ -107,7 +109,7 @@ pub fn registry(
     for (name, help, cell) in gauges {
         of_spool(MetricKind::Gauge, name, help, cell)?;
     }
-    let counters: [(_, _, fn(&SpoolFigures) -> u64); 6] = [
+    let counters: [(_, _, Figure); 6] = [
         (
             "martlet_sensor_spool_dropped_batches_total",
             "Batches dropped by the quota, for want of disk space, or because the collector would not take them.",

@@ -68,6 +68,18 @@ pub(super) fn finish_moves(disk: &impl Disk) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what failed attempts to move an epoch have left. Only one that was made of it may be there when it goes.
+pub(super) fn remove_made_of(disk: &impl Disk, source: EpochName) -> io::Result<()> {
+    let marks = EpochDisk::new(disk.clone(), source);
+    for mark in marks.list()?.iter().filter(|file| file.starts_with(MOVED)) {
+        marks.remove(mark)?;
+    }
+    marks.sync_directory()?;
+    let present = epochs(disk)?;
+    let made = present.into_iter().filter(|it| it.source == Some(source.epoch));
+    made.into_iter().try_for_each(|name| EpochDisk::new(disk.clone(), name).remove_all())
+}
+
 /// The epochs that have files in a directory, oldest first.
 pub(super) fn epochs(disk: &impl Disk) -> io::Result<Vec<EpochName>> {
     let files = disk.list()?;
@@ -99,21 +111,17 @@ impl<D: Disk> EpochDisk<D> {
         EpochDisk { disk, prefix: name.prefix() }
     }
 
-    /// Removes the epoch: its segments, then the mark that it is moved. A crash half way leaves what can be removed again.
+    /// Removes the epoch: its segments in their order, then the mark that it is moved. Each removal is durable before the next,
+    /// so that what a crash half way leaves has no gaps and can be removed again.
     pub(super) fn remove_all(&self) -> io::Result<()> {
         let mut files = self.list()?;
         files.retain(|file| !file.ends_with(DAMAGED));
         files.sort_unstable();
         let (marks, segments): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.starts_with(MOVED));
-        for files in [segments, marks] {
-            for file in &files {
-                self.remove(file)?;
-            }
-            if !files.is_empty() {
-                self.sync_directory()?;
-            }
-        }
-        Ok(())
+        segments.iter().chain(&marks).try_for_each(|file| {
+            self.remove(file)?;
+            self.sync_directory()
+        })
     }
 
     fn file(&self, name: &str) -> String {

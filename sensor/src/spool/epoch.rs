@@ -7,7 +7,7 @@ use martlet_window::Digest;
 use martlet_wire::v1::Totals;
 
 use super::directory::{EpochDisk, EpochName};
-use super::record::{Kind, Prelude};
+use super::record::{Kind, PRELUDE_LENGTH, Prelude};
 
 /// What an epoch's next record follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(super) struct Settled {
     pub(super) totals: Totals,
     pub(super) window: Option<i64>,
 }
+
+/// Takes a record's prelude and frame, or `None` for a gap, and says whether to go on.
+pub(super) type Visit<'a> = dyn FnMut(Option<(Prelude, &mut [u8])>) -> io::Result<bool> + 'a;
 
 pub(super) struct Epoch<D: Disk> {
     pub(super) name: EpochName,
@@ -118,24 +121,18 @@ impl<D: Disk> Epoch<D> {
         }
     }
 
-    /// Calls `visit` for every record from `from` on, and for each gap with the number behind it.
-    pub(super) fn each(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(Result<(u64, Prelude, &mut [u8]), u64>) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    /// Calls `visit` for every record from `from` on, with its frame, and with `None` for each gap; until it says that it
+    /// has seen enough.
+    pub(super) fn each(&self, from: u64, visit: &mut Visit<'_>) -> io::Result<()> {
         let mut reader = self.journal.reader(from)?;
         let mut record = Vec::new();
         loop {
             let goes_on = match reader.next(&mut record)? {
-                Item::Record(number) => match Prelude::read(&record).map(|(prelude, frame)| (prelude, frame.len())) {
-                    Some((prelude, length)) => {
-                        let start = record.len() - length;
-                        visit(Ok((number, prelude, &mut record[start..])))?
-                    }
-                    None => visit(Err(number + 1))?,
+                Item::Record(_) => match Prelude::read(&record).map(|(prelude, _)| prelude) {
+                    Some(prelude) => visit(Some((prelude, &mut record[PRELUDE_LENGTH..])))?,
+                    None => visit(None)?,
                 },
-                Item::Damaged(numbers) => visit(Err(numbers.end))?,
+                Item::Damaged(_) => visit(None)?,
                 Item::End => return Ok(()),
             };
             if !goes_on {
@@ -149,10 +146,10 @@ impl<D: Disk> Epoch<D> {
         let Some(dropped) = self.journal.drop_oldest()? else { return Ok(None) };
         let mut front = self.last.map(|last| last.after).unwrap_or_default();
         self.each(dropped.end, &mut |found| {
-            if let Ok((_, prelude, _)) = found {
+            if let Some((prelude, _)) = &found {
                 front = prelude.before;
             }
-            Ok(found.is_err())
+            Ok(found.is_none())
         })?;
         let known = most(self.front, settled.totals);
         self.front = front;

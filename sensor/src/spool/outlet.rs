@@ -284,9 +284,8 @@ impl<D: Disk> Outlet<D> {
     pub fn acknowledge(&mut self, epoch: u64, journaled: u64, committed: u64) {
         let mut last = None;
         if epoch == self.sending {
-            while let Some(sent) = self.sent.pop_front_if(|sent| sent.number < journaled) {
-                last = Some(sent);
-            }
+            let arrived = self.sent.partition_point(|sent| sent.number < journaled);
+            last = self.sent.drain(..arrived).next_back();
         }
         self.refused.retain(|&(of, number)| of != epoch || number >= journaled);
         self.settle(epoch, journaled, committed, last);

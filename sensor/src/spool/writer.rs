@@ -10,7 +10,7 @@ use martlet_journal::{AppendError, Disk, OpenError};
 use martlet_window::{Digest, Origin};
 use martlet_wire::v1::{Stream, Totals};
 
-use super::directory::{self, EpochDisk, EpochName};
+use super::directory::{self, EpochName};
 use super::epoch::{Entry, Epoch, Last, Settled};
 use super::outlet::Outlet;
 use super::record::{Kind, PRELUDE_LENGTH};
@@ -84,6 +84,8 @@ pub fn open<D: Disk>(
     let io = |action: &'static str| {
         move |source: io::Error| OpenError::Io { action, name: "the spool's directory".to_owned(), source }
     };
+    // What a process that was killed made or removed must not change any more while it is built upon.
+    disk.sync_directory().map_err(io("sync"))?;
     directory::finish_moves(&disk).map_err(io("clear"))?;
     directory::prune_damaged(&disk).map_err(io("clear"))?;
     let mut found = Found::default();
@@ -395,6 +397,7 @@ impl<D: Disk> SpoolWriter<D> {
         let at = self.old.iter().position(|old| old.name.epoch == epoch);
         let source = at.map_or(&self.live, |at| &self.old[at]);
         let settled = if known.below >= source.settled.below { known } else { source.settled };
+        directory::remove_made_of(&self.disk, source.name)?;
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
         let name = EpochName { ordinal, epoch: (self.draw_epoch)(), source: Some(epoch) };
@@ -408,8 +411,8 @@ impl<D: Disk> SpoolWriter<D> {
         let made = match marked {
             Ok(made) => made,
             Err(error) => {
-                let _ = source.disk.remove(&mark);
-                let _ = EpochDisk::new(self.disk.clone(), name).remove_all();
+                // The next attempt does it if this fails.
+                let _ = directory::remove_made_of(&self.disk, source.name);
                 return Err(error);
             }
         };
@@ -508,7 +511,7 @@ fn copy<D: Disk>(
     let mut reached = settled.totals;
     let mut in_gap = false;
     source.each(settled.below, &mut |found| {
-        let Ok((_, prelude, frame)) = found else {
+        let Some((prelude, frame)) = found else {
             in_gap = true;
             return Ok(true);
         };

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test program uses its part")]
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -206,16 +207,22 @@ impl Ledger {
 
 /// Delivers everything of an outlet to a ledger, as an uplink would, without a network between.
 pub(crate) fn drain<D: Disk>(outlet: &mut Outlet<D>, ledger: &mut Ledger) {
+    try_drain(outlet, ledger, u64::MAX).unwrap();
+}
+
+/// As [`drain`], up to so many frames.
+pub(crate) fn try_drain<D: Disk>(outlet: &mut Outlet<D>, ledger: &mut Ledger, mut frames: u64) -> io::Result<()> {
     for epoch in outlet.epochs() {
         let stream = Stream { origin: ORIGIN, epoch };
         let position = ledger.position(epoch);
-        if !outlet.resume(epoch, position.expected, position.predecessor).unwrap() {
+        if !outlet.resume(epoch, position.expected, position.predecessor)? {
             continue;
         }
         let mut cursor = position.expected;
-        loop {
+        while frames > 0 {
+            frames -= 1;
             let mut out = Vec::new();
-            match outlet.next(cursor, &mut out, 4000).unwrap() {
+            match outlet.next(cursor, &mut out, 4000)? {
                 Next::Batches { to } => {
                     let mut rest = &out[..];
                     while let Some(head) = rest.first_chunk() {
@@ -239,6 +246,7 @@ pub(crate) fn drain<D: Disk>(outlet: &mut Outlet<D>, ledger: &mut Ledger) {
         let ack = ledger.ack(stream);
         take_ack(outlet, &ack);
     }
+    Ok(())
 }
 
 fn take_ack<D: Disk>(outlet: &mut Outlet<D>, message: &Message) {
