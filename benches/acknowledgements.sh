@@ -8,7 +8,7 @@ work=$(mktemp -d -p "${1:-.}" .martlet-bench.XXXXXX)
 bin=${CARGO_TARGET_DIR:-target}/release
 trap 'kill "$pid" 2>/dev/null || true; wait || true; rm -rf "$work"' EXIT
 cargo build --release --quiet -p martlet-collector -p martlet-benches
-MARTLET_LOG__FILTER=error "$bin/martlet-collector" serve --listen 127.0.0.1:17460 --http 127.0.0.1:17461 --data-dir "$work/data" &
+MARTLET_LOG__FILTER=error MARTLET_INGEST__MAX_CONNECTIONS_PER_ADDRESS=1000 "$bin/martlet-collector" serve --listen 127.0.0.1:17460 --http 127.0.0.1:17461 --data-dir "$work/data" &
 pid=$!
 until curl -sf http://127.0.0.1:17461/readyz >/dev/null; do sleep 0.1; done
 send() { "$bin/acknowledgements" --collector 127.0.0.1:17460 "$@"; }
