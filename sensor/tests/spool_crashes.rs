@@ -1,4 +1,4 @@
-//! The spool over a disk that fails and loses power at any step: what was pushed counts once, or is known as lost.
+//! The spool over a disk that fails, is full, and loses power at any step: what was pushed counts once, or is known as lost.
 //!
 //! `MARTLET_SPOOL_SEEDS=A..B` runs other seeds than the built-in ones.
 
@@ -194,4 +194,34 @@ fn what_was_pushed_counts_once_whatever_the_disk_does() {
         batches += run.next;
     }
     println!("{batches} batches, {crashes} crashes");
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_and_the_loss_is_exact() {
+    let machine = Machine::new(1);
+    let settings =
+        SpoolSettings { max_bytes: 1 << 20, at_cap: AtCap::DropOldest, segment_bytes: 4096, reserve_bytes: 64 << 10 };
+    machine.set_capacity(112 << 10);
+    let open = || common::open(&machine.disk("spool"), settings, 100);
+    let mut spool = open();
+    let mut all: Vec<Totals> = (0..300).map(|n| push(&mut spool.writer, n)).collect();
+    let dropped = spool.figures.dropped_in_all();
+    assert!(dropped.batches > 150 && !spool.figures.disk_full.load(Relaxed), "{dropped:?}");
+    // Somebody else takes the rest: more than dropping could free.
+    machine.set_free(0);
+    all.extend((300..310).map(|n| push(&mut spool.writer, n)));
+    assert!(spool.figures.disk_full.load(Relaxed));
+    let dropped = spool.figures.dropped_in_all();
+    machine.set_free(100 << 10);
+    all.extend((310..320).map(|n| push(&mut spool.writer, n)));
+    assert!(!spool.figures.disk_full.load(Relaxed));
+    assert_eq!(spool.figures.dropped_in_all(), dropped);
+
+    let mut ledger = Ledger::default();
+    try_drain(&mut spool.outlet, &mut ledger, u64::MAX).unwrap();
+    assert_eq!(ledger.lost, dropped.held);
+    assert_eq!(ledger.streams[&100].totals, common::sum(&all));
+    assert_eq!(ledger.counted.last_chunk::<10>().unwrap(), &std::array::from_fn(|n| 320 + n as u64));
+    // Ten batches had no sequence number; one stands for them.
+    assert_eq!(ledger.streams[&100].expected, 320 - 10 + 1);
 }

@@ -10,6 +10,8 @@ use crate::{
 };
 
 const HEADER: u64 = HEADER_LENGTH as u64;
+/// What the buffer for records keeps from one to the next, in bytes.
+const SCRATCH: usize = 256 << 10;
 
 /// The limits of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,8 @@ impl<D: Disk> Journal<D> {
         self.scratch.clear();
         write_record(&mut self.scratch, active.id, active.offset, self.next, length, parts);
         let written = write_full(&mut active.file, &self.scratch, active.offset);
+        // One large record must not cost its memory for ever.
+        self.scratch.shrink_to(SCRATCH);
         if written.is_ok() {
             active.offset += record;
             if let Some(segment) = self.index.lock().segments.back_mut() {

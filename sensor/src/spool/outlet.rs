@@ -204,7 +204,7 @@ impl<D: Disk> Outlet<D> {
                 Read::Record(prelude, frame)
                     if prelude.kind != Kind::Loss && !self.refused.contains(&(epoch, number)) =>
                 {
-                    out.extend_from_slice(&self.record[frame..]);
+                    self.take_frame(frame, out);
                     self.sent.push_back(Sent { number, window: prelude.window, after: prelude.after() });
                     number += 1;
                 }
@@ -335,7 +335,7 @@ impl<D: Disk> Outlet<D> {
         let Some(number) = self.standing(epoch).and_then(|it| it.end.checked_sub(1)) else { return Ok(None) };
         match self.read(epoch, number)? {
             Read::Record(Prelude { kind: Kind::Batch(_), .. }, frame) if !self.refused.contains(&(epoch, number)) => {
-                out.extend_from_slice(&self.record[frame..]);
+                self.take_frame(frame, out);
                 Ok(Some(Next::Batches { to: number }))
             }
             Read::Record(prelude, _) => {
@@ -343,6 +343,16 @@ impl<D: Disk> Outlet<D> {
                 Ok(Some(Next::Lost { to: number, totals: prelude.after(), windows }))
             }
             Read::Gap(_) | Read::End => Ok(None),
+        }
+    }
+
+    /// Appends the frame that begins here in the record. A large one is not copied, so that it is in memory once.
+    fn take_frame(&mut self, start: usize, out: &mut Vec<u8>) {
+        if out.is_empty() && self.record.len() > BUFFER {
+            std::mem::swap(out, &mut self.record);
+            out.drain(..start);
+        } else {
+            out.extend_from_slice(&self.record[start..]);
         }
     }
 

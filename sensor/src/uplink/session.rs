@@ -233,6 +233,7 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
         let (expected, predecessor) = within(answered).await?;
         if !self.state.connected.swap(true, Relaxed) {
             self.state.outcomes.increment(ConnectionOutcome::Opened);
+            tracing::info!("the uplink is open; of epoch {epoch:016x} the collector wants batch {expected}");
         }
         {
             let mut shared = self.shared.borrow_mut();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use martlet_journal::{Disk, DiskFile};
-use martlet_sensor::spool::{self, Found, Fresh, MemoryDisk, Next, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
+use martlet_sensor::spool::{
+    self, Found, Fresh, MemoryDisk, Next, Outlet, Place, SpoolFigures, SpoolSettings, SpoolWriter,
+};
 use martlet_window::{
     BatchHeader, CaptureStatistics, Class, CountRow, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture,
     Service, TrafficClass, Window, WindowLength,
@@ -49,7 +51,15 @@ pub(crate) fn push<D: Disk>(writer: &mut SpoolWriter<D>, n: u64) -> Totals {
 
 /// As [`push`], with so many rows of sources that do not compress.
 pub(crate) fn push_rows<D: Disk>(writer: &mut SpoolWriter<D>, n: u64, rows: u32) -> Totals {
-    let place = writer.place();
+    let (header, frame) = place_rows(writer.place(), n, rows);
+    let digest = digest(&frame[FRAME_HEADER_LENGTH..]);
+    let held = Totals::of(&header);
+    writer.push(&Fresh { frame: &frame, digest, window: header.window.start, held });
+    held
+}
+
+/// A batch for this place.
+pub(crate) fn place_rows(place: Place, n: u64, rows: u32) -> (BatchHeader, Vec<u8>) {
     let late = n > 0 && n.is_multiple_of(4);
     let window = TEN + 10 * i64::try_from(n - u64::from(late)).unwrap();
     let class =
@@ -78,10 +88,8 @@ pub(crate) fn push_rows<D: Disk>(writer: &mut SpoolWriter<D>, n: u64, rows: u32)
         capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
     };
     let mut frame = Vec::new();
-    let digest = BatchEncoder::new().unwrap().write(&header, rows, &mut frame).unwrap();
-    let held = Totals::of(&header);
-    writer.push(&Fresh { frame: &frame, digest, window, held });
-    held
+    BatchEncoder::new().unwrap().write(&header, rows, &mut frame).unwrap();
+    (header, frame)
 }
 
 /// A collector as far as the wire shows it.
