@@ -25,6 +25,7 @@
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
+//! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
@@ -37,6 +38,7 @@ pub mod config;
 pub mod ingest;
 pub mod journal;
 pub mod live;
+pub mod pipeline;
 pub mod publish;
 pub mod run;
 pub mod store;

@@ -1,29 +1,28 @@
 //! Builds the stages, joins them, and stops them in reverse order. The only file that names every stage.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use martlet_journal::{Journal, RealDisk, Recovery};
 use martlet_telemetry::admin::Readiness;
 use martlet_telemetry::http::{HttpLimits, serve};
-use prometheus::{Histogram, Registry};
+use prometheus::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::aggregate::{self, Delta, HandOver, Job, Plan, Rules, SourceHash, Worker};
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::ingest::{self, Behind, Budget, Gate, Ingest};
-use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State};
-use crate::live::{LiveStore, LiveView, Merger, Statistics};
+use crate::ingest::{self, Gate, Ingest};
+use crate::journal::{self, Queue};
+use crate::live::LiveView;
+use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources};
-use crate::store::{Committer, DirectoryLock, Loaded, Location, LockError, Reader, Store, StoreError};
+use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
 
 /// How long HTTP answers that have begun may take when the collector stops.
 const HTTP_GRACE: Duration = Duration::from_millis(500);
@@ -38,7 +37,7 @@ pub enum StartError {
     #[error("cannot open {}: {source}", path.display())]
     Store {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: StoreError,
     },
@@ -46,7 +45,7 @@ pub enum StartError {
     #[error("cannot open the journal in {}: {message}", path.display())]
     Journal {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         message: String,
     },
@@ -90,23 +89,6 @@ pub struct Collector {
     _lock: DirectoryLock,
 }
 
-/// What threads and publishers share.
-struct Common {
-    clock: SharedClock,
-    state: Arc<State>,
-    view: Arc<ArcSwap<LiveView>>,
-    newest: Arc<[AtomicI64; 3]>,
-    aggregate: Arc<aggregate::Counters>,
-    statistics: Arc<Statistics>,
-    commit_seconds: Histogram,
-    batch_memory: Budget,
-    jobs: Sender<Job>,
-    job_queue: Receiver<Job>,
-    queue: Queue,
-    inbox: Receiver<Request>,
-    deaths: mpsc::UnboundedSender<String>,
-}
-
 impl Collector {
     /// Starts a collector with a configuration that was checked. When this returns it takes batches, and everything that
     /// it had acknowledged before is counted. HTTP answers 503 until then.
@@ -123,35 +105,32 @@ impl Collector {
         let registry = Registry::new();
         // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
-        let common = Arc::new(Common::new(&config, &registry, deaths_sender)?);
+        let links = Arc::new(Links::new(&config, &registry, Arc::new(SystemClock))?);
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
-        let sources = common.sources(&config, ingest_counters.clone());
+        let sources = sources(&config, &links, ingest_counters.clone());
         let router = publish::router(&config.http, sources, registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
         let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
-        let obituary = Obituary::new("the HTTP server", &common.deaths);
+        let obituary = Obituary::new("the HTTP server", &deaths_sender);
         let http = tokio::spawn(async move {
             serving.await;
             drop(obituary);
         });
 
         // Reading the store and the journal takes its time, and blocks.
-        let (started, waiting) = (common.clone(), config.clone());
-        let threads = tokio::task::spawn_blocking(move || start_threads(&waiting, &started));
-        let (threads, visible) = threads.await.map_err(|_| StartError::Replay)??;
+        let starting = (config.clone(), links.clone(), deaths_sender.clone());
+        let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
+        let (threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         visible.await.map_err(|_| StartError::Replay)?;
 
-        let Common { jobs, queue, state, batch_memory, view, .. } = &*common;
-        let (jobs, queue, state, batch_memory) = (jobs.clone(), queue.clone(), state.clone(), batch_memory.clone());
-        let behind = Behind { jobs, queue: queue.clone(), state, batch_memory };
-        let gate = Gate::new(config.ingest, ingest_counters, behind);
-        let obituary = Obituary::new("the listener for sensors", &common.deaths);
+        let gate = Gate::new(config.ingest, ingest_counters, links.behind());
+        let obituary = Obituary::new("the listener for sensors", &deaths_sender);
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();
         tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/");
-        let view = view.clone();
+        let (queue, view) = (links.queue.clone(), links.view.clone());
         Ok(Collector {
             ingest_address,
             http_address,
@@ -204,51 +183,6 @@ impl Collector {
     }
 }
 
-impl Common {
-    fn new(
-        config: &Config,
-        registry: &Registry,
-        deaths: mpsc::UnboundedSender<String>,
-    ) -> Result<Common, prometheus::Error> {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let newest: Arc<[AtomicI64; 3]> = Arc::new([const { AtomicI64::new(i64::MIN) }; 3]);
-        let empty = LiveStore::new(config.live.clone(), &config.metrics, newest.clone()).view(&[], clock.now());
-        // Every batch with a share of the memory for batches in flight has at most one job at a time.
-        let most = Budget::most_batches(config.ingest.batch_memory_bytes);
-        let (jobs, job_queue) = bounded(most + config.aggregate.worker_count() + 1);
-        let (queue, inbox) = journal::queue();
-        Ok(Common {
-            clock,
-            state: Arc::default(),
-            view: Arc::new(ArcSwap::from_pointee(empty)),
-            newest,
-            aggregate: Arc::default(),
-            statistics: Arc::new(publish::merge_statistics(registry)?),
-            commit_seconds: publish::commit_seconds(registry)?,
-            batch_memory: Budget::new(config.ingest.batch_memory_bytes),
-            jobs,
-            job_queue,
-            queue,
-            inbox,
-            deaths,
-        })
-    }
-
-    fn sources(&self, config: &Config, ingest: Arc<ingest::Counters>) -> Sources {
-        Sources {
-            view: self.view.clone(),
-            ingest,
-            aggregate: self.aggregate.clone(),
-            journal: self.state.clone(),
-            queue: self.job_queue.clone(),
-            clock: self.clock.clone(),
-            max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
-            started: Instant::now(),
-            started_at: self.clock.now(),
-        }
-    }
-}
-
 /// Tells of the end of a thread or task, however it ends.
 struct Obituary {
     name: String,
@@ -268,78 +202,24 @@ impl Drop for Obituary {
 }
 
 /// Opens store and journal, and starts all threads. What comes back beside them completes when the replay is visible.
-fn start_threads(config: &Config, common: &Common) -> Result<(Vec<JoinHandle<()>>, oneshot::Receiver<()>), StartError> {
-    let Common { clock, state, queue, deaths, .. } = common;
+fn start_threads(
+    config: &Config,
+    links: &Links,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> Result<(Vec<JoinHandle<()>>, Visible), StartError> {
+    let journal = open_journal(config)?;
     let location = Location::in_directory(&config.store.data_dir);
-    let (store, reader, loaded) = open_store(config, &location)?;
-    let Loaded { record, source_key, sensors, live } = loaded;
-    let mut live_store = LiveStore::new(config.live.clone(), &config.metrics, common.newest.clone());
-    live_store.restore(live, clock.now());
-
-    let workers = config.aggregate.worker_count();
-    let (visible, is_visible) = oneshot::channel();
-    let stage = Stage::new(Parts {
-        settings: journal::Settings {
-            commit_interval: config.store.commit_interval(),
-            commit_bytes: config.store.commit_bytes,
-            workers,
-        },
-        journal: open_journal(config)?,
-        ledger: Ledger::new(config.ingest.max_sensors, config.ingest.max_streams, sensors, Box::new(reader)),
-        committed: record,
-        inbox: common.inbox.clone(),
-        jobs: common.jobs.clone(),
-        memory: common.batch_memory.clone(),
-        state: state.clone(),
-        clock: clock.clone(),
-        visible,
+    let open = || Pipeline::new(config, links, journal, Store::open(location)?, Drive::Threads);
+    let path = || config.store.data_dir.join("martlet.db");
+    let (pipeline, visible) = open().map_err(|source| StartError::Store { path: path(), source })?;
+    let threads = pipeline.start(|name, work| {
+        let obituary = Obituary::new(&format!("thread {name}"), deaths);
+        std::thread::Builder::new().name(name).spawn(move || {
+            let _obituary = obituary;
+            work();
+        })
     })?;
-    let (snapshots, taken) = bounded(1);
-    let committer =
-        Committer::new(store, taken, queue.clone(), state.clone(), clock.clone(), common.commit_seconds.clone());
-    let plan = Plan {
-        rules: Rules {
-            source_hash: SourceHash::new(source_key),
-            bucket_seconds: config.live.bucket_seconds.into(),
-            late_grace_seconds: config.live.silent_grace_seconds.into(),
-        },
-        limits: config.ingest.limits(),
-        interval: config.aggregate.merge_interval(),
-        newest: common.newest.clone(),
-        counters: common.aggregate.clone(),
-        dead: Arc::default(),
-    };
-    let (hand_over, handed_over) = bounded::<HandOver>(workers);
-    let (give_back, empty) = bounded::<Box<Delta>>(workers);
-    let mut threads = Vec::new();
-    for number in 0..workers {
-        let worker = Worker::new(plan.clone(), common.job_queue.clone(), hand_over.clone(), empty.clone())?;
-        threads.push(start_thread(format!("worker-{number}"), deaths, move || worker.run())?);
-    }
-    let merger = Merger {
-        store: live_store,
-        state: state.clone(),
-        handed_over,
-        empty: give_back,
-        view: common.view.clone(),
-        snapshots,
-        interval: config.aggregate.merge_interval(),
-        clock: clock.clone(),
-        statistics: common.statistics.clone(),
-    };
-    threads.push(start_thread("merger".to_owned(), deaths, move || merger.run())?);
-    threads.push(start_thread("committer".to_owned(), deaths, move || committer.run())?);
-    threads.push(start_thread("journal".to_owned(), deaths, move || stage.run())?);
-    Ok((threads, is_visible))
-}
-
-fn open_store(config: &Config, location: &Location) -> Result<(Store, Reader, Loaded), StartError> {
-    let open = || {
-        let mut store = Store::open(location.clone())?;
-        let loaded = store.load(config.live.bucket_seconds.into(), rand::random())?;
-        Ok((store, Reader::open(location)?, loaded))
-    };
-    open().map_err(|source| StartError::Store { path: config.store.data_dir.join("martlet.db"), source })
+    Ok((threads, visible))
 }
 
 fn open_journal(config: &Config) -> Result<Journal<RealDisk>, StartError> {
@@ -367,16 +247,18 @@ fn report(recovery: &Recovery) {
     }
 }
 
-fn start_thread(
-    name: String,
-    deaths: &mpsc::UnboundedSender<String>,
-    work: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let obituary = Obituary::new(&format!("thread {name}"), deaths);
-    std::thread::Builder::new().name(name).spawn(move || {
-        let _obituary = obituary;
-        work();
-    })
+fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sources {
+    Sources {
+        view: links.view.clone(),
+        ingest,
+        aggregate: links.aggregate.clone(),
+        journal: links.state.clone(),
+        queue: links.job_queue.clone(),
+        clock: links.clock.clone(),
+        max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
+        started: Instant::now(),
+        started_at: links.clock.now(),
+    }
 }
 
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, StartError> {

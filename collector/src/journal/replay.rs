@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use martlet_journal::{Disk, Item, Reader};
 use martlet_wire::v1::{BatchView, Limits, Message, Stream};
 
-use super::ledger::{OpenError, Verdict};
+use super::ledger::Verdict;
 use super::record::Record;
 use super::stage::Stage;
+use super::state::Stall;
 use crate::aggregate::{Arrival, Counted, Decoder, Loss};
 use crate::ingest::{Lost, decoded_cost};
 
@@ -31,8 +32,20 @@ enum Outcome {
     Noted,
     /// It does not count: a record before it is damaged, or it was written twice.
     Skipped,
-    /// It is to be tried again.
+    /// There is no memory for it now.
     Later,
+    /// The store cannot be read.
+    Failed(String),
+}
+
+/// How far a step came.
+pub(super) enum Progress {
+    /// There are more records.
+    More,
+    /// There are no more.
+    Done,
+    /// Something cannot be read. A start without it would ask for it again in vain, so it waits.
+    Failed { reason: Stall, message: String },
 }
 
 impl<D: Disk> Replay<D> {
@@ -42,8 +55,8 @@ impl<D: Disk> Replay<D> {
         Ok(Replay { reader, buffer: Vec::new(), is_waiting: false, decoder })
     }
 
-    /// Replays some records; `true` when there are no more.
-    pub(super) fn step(&mut self, stage: &mut Stage<D>, counted: &mut Vec<Counted>) -> bool {
+    /// Replays some records.
+    pub(super) fn step(&mut self, stage: &mut Stage<D>, counted: &mut Vec<Counted>) -> Progress {
         for _ in 0..STEP {
             if !self.is_waiting {
                 match self.reader.next(&mut self.buffer) {
@@ -56,19 +69,19 @@ impl<D: Disk> Replay<D> {
                         );
                         continue;
                     }
-                    Ok(Item::End) => return true,
+                    Ok(Item::End) => return Progress::Done,
                     Err(error) => {
-                        // What lies behind may be readable later: a start without it would ask for it again in vain.
-                        tracing::error!("cannot read the journal: {error}; trying again");
-                        return false;
+                        let message = format!("cannot read the journal: {error}");
+                        return Progress::Failed { reason: Stall::of(&error), message };
                     }
                 }
             }
             let outcome = self.replay(stage);
-            self.is_waiting = matches!(outcome, Outcome::Later);
+            self.is_waiting = matches!(outcome, Outcome::Later | Outcome::Failed(_));
             let counters = &stage.state.counters;
             match outcome {
-                Outcome::Later => return false,
+                Outcome::Later => return Progress::More,
+                Outcome::Failed(message) => return Progress::Failed { reason: Stall::DiskFailing, message },
                 Outcome::Counted(one) => counted.push(one),
                 Outcome::Noted => {}
                 Outcome::Skipped => {
@@ -78,7 +91,7 @@ impl<D: Disk> Replay<D> {
             }
             counters.replayed_records.fetch_add(1, Relaxed);
         }
-        false
+        Progress::More
     }
 
     fn replay(&mut self, stage: &mut Stage<D>) -> Outcome {
@@ -140,6 +153,6 @@ fn unknown<D: Disk>(stage: &mut Stage<D>, stream: Stream) -> Option<Outcome> {
     match stage.ledger.recall(stream) {
         Ok(true) => None,
         Ok(false) => Some(Outcome::Skipped),
-        Err(OpenError::NameTaken | OpenError::Sensors | OpenError::Streams | OpenError::Store) => Some(Outcome::Later),
+        Err(_) => Some(Outcome::Failed("cannot read a position from the store".to_owned())),
     }
 }

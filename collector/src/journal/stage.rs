@@ -14,7 +14,7 @@ use super::checkpoint::Checkpoint;
 use super::ledger::{Ledger, Verdict};
 use super::queue::{Answer, Answers, Entry, Request, Submission};
 use super::record;
-use super::replay::Replay;
+use super::replay::{Progress, Replay};
 use super::state::{Stall, State};
 use crate::aggregate::{Arrival, Counted, Cut, Job, Loss};
 use crate::clock::SharedClock;
@@ -209,10 +209,12 @@ impl<D: Disk> Stage<D> {
             return true;
         }
         if self.replay.is_some() {
-            self.replay_some(now);
+            if self.may_try(now) {
+                self.replay_some(now);
+            }
             return true;
         }
-        while !self.held.is_empty() && self.retry.is_none_or(|(at, _)| at <= now) {
+        while !self.held.is_empty() && self.may_try(now) {
             self.take_group(now);
             if !self.pass_on() {
                 return true;
@@ -221,6 +223,10 @@ impl<D: Disk> Stage<D> {
         self.commit_if_due(now);
         self.pass_on();
         !self.has_ended(now)
+    }
+
+    fn may_try(&self, now: Instant) -> bool {
+        self.retry.is_none_or(|(at, _)| at <= now)
     }
 
     fn receive(&mut self, request: Request, now: Instant) {
@@ -280,16 +286,21 @@ impl<D: Disk> Stage<D> {
         self.uncommitted_bytes += group.iter().map(|decided| decided.bytes as u64).sum::<u64>();
         self.publish(group);
         match failure {
-            Some(Failure { reason, message }) if !self.held.is_empty() => {
-                let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
-                self.retry = Some((now + wait, wait));
-                self.state.ingest.stall(reason, &message, self.clock.now_ms());
-            }
-            _ => {
-                self.retry = None;
-                self.state.ingest.work(self.clock.now_ms());
-            }
+            Some(failure) if !self.held.is_empty() => self.wait_for_disk(now, &failure),
+            _ => self.go_on(),
         }
+    }
+
+    /// Something failed: it is tried again after a while, and nobody gets an answer meanwhile.
+    fn wait_for_disk(&mut self, now: Instant, failure: &Failure) {
+        let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
+        self.retry = Some((now + wait, wait));
+        self.state.ingest.stall(failure.reason, &failure.message, self.clock.now_ms());
+    }
+
+    fn go_on(&mut self) {
+        self.retry = None;
+        self.state.ingest.work(self.clock.now_ms());
     }
 
     /// Decides about one submission and appends what is accepted. `None` if its connection has been superseded.
@@ -466,16 +477,27 @@ impl<D: Disk> Stage<D> {
             return;
         };
         let mut counted = Vec::new();
-        let is_done = replay.step(self, &mut counted);
+        let progress = replay.step(self, &mut counted);
         self.settle();
         if !counted.is_empty() {
             self.outbox.push_back(Job::Count(counted));
         }
         self.pass_on();
-        if !is_done {
-            self.replay = Some(replay);
-            return;
+        match progress {
+            Progress::Done => self.end_replay(now),
+            Progress::More => {
+                self.replay = Some(replay);
+                self.go_on();
+            }
+            Progress::Failed { reason, message } => {
+                self.replay = Some(replay);
+                self.wait_for_disk(now, &Failure { reason, message });
+            }
         }
+    }
+
+    fn end_replay(&mut self, now: Instant) {
+        self.go_on();
         self.state.replayed.store(true, Relaxed);
         // Also without anything new: readers wait for it.
         self.make_cut(now);
