@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{Client, Server, Spool, TEN, deliver, sample, tcp_scan};
-use martlet_window::{CountRow, TrafficClass};
+use martlet_window::{CountRow, Exposure, TrafficClass, WindowLength};
 use martlet_wire::v1::{Message, Totals};
 use serde_json::{Value, json};
 
@@ -196,6 +196,35 @@ fn try_the_last_hour() -> bool {
     let sensor = &server.ok("/api/v1/sensors?sensor=alpha")["sensors"][0];
     assert_eq!((&sensor["windows"], &sensor["late_windows"]), (&json!(360), &json!(360)));
     true
+}
+
+#[test]
+fn a_wrong_clock_is_flagged_and_its_windows_are_counted() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    // What comes live comes window by window: four short ones, from a clock that is an hour behind.
+    let start = now() - HOUR;
+    for n in 0..4 {
+        if n > 0 {
+            std::thread::sleep(Duration::from_millis(600));
+        }
+        let mut header = spool.header(start + n, NOTHING);
+        header.window.length = WindowLength::from_seconds(1).unwrap();
+        header.exposure = Some(Exposure { watched_ms: 1000, ipv4_addresses: 1, ipv6_prefixes: 0 });
+        let frame = spool.batch_of(&header, NOTHING);
+        client.send_bytes(&frame);
+        client.expect_acks(spool.stream, spool.next - 1, spool.next);
+    }
+    server.wait_for_batches(TrafficClass::Real, 4);
+    let totals = &coverage(&server, "")["sensors"][0]["totals"];
+    assert_eq!((&totals["clock_wrong"], &totals["windows_received"]), (&json!(true), &json!(4)));
+    let offset = totals["clock_offset_seconds"].as_f64().unwrap();
+    assert!((3590.0..3620.0).contains(&offset), "{offset}");
+    let sensor = &server.ok("/api/v1/sensors")["sensors"][0];
+    assert_eq!(sensor["clock_wrong"], true);
+    let flag = sample(&server.metrics(), "martlet_observed_sensor_clock_wrong{class=\"real\",sensor=\"alpha\"}");
+    assert_eq!(flag, Some(1.0));
 }
 
 #[test]
