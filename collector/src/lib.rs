@@ -26,6 +26,7 @@
 //! - [`store`]: what survives, in SQLite.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
+//! - [`signal`]: waking those who wait.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
@@ -41,4 +42,5 @@ pub mod live;
 pub mod pipeline;
 pub mod publish;
 pub mod run;
+pub mod signal;
 pub mod store;

@@ -197,13 +197,19 @@ impl<D: Disk> Pipeline<D> {
     pub fn turn(&mut self, now: Instant, commits: bool) -> bool {
         let goes_on = self.stage.turn(now);
         // Several rounds: at a cut the workers wait for each other.
-        while self.workers.iter_mut().fold(false, |worked, worker| worker.turn() || worked) {}
+        while self.workers.iter_mut().filter_map(|worker| worker.turn().then_some(())).count() > 0 {}
         self.workers.iter_mut().for_each(Worker::hand_over);
         self.merger.turn();
         if commits {
             self.committer.turn(now);
         }
         goes_on
+    }
+
+    /// The store that commits go to.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        self.committer.store()
     }
 
     /// Publishes a view of everything that was counted, and returns it.

@@ -80,13 +80,22 @@ pub struct Collector {
     pub http_address: SocketAddr,
     readiness: Readiness,
     ingest: Ingest,
-    queue: Queue,
+    stages: Stages,
     threads: Vec<JoinHandle<()>>,
     stop_http: oneshot::Sender<()>,
     http: tokio::task::JoinHandle<()>,
     deaths: mpsc::UnboundedReceiver<String>,
     view: Arc<ArcSwap<LiveView>>,
     _lock: DirectoryLock,
+}
+
+/// The stages behind the gate; they end when this does, also if a start fails half-way.
+struct Stages(Queue);
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl Collector {
@@ -120,6 +129,7 @@ impl Collector {
         });
 
         // Reading the store and the journal takes its time, and blocks.
+        let stages = Stages(links.queue.clone());
         let starting = (config.clone(), links.clone(), deaths_sender.clone());
         let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
         let (threads, visible) = started.await.map_err(|_| StartError::Replay)??;
@@ -130,13 +140,13 @@ impl Collector {
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();
         tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/");
-        let (queue, view) = (links.queue.clone(), links.view.clone());
+        let view = links.view.clone();
         Ok(Collector {
             ingest_address,
             http_address,
             readiness,
             ingest,
-            queue,
+            stages,
             threads,
             stop_http,
             http,
@@ -166,7 +176,7 @@ impl Collector {
         self.ingest.stop().await;
         // The journal stage ends after its last commit; without it the workers end, behind them the merger, and behind
         // that the committer.
-        self.queue.stop();
+        drop(self.stages);
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()

@@ -149,7 +149,7 @@ pub struct Arrival {
 
 impl Arrival {
     /// How far the sensor's clock is behind, in milliseconds, if this arrival can say it.
-    fn clock_offset_ms(&self, window: Window) -> Option<i64> {
+    pub(super) fn clock_offset_ms(&self, window: Window) -> Option<i64> {
         self.is_live.then(|| self.at_ms.saturating_sub(window.end().saturating_mul(1000)))
     }
 }

@@ -10,7 +10,7 @@ use crate::ingest::{Lost, SensorId};
 /// Length of an hour, in seconds.
 pub const HOUR_SECONDS: i64 = 3600;
 /// A loss over more hours than this is written into its last hour: the range is a peer's claim.
-const MOST_HOURS_OF_A_LOSS: i64 = 24 * 366;
+const MOST_HOURS_OF_A_LOSS: i64 = 24 * 92;
 
 /// No window starts before, in seconds since the Unix epoch: what nanoseconds since 1970 can say, as on the wire.
 const EARLIEST: i64 = i64::MIN / 1_000_000_000 - 60;

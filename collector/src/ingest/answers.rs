@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::counters::Violation;
 use super::gate::Shared;
 use crate::journal::{Answer, Answers, OpenError, StreamCell};
+use crate::signal::Listener;
 
 /// Answers are written at the latest when so many bytes have gathered.
 const WRITE_BUFFER: usize = 4 << 10;
@@ -39,7 +40,7 @@ pub(super) async fn write_answers<W: AsyncWrite + Unpin>(
     write: W,
     mut queue: mpsc::Receiver<Reply>,
 ) -> Result<(), Failure> {
-    let mut commits = shared.behind.state.commits.subscribe();
+    let mut commits = shared.behind.state.commits.listen();
     let mut writer = Writer { shared, write, out: Vec::new(), ack: None, said: HashMap::new() };
     loop {
         let reply = match queue.try_recv() {
@@ -52,8 +53,7 @@ pub(super) async fn write_answers<W: AsyncWrite + Unpin>(
                         Some(reply) => reply,
                         None => break,
                     },
-                    // It cannot fail while `shared` has the sender.
-                    _ = commits.changed() => {
+                    () = commits.heard() => {
                         writer.tell_committed();
                         continue;
                     }
@@ -105,14 +105,14 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn await_answers(
         &mut self,
         mut answers: oneshot::Receiver<Answers>,
-        commits: &mut tokio::sync::watch::Receiver<u64>,
+        commits: &mut Listener<'_>,
     ) -> Result<Answers, Failure> {
         loop {
             self.flush().await?;
             tokio::select! {
                 biased;
                 answers = &mut answers => return answers.map_err(|_| None),
-                _ = commits.changed() => self.tell_committed(),
+                () = commits.heard() => self.tell_committed(),
             }
         }
     }

@@ -10,7 +10,7 @@ use martlet_window::SensorName;
 use martlet_wire::WireError;
 use martlet_wire::v1::{BatchView, FRAME_HEADER_LENGTH, FrameType, Message, RefusalReason, Stream, batch_identity};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answers::write_answers;
@@ -21,6 +21,7 @@ use super::gate::Shared;
 use super::submit::{Group, Pending, Undecided, submit_all};
 use crate::aggregate::{Encoded, Job};
 use crate::journal::{Entry, OpenError, Session, StreamCell};
+use crate::signal::Once;
 
 /// After the reader has ended, how long batches on their way may take to be decided and answered.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -59,7 +60,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     write: W,
     peer: IpAddr,
     number: u64,
-    mut stopping: watch::Receiver<bool>,
+    stopping: &Once,
 ) {
     let welcome = Message::Welcome {
         your_address: peer.to_canonical(),
@@ -87,7 +88,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let read = BufReader::with_capacity(READ_BUFFER, read);
     let end = tokio::select! {
         biased;
-        _ = stopping.wait_for(|&stop| stop) => Ok(End::STOPPING),
+        () = stopping.happened() => Ok(End::STOPPING),
         () = session.superseded() => Ok(End::SUPERSEDED),
         written = &mut answering => Err(written),
         end = reader.run(read) => Ok(end),

@@ -10,7 +10,6 @@ use crossbeam_channel::Sender;
 use martlet_telemetry::counters::Labelled;
 use martlet_wire::v1::{Message, RefusalReason};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::budget::Budget;
@@ -20,6 +19,7 @@ use super::frames::FrameRules;
 use crate::aggregate::Job;
 use crate::config::IngestConfig;
 use crate::journal::{Queue, State};
+use crate::signal::Once;
 
 /// After how long without one a line about peers that break rules may be written.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -114,9 +114,9 @@ impl Gate {
         Gate { shared: Arc::new(shared) }
     }
 
-    /// Serves one connection from `peer` until it ends, or until it has answered what it had taken when `stopping` became
-    /// true. One too many is told so.
-    pub async fn serve<R, W>(&self, read: R, mut write: W, peer: IpAddr, stopping: watch::Receiver<bool>)
+    /// Serves one connection from `peer` until it ends, or until it has answered what it had taken when `stopping`
+    /// happened. One too many is told so.
+    pub async fn serve<R, W>(&self, read: R, mut write: W, peer: IpAddr, stopping: &Once)
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,

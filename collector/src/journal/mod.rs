@@ -23,6 +23,7 @@
 //!    lies in their queue exactly between them. A replay begins at P.
 
 mod checkpoint;
+mod group;
 mod ledger;
 mod queue;
 mod record;

@@ -113,8 +113,8 @@ pub struct Queue {
 /// Both sides of a new queue.
 #[must_use]
 pub fn queue() -> (Queue, Receiver<Request>) {
-    // One commit is on its way at a time, and there is one end.
-    let (requests, inbox) = bounded(SUBMISSIONS + 2);
+    // One commit is on its way at a time, and the end may be asked for twice.
+    let (requests, inbox) = bounded(SUBMISSIONS + 3);
     (Queue { places: Arc::new(Semaphore::new(SUBMISSIONS)), requests }, inbox)
 }
 

@@ -55,6 +55,11 @@ impl<D: Disk> Replay<D> {
         Ok(Replay { reader, buffer: Vec::new(), is_waiting: false, decoder })
     }
 
+    /// Whether it waits for others to free memory.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
     /// Replays some records.
     pub(super) fn step(&mut self, stage: &mut Stage<D>, counted: &mut Vec<Counted>) -> Progress {
         for _ in 0..STEP {

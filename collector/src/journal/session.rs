@@ -3,35 +3,33 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use martlet_wire::v1::Stream;
-use tokio::sync::watch;
 
 use crate::ingest::SensorId;
+use crate::signal::Once;
 
 /// One connection, as the journal stage knows it.
 #[derive(Debug)]
 pub struct Session {
     /// Different for every connection of a process.
     pub number: u64,
-    superseded: watch::Sender<bool>,
+    superseded: Once,
 }
 
 impl Session {
     /// A connection of this number.
     #[must_use]
     pub fn new(number: u64) -> Session {
-        Session { number, superseded: watch::Sender::new(false) }
+        Session { number, superseded: Once::default() }
     }
 
     /// A newer connection has opened a stream of this one.
     pub fn supersede(&self) {
-        self.superseded.send_replace(true);
+        self.superseded.happen();
     }
 
     /// Waits until that happens.
     pub async fn superseded(&self) {
-        let mut superseded = self.superseded.subscribe();
-        // It cannot fail while the sender lives, which is here.
-        let _ = superseded.wait_for(|&superseded| superseded).await;
+        self.superseded.happened().await;
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
 
 use super::ledger::SensorRecord;
+use crate::signal::Event;
 
 /// Why nothing is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +149,8 @@ pub struct State {
     pub sensors: ArcSwap<Vec<SensorRecord>>,
     /// Whether the journal has been replayed.
     pub replayed: AtomicBool,
-    /// Moves with every commit: the record it was made at.
-    pub commits: watch::Sender<u64>,
+    /// Happens with every commit.
+    pub commits: Event,
 }
 
 impl Default for State {
@@ -161,7 +161,7 @@ impl Default for State {
             counters: Counters::default(),
             sensors: ArcSwap::default(),
             replayed: AtomicBool::new(false),
-            commits: watch::Sender::new(0),
+            commits: Event::default(),
         }
     }
 }

@@ -77,8 +77,13 @@ pub fn router(
         .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
     let api = api::router(config, sources);
-    let waiting = from_fn_with_state(readiness.clone(), until_ready);
-    Ok(page::router().merge(api).merge(admin::router(registry, readiness)).layer(waiting).layer(secure))
+    let routes = page::router().merge(api).merge(admin::router(registry, readiness.clone()));
+    Ok(only_when_ready(routes, &readiness).layer(secure))
+}
+
+/// Answers 503 where counts would be shown, as long as the collector starts.
+pub fn only_when_ready(routes: Router, readiness: &Readiness) -> Router {
+    routes.layer(from_fn_with_state(readiness.clone(), until_ready))
 }
 
 /// Before the journal is replayed every number would be too low: nobody is shown one.

@@ -41,6 +41,12 @@ impl Committer {
         Committer { store, snapshots, queue, state, clock, commit_seconds, waiting: None }
     }
 
+    /// The store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Commits until there will be no more snapshots. What cannot be written when all others have ended stays in the
     /// journal.
     pub fn run(mut self) {

@@ -13,12 +13,12 @@ use martlet_collector::ingest::{self, Gate};
 use martlet_collector::journal;
 use martlet_collector::live::{LiveView, Stored};
 use martlet_collector::pipeline::{Drive, Links, Pipeline};
+use martlet_collector::signal::Once;
 use martlet_collector::store::{Location, Store};
 use martlet_journal::Journal;
 use martlet_journal::simulated::{Crash, Disk, Machine};
 use martlet_wire::v1::{FRAME_HEADER_LENGTH, FrameHeader, Limits, Message, NackReason, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::watch;
 
 /// A clock that a test sets.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     location: Location,
     /// Keeps the store in memory while no collector runs.
-    anchor: Store,
+    _anchor: Store,
     pub(crate) runtime: tokio::runtime::Runtime,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Life {
     pub(crate) links: Links,
     pub(crate) gate: Gate,
     pub(crate) counters: Arc<ingest::Counters>,
-    stopping: watch::Sender<bool>,
+    stopping: Arc<Once>,
 }
 
 static STORES: AtomicU64 = AtomicU64::new(0);
@@ -68,7 +68,7 @@ impl World {
         anchor.load(config.live.bucket_seconds.into(), [7; 16]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(super::TEN * 1000)));
-        World { machine: Machine::new(seed), config, clock, location, anchor, runtime }
+        World { machine: Machine::new(seed), config, clock, location, _anchor: anchor, runtime }
     }
 
     /// A collector that has not replayed anything yet; `None` if the machine crashes while it starts.
@@ -86,7 +86,7 @@ impl World {
         let (pipeline, _) = Pipeline::new(&self.config, &links, journal, store, Drive::Pump).ok()?;
         let counters = Arc::new(ingest::Counters::default());
         let gate = Gate::new(self.config.ingest.clone(), counters.clone(), links.behind());
-        Some(Life { pipeline, links, gate, counters, stopping: watch::Sender::new(false) })
+        Some(Life { pipeline, links, gate, counters, stopping: Arc::default() })
     }
 
     /// Pumps until everything that waits is done, or the machine is down.
@@ -116,8 +116,8 @@ impl World {
         });
     }
 
-    /// Ends a life as a crash does.
-    pub(crate) fn crash(&self, life: Life, sensors: &mut [Sensor], how: Crash) {
+    /// Ends a life, if it had begun, as a crash does.
+    pub(crate) fn crash(&self, life: Option<Life>, sensors: &mut [Sensor], how: Crash) {
         self.machine.crash();
         drop(life);
         sensors.iter_mut().for_each(Sensor::hang_up);
@@ -133,11 +133,6 @@ impl World {
     /// A reader of the store.
     pub(crate) fn reader(&self) -> martlet_collector::store::Reader {
         martlet_collector::store::Reader::open(&self.location).unwrap()
-    }
-
-    /// The store itself, to limit it.
-    pub(crate) fn anchor(&self) -> &Store {
-        &self.anchor
     }
 }
 
@@ -188,9 +183,9 @@ impl Sensor {
         let Some(connection) = &mut self.connection else {
             let (near, far) = tokio::io::duplex(1 << 16);
             let (read, write) = tokio::io::split(far);
-            let (gate, stopping) = (life.gate.clone(), life.stopping.subscribe());
+            let (gate, stopping) = (life.gate.clone(), life.stopping.clone());
             let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-            let task = tokio::spawn(async move { gate.serve(read, write, peer, stopping).await });
+            let task = tokio::spawn(async move { gate.serve(read, write, peer, &stopping).await });
             let mut connection = Connection { stream: near, task, received: Vec::new(), cursor: None };
             let name: martlet_window::SensorName = self.name.parse().unwrap();
             let mut out = Vec::new();
@@ -248,7 +243,7 @@ impl Sensor {
                     self.hang_up();
                     return;
                 }
-                other => panic!("{other:?}"),
+                other => unreachable!("{other:?}"),
             }
         }
     }
@@ -262,6 +257,18 @@ pub(crate) struct Contents {
     hours: Vec<String>,
     observed: BTreeMap<String, u64>,
     buckets: Vec<(i64, Vec<u8>)>,
+}
+
+impl Contents {
+    /// Sensors by their number.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.sensors.iter().filter_map(|sensor| sensor.split(',').next()).collect()
+    }
+
+    /// What does not depend on the order of sensors.
+    pub(crate) fn totals(&self) -> &[String] {
+        &self.totals
+    }
 }
 
 pub(crate) fn contents(view: &LiveView) -> Contents {
