@@ -264,6 +264,7 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sou
         aggregate: links.aggregate.clone(),
         journal: links.state.clone(),
         queue: links.job_queue.clone(),
+        store: Location::in_directory(&config.store.data_dir),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
         started: Instant::now(),

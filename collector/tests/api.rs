@@ -8,7 +8,7 @@ use common::{Server, Spool, TEN, deliver, http, marked, row, sample, sorted, tcp
 use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
 use serde_json::json;
 
-const PATHS: [&str; 4] = ["summary", "ports", "sources", "sensors"];
+const PATHS: [&str; 5] = ["summary", "ports", "sources", "sensors", "coverage"];
 
 #[test]
 fn without_data_there_are_empty_lists_and_zeros() {

@@ -108,7 +108,11 @@ fn header(stream: Stream, sequence: u64, predecessor: Digest, rows: u32) -> Batc
         posture: Posture::Silent,
         window: Window { start: START + place * i64::from(length.seconds()), length },
         part: 0,
-        exposure: Some(Exposure { watched_ms: u32::from(length.seconds()) * 1000, ipv4_addresses: 256, ipv6_prefixes: 0 }),
+        exposure: Some(Exposure {
+            watched_ms: u32::from(length.seconds()) * 1000,
+            ipv4_addresses: 256,
+            ipv6_prefixes: 0,
+        }),
         unavailable: Marks::NONE,
         capture: CaptureStatistics {
             frames: rows.into(),

@@ -29,6 +29,10 @@ pub struct Counts {
 /// How one sensor watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SensorCounts {
+    /// Windows that came (their first parts).
+    pub windows: u64,
+    /// Windows, among those, that came late; of real traffic only.
+    pub late_windows: u64,
     /// IPv4 packets.
     pub ipv4_packets: u64,
     /// IPv6 packets.
@@ -57,6 +61,8 @@ impl SensorCounts {
     /// Adds another's; saturates, since these are a peer's claims.
     pub fn add(&mut self, other: &SensorCounts) {
         let sum = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        sum(&mut self.windows, other.windows);
+        sum(&mut self.late_windows, other.late_windows);
         sum(&mut self.ipv4_packets, other.ipv4_packets);
         sum(&mut self.ipv6_packets, other.ipv6_packets);
         sum(&mut self.bytes, other.bytes);
@@ -78,10 +84,13 @@ impl SensorCounts {
         (!self.exposure_unknown).then(|| to_f64(self.watched_ms) / 1000.0)
     }
 
-    fn of(header: &BatchHeader) -> SensorCounts {
+    fn of(header: &BatchHeader, is_late: bool) -> SensorCounts {
         let exposure = header.exposure.unwrap_or_default();
         let watched_ms = u64::from(exposure.watched_ms);
+        let windows = u64::from(header.part == 0);
         SensorCounts {
+            windows,
+            late_windows: if is_late { windows } else { 0 },
             frames: header.capture.frames,
             kernel_drops: header.capture.kernel_drops,
             interface_drops: header.capture.interface_drops,
@@ -259,7 +268,8 @@ impl Delta {
         let step = start - start.rem_euclid(RECENT_STEP_SECONDS);
         let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_default());
         let before = bucket.rows.len() + bucket.sources.len();
-        let mut counts = SensorCounts::of(header);
+        let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
+        let mut counts = SensorCounts::of(header, is_late);
         for run in &columns.runs {
             let class = run.class.unpack();
             let range = run.range();
@@ -301,7 +311,6 @@ impl Delta {
             unavailable: header.unavailable,
         };
         self.sensors.entry((sensor, header.class)).and_modify(|known| known.merge(&report)).or_insert(report);
-        let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let hour = SensorHour::of(header, is_late, report.clock_offset_ms);
         self.hours.entry(HourKey { hour: hour_of(start), class: header.class, sensor }).or_default().add(&hour);
     }

@@ -62,10 +62,10 @@ pub struct SensorHour {
 }
 
 impl SensorHour {
-    /// Windows that a whole hour has, `None` before any window came.
+    /// Whether anything came; else only what was lost is known.
     #[must_use]
-    pub fn windows_expected(&self) -> Option<u64> {
-        HOUR_SECONDS.unsigned_abs().checked_div(self.window_seconds)
+    pub const fn is_heard(&self) -> bool {
+        self.window_seconds > 0
     }
 
     /// Adds another part of the same hour; saturates, since these are a peer's claims.

@@ -202,6 +202,8 @@ impl Stored for KindKey {
 impl Stored for SensorCounts {
     fn write(&self, out: &mut Writer) {
         for number in [
+            self.windows,
+            self.late_windows,
             self.ipv4_packets,
             self.ipv6_packets,
             self.bytes,
@@ -220,6 +222,8 @@ impl Stored for SensorCounts {
 
     fn read(from: &mut Reader<'_>) -> Option<SensorCounts> {
         Some(SensorCounts {
+            windows: from.number()?,
+            late_windows: from.number()?,
             ipv4_packets: from.number()?,
             ipv6_packets: from.number()?,
             bytes: from.number()?,

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod codec;
+mod coverage;
 mod image;
 mod key;
 mod merger;
@@ -17,11 +18,12 @@ mod view;
 
 pub use bucket::{Bucket, Row};
 pub use codec::{Reader, Stored, Writer};
+pub use coverage::{Coverage, CoverageState, Expectation, held_hours};
 pub use image::{ByStart, ClassImage, LiveImage, Start};
 pub use key::{KindKey, RowKey, ServiceKey, Source};
 pub use merger::{Merger, Snapshot, Statistics};
 pub use observed::{KindSeries, Observed, ObservedSample, ObserverImage, Series, mark_name};
 pub use recent::{RECENT_SERVICES, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, RecentSteps};
-pub use store::{LiveStore, RECENT_HOURS};
+pub use store::LiveStore;
 pub use top::{TopEntry, TopSources};
 pub use view::{ClassView, LiveView, RecentHours, SILENT_WINDOWS, SensorView};

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use martlet_window::TrafficClass;
 
 use super::bucket::Bucket;
+use super::coverage::held_hours;
 use super::image::{ClassImage, LiveImage, Start};
 use super::observed::Observer;
 use super::recent::{self, RecentSteps};
 use super::view::{ClassView, LiveView, RecentHours, SensorView};
-use crate::aggregate::{ClassDelta, Delta, HOUR_SECONDS, HourKey, Hours, SensorCounts, SensorReport};
+use crate::aggregate::{ClassDelta, Delta, HourKey, Hours, SensorCounts, SensorReport};
 use crate::config::{LiveConfig, MetricsConfig};
 use crate::ingest::{Lost, SensorId};
 use crate::journal::SensorRecord;
@@ -20,8 +21,6 @@ use crate::journal::SensorRecord;
 const CLOCK_TOLERANCE_SECONDS: i64 = 300;
 /// Buckets that begin later than this after now are the first to go when memory is short, in seconds.
 const FAR_FUTURE_SECONDS: i64 = 86_400;
-/// How many hours of loss and exposure are held, counted back from the newest data of their class.
-pub const RECENT_HOURS: i64 = 48;
 
 /// Counts in memory, and which of them have changed since they were last written down.
 #[derive(Debug)]
@@ -191,21 +190,15 @@ impl LiveStore {
                 Arc::make_mut(&mut self.hours).entry(key).or_default().add(&hour);
             }
         }
-        let oldest = TrafficClass::ALL.map(|class| self.oldest_hour(class));
-        if self.hours.keys().any(|key| key.hour < oldest[key.class as usize]) {
-            Arc::make_mut(&mut self.hours).retain(|key, _| key.hour >= oldest[key.class as usize]);
+        let held = self.classes.each_ref().map(|class| held_hours(class.last_window_end));
+        if self.hours.keys().any(|key| !held[key.class as usize].contains(&key.hour)) {
+            Arc::make_mut(&mut self.hours).retain(|key, _| held[key.class as usize].contains(&key.hour));
         }
     }
 
     /// Whether an hour is among those that are held.
     fn holds(&self, key: &HourKey) -> bool {
-        let newest = self.classes[key.class as usize].last_window_end;
-        key.hour >= self.oldest_hour(key.class) && newest.is_none_or(|newest| key.hour < newest)
-    }
-
-    fn oldest_hour(&self, class: TrafficClass) -> i64 {
-        let newest = self.classes[class as usize].last_window_end;
-        newest.map_or(i64::MIN, |newest| newest - newest.rem_euclid(HOUR_SECONDS) - RECENT_HOURS * HOUR_SECONDS)
+        held_hours(self.classes[key.class as usize].last_window_end).contains(&key.hour)
     }
 
     fn add_recent(&mut self, delta: &mut Delta, now: i64) {

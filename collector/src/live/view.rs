@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bucket::Bucket;
+#[cfg(doc)]
+use super::coverage::held_hours;
 use super::observed::Observed;
 use super::recent::{RECENT_STEP_SECONDS, RecentStep, RecentSteps};
 use crate::aggregate::{ClassDelta, HourKey, SensorCounts, SensorHour, SensorReport};
@@ -27,7 +29,7 @@ pub struct LiveView {
     pub sensors: Vec<SensorView>,
     /// Classes, by their number.
     pub classes: [ClassView; 3],
-    /// Loss and exposure of the last 48 hours before the newest data of each class; older hours are in the store.
+    /// Loss and exposure of the hours around the newest data of each class: [`held_hours`]. Others are in the store.
     pub hours: Arc<RecentHours>,
     /// What Prometheus is told.
     pub observed: Observed,
@@ -98,7 +100,9 @@ impl LiveView {
         now.saturating_sub(report.window.end()) > self.patience_seconds(report)
     }
 
-    fn patience_seconds(&self, report: &SensorReport) -> i64 {
+    /// How long after the end of its window a report may come before anybody worries, in seconds.
+    #[must_use]
+    pub fn patience_seconds(&self, report: &SensorReport) -> i64 {
         SILENT_WINDOWS * i64::from(report.window.length.seconds()) + self.silent_grace_seconds
     }
 

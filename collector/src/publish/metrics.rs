@@ -1,5 +1,7 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
+mod hours;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use martlet_telemetry::build;
@@ -55,6 +57,7 @@ pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), pro
     let families = Families { registry, sources };
     families.observed()?;
     families.sensors()?;
+    families.last_hour()?;
     families.ingest()?;
     families.durability()?;
     families.stages()
@@ -102,21 +105,21 @@ impl Families<'_> {
         self.add(
             MetricKind::Counter,
             "martlet_observed_packets_total",
-            "Packets observed, as they arrived at the collector; ports without a series of their own are `other`.",
+            "Packets observed, as they arrived at the collector, not per address; ports without a series of their own are `other`.",
             PORT,
             |_, view| ports(view, |sample| sample.packets),
         )?;
         self.add(
             MetricKind::Counter,
             "martlet_observed_bytes_total",
-            "IP total lengths of packets observed, as they arrived at the collector.",
+            "IP total lengths of packets observed, as they arrived at the collector, in bytes, not per address.",
             PORT,
             |_, view| ports(view, |sample| sample.bytes),
         )?;
         self.add(
             MetricKind::Counter,
             "martlet_observed_kind_packets_total",
-            "Packets observed by kind.",
+            "Packets observed by kind, not per address.",
             &["class", "sensor", "protocol", "kind"],
             |_, view| {
                 let kinds = view.observed.kinds.iter();
@@ -130,7 +133,7 @@ impl Families<'_> {
         self.add(
             MetricKind::Counter,
             "martlet_observed_mark_packets_total",
-            "Packets observed that carry a mark; a packet may carry several.",
+            "Packets observed that carry a mark, not per address; a packet may carry several.",
             &["class", "mark"],
             |_, view| {
                 let marks = view.observed.marks.iter();
@@ -140,14 +143,18 @@ impl Families<'_> {
         self.add(
             MetricKind::Gauge,
             "martlet_observed_sources",
-            "Distinct sources in the last complete window of this length, by port; both IP versions and all sensors.",
+            "Distinct sources in the last complete window of this length, by port; both IP versions and all sensors, not per address.",
             &["class", "protocol", "port", "window"],
             |sources, view| recent_sources(view, sources.clock.now()),
         )
     }
 
     fn sensors(&self) -> Result<(), prometheus::Error> {
-        let totals: [(&str, &str, Value<SensorCounts>); 6] = [
+        let totals: [(&str, &str, Value<SensorCounts>); 8] = [
+            ("windows", "Windows that came.", |counts| to_f64(counts.windows)),
+            ("late_windows", "Windows that came later than a sensor may be silent; of real traffic only.", |counts| {
+                to_f64(counts.late_windows)
+            }),
             ("watched_seconds", "Time watched.", |counts| seconds(counts.watched_ms)),
             ("ipv4_address_seconds", "IPv4 addresses times seconds watched.", |counts| seconds(counts.ipv4_address_ms)),
             ("ipv6_prefix_seconds", "IPv6 /64 prefixes times seconds watched.", |counts| {
@@ -217,16 +224,16 @@ impl Families<'_> {
                 })
             },
         )?;
-        let lost: [(&str, Value<SensorView>); 4] = [
-            ("batches", |sensor| to_f64(sensor.lost.batches)),
-            ("windows", |sensor| to_f64(sensor.lost.windows)),
-            ("packets", |sensor| to_f64(sensor.lost.packets)),
-            ("watched_seconds", |sensor| seconds(sensor.lost.watched_ms)),
+        let lost: [(&str, &str, Value<SensorView>); 4] = [
+            ("batches", "Batches", |sensor| to_f64(sensor.lost.batches)),
+            ("windows", "Windows", |sensor| to_f64(sensor.lost.windows)),
+            ("packets", "Packets", |sensor| to_f64(sensor.lost.packets)),
+            ("watched_seconds", "Seconds watched", |sensor| seconds(sensor.lost.watched_ms)),
         ];
-        for (name, value) in lost {
-            let help = "What the sensor said it lost before it could deliver it.";
+        for (name, what, value) in lost {
+            let help = format!("{what} that the sensor said it lost before it could deliver them.");
             let name = format!("martlet_observed_sensor_lost_{name}_total");
-            self.add(MetricKind::Counter, &name, help, &["sensor"], move |_, view| {
+            self.add(MetricKind::Counter, &name, &help, &["sensor"], move |_, view| {
                 view.sensors.iter().map(|sensor| (vec![sensor.name.to_string()], value(sensor))).collect()
             })?;
         }

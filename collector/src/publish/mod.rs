@@ -25,6 +25,7 @@ use crate::config::HttpConfig;
 use crate::ingest;
 use crate::journal;
 use crate::live::LiveView;
+use crate::store::Location;
 
 pub use metrics::{commit_seconds, merge_statistics};
 
@@ -41,6 +42,8 @@ pub struct Sources {
     pub journal: Arc<journal::State>,
     /// The workers' queue, for its depth.
     pub queue: Receiver<Job>,
+    /// Where hours of loss and exposure are that are not in the view.
+    pub store: Location,
     /// The wall clock.
     pub clock: SharedClock,
     /// How far a sensor's clock may be from ours before it is called wrong, in milliseconds.

@@ -8,10 +8,10 @@ use rusqlite::{OptionalExtension, params};
 use super::reader::{HOUR_COLUMNS, read_hour};
 use super::schema::{Store, StoreError};
 use super::sql::{Bits, Bytes};
-use crate::aggregate::{HOUR_SECONDS, SensorReport};
+use crate::aggregate::SensorReport;
 use crate::ingest::{Lost, SensorId};
 use crate::journal::SensorRecord;
-use crate::live::{ByStart, LiveImage, RECENT_HOURS, Stored};
+use crate::live::{ByStart, LiveImage, Stored, held_hours};
 
 /// What was committed.
 #[derive(Debug)]
@@ -133,9 +133,8 @@ impl Store {
         let select = format!("SELECT {HOUR_COLUMNS} FROM sensor_hours WHERE class = ?1 AND hour >= ?2 AND hour < ?3");
         let mut select = self.connection.prepare(&select)?;
         for class in TrafficClass::ALL {
-            let Some(newest) = live.classes[class as usize].last_window_end else { continue };
-            let oldest = newest - newest.rem_euclid(HOUR_SECONDS) - RECENT_HOURS * HOUR_SECONDS;
-            let mut rows = select.query(params![class as u8, oldest, newest])?;
+            let held = held_hours(live.classes[class as usize].last_window_end);
+            let mut rows = select.query(params![class as u8, held.start, held.end])?;
             while let Some(row) = rows.next()? {
                 live.hours.extend([read_hour(row)?]);
             }

@@ -55,8 +55,8 @@ impl Reader {
         Ok(row.optional()?)
     }
 
-    /// Loss and exposure of the hours that begin in a range of event time, in seconds since the Unix epoch, ascending;
-    /// of one class. As of the last commit: the newest hours are held in memory, complete.
+    /// Visits loss and exposure of the hours of one class that begin in a range of event time, in seconds since the Unix
+    /// epoch, ascending. As of the last commit: the hours around the newest data are held in memory, complete.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -64,17 +64,18 @@ impl Reader {
         &self,
         class: TrafficClass,
         range: Range<i64>,
-    ) -> Result<Vec<(HourKey, SensorHour)>, StoreError> {
+        mut visit: impl FnMut(HourKey, &SensorHour),
+    ) -> Result<(), StoreError> {
         let select = format!(
             "SELECT {HOUR_COLUMNS} FROM sensor_hours WHERE hour >= ?1 AND hour < ?2 AND class = ?3 ORDER BY hour, sensor"
         );
         let mut select = self.connection.prepare_cached(&select)?;
         let mut rows = select.query(params![range.start, range.end, class as u8])?;
-        let mut hours = Vec::new();
         while let Some(row) = rows.next()? {
-            hours.push(read_hour(row)?);
+            let (key, hour) = read_hour(row)?;
+            visit(key, &hour);
         }
-        Ok(hours)
+        Ok(())
     }
 }
 

@@ -8,12 +8,20 @@ use serde::Serialize;
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ApiError {
-    BadParameter { parameter: String, message: String },
-    UnknownParameter { parameter: String, message: String },
+    BadParameter {
+        parameter: String,
+        message: String,
+    },
+    UnknownParameter {
+        parameter: String,
+        message: String,
+    },
     NotFound,
     MethodNotAllowed,
     Busy,
     Starting,
+    /// The store cannot be read; the log says why.
+    Store,
 }
 
 #[derive(Serialize)]
@@ -53,6 +61,12 @@ impl IntoResponse for ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "too many expensive queries at once; try again".to_owned(),
+                None,
+            ),
+            ApiError::Store => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_failed",
+                "the store cannot be read; the collector's log says why".to_owned(),
                 None,
             ),
             ApiError::Starting => (

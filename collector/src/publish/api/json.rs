@@ -74,6 +74,12 @@ impl Head {
     }
 }
 
+/// Milliseconds of either sign, as seconds.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ms")]
+pub(super) const fn signed_seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
 /// 4 or 6.
 pub(super) const fn ip_number(ip: IpVersion) -> u8 {
     match ip {

@@ -1,6 +1,8 @@
 //! The HTTP API, version 1. docs/api.md specifies it; each path has one file.
 
+mod coverage;
 mod error;
+mod exposure;
 mod json;
 mod params;
 mod ports;
@@ -39,10 +41,23 @@ pub(super) fn router(config: &HttpConfig, sources: Sources) -> Router {
     let api = Api { sources, queries: Arc::new(Semaphore::new(config.max_queries)) };
     Router::new()
         .route("/api/v1/status", get(status))
-        .route("/api/v1/summary", get(|api, query| answer(api, query, summary::ACCEPTS, summary::summary)))
-        .route("/api/v1/ports", get(|api, query| answer(api, query, ports::ACCEPTS, ports::ports)))
-        .route("/api/v1/sources", get(|api, query| answer(api, query, sources::ACCEPTS, sources::sources)))
-        .route("/api/v1/sensors", get(|api, query| answer(api, query, sensors::ACCEPTS, sensors::sensors)))
+        .route(
+            "/api/v1/summary",
+            get(|api, query| answer(api, query, summary::ACCEPTS, |s, v, q| Ok(summary::summary(s, v, q)))),
+        )
+        .route(
+            "/api/v1/ports",
+            get(|api, query| answer(api, query, ports::ACCEPTS, |s, v, q| Ok(ports::ports(s, v, q)))),
+        )
+        .route(
+            "/api/v1/sources",
+            get(|api, query| answer(api, query, sources::ACCEPTS, |s, v, q| Ok(sources::sources(s, v, q)))),
+        )
+        .route(
+            "/api/v1/sensors",
+            get(|api, query| answer(api, query, sensors::ACCEPTS, |s, v, q| Ok(sensors::sensors(s, v, q)))),
+        )
+        .route("/api/v1/coverage", get(|api, query| answer(api, query, coverage::ACCEPTS, coverage::coverage)))
         .fallback(|| std::future::ready(ApiError::NotFound))
         .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
         .with_state(api)
@@ -63,7 +78,7 @@ async fn answer<T: Serialize + Send + 'static>(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
     accepts: Accepts,
-    compute: fn(&Sources, &LiveView, &Query) -> T,
+    compute: fn(&Sources, &LiveView, &Query) -> Result<T, ApiError>,
 ) -> Result<Response, ApiError> {
     let params = Params::read(query.as_deref(), accepts)?;
     let turn = tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await;
@@ -72,15 +87,16 @@ async fn answer<T: Serialize + Send + 'static>(
     };
     let view = api.sources.view.load_full();
     let now = api.sources.clock.now();
-    let query = params.resolve(&view, now)?;
+    let query = params.resolve(accepts, &view, now)?;
     let computed = tokio::task::spawn_blocking(move || {
         // The turn lasts as long as the work, also when the client has gone.
         let _turn = turn;
-        serde_json::to_vec(&compute(&api.sources, &view, &query))
+        compute(&api.sources, &view, &query).map(|answer| serde_json::to_vec(&answer))
     });
     match computed.await {
-        Ok(Ok(body)) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),
-        Ok(Err(error)) => {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(Ok(body))) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),
+        Ok(Ok(Err(error))) => {
             tracing::error!("cannot write an answer: {error}");
             Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }

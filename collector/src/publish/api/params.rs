@@ -6,14 +6,21 @@ use jiff::Timestamp;
 use martlet_window::{Kind, SensorName, TrafficClass};
 
 use super::error::ApiError;
+use crate::aggregate::HOUR_SECONDS;
 use crate::ingest::SensorId;
-use crate::live::LiveView;
+use crate::live::{LiveView, SensorView};
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
 const DEFAULT_POINTS: i64 = 144;
 const MAX_POINTS: i64 = 2000;
+/// A week of hours.
+const DEFAULT_HOUR_POINTS: i64 = 168;
 const DAY_SECONDS: i64 = 86_400;
+/// Longest range of hours, in seconds: a year.
+const MOST_HOURS_SECONDS: i64 = 366 * DAY_SECONDS;
+/// Most steps of all sensors in one answer about hours: what bounds its memory.
+const MOST_HOUR_CELLS: usize = 200_000;
 /// What nanoseconds since 1970 can say, in seconds; every window lies within.
 const FARTHEST_SECONDS: i64 = i64::MAX / 1_000_000_000;
 
@@ -25,11 +32,13 @@ pub(super) struct Accepts {
     pub(super) kind: bool,
     pub(super) points: bool,
     pub(super) limit: bool,
+    /// Ranges are of whole hours, not of buckets, and end with the hour that runs.
+    pub(super) hours: bool,
 }
 
 impl Accepts {
     pub(super) const NOTHING: Accepts =
-        Accepts { range: false, sensor: false, kind: false, points: false, limit: false };
+        Accepts { range: false, sensor: false, kind: false, points: false, limit: false, hours: false };
 
     fn takes(&self, name: &str) -> bool {
         match name {
@@ -92,6 +101,20 @@ impl Selection {
 }
 
 impl Query {
+    /// The sensors that are asked for and have brought, or may yet bring, batches of the class; by name.
+    pub(super) fn sensors<'a>(&self, view: &'a LiveView) -> Vec<(SensorId, &'a SensorView)> {
+        let known = view.sensors.iter().enumerate().filter_map(|(index, sensor)| {
+            let id = SensorId(u16::try_from(index).ok()?);
+            let of_class = sensor.reports[self.class as usize].is_some();
+            let of_none = sensor.reports.iter().all(Option::is_none);
+            (self.sensor.has(id) && (of_class || of_none)).then_some((id, sensor))
+        });
+        let mut known: Vec<_> = known.collect();
+        known.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        known.truncate(self.limit);
+        known
+    }
+
     /// The step of the series that a bucket belongs to.
     pub(super) fn step(&self, bucket: i64) -> usize {
         usize::try_from((bucket - self.from) / self.step_seconds).unwrap_or(0).min(self.steps.saturating_sub(1))
@@ -150,10 +173,12 @@ impl Params {
     }
 
     /// Fills in what was not given, and rounds the range outward to buckets. `now` in seconds since the Unix epoch.
-    pub(super) fn resolve(self, view: &LiveView, now: i64) -> Result<Query, ApiError> {
-        let bucket = view.bucket_seconds;
+    pub(super) fn resolve(self, accepts: Accepts, view: &LiveView, now: i64) -> Result<Query, ApiError> {
+        let bucket = if accepts.hours { HOUR_SECONDS } else { view.bucket_seconds };
         let class = self.class.unwrap_or(TrafficClass::Real);
         let newest = view.class(class).last_window_end.unwrap_or(now);
+        // That nobody reports any more is what hours are to show.
+        let newest = if accepts.hours && class == TrafficClass::Real { newest.max(now) } else { newest };
         let to = self.to.unwrap_or_else(|| round_up(newest, bucket));
         let from = self.from.unwrap_or_else(|| round_up(to, bucket).saturating_sub(DAY_SECONDS));
         if from >= to {
@@ -161,9 +186,17 @@ impl Params {
         }
         let (from, to) = (from - from.rem_euclid(bucket), round_up(to, bucket));
         let buckets = (to - from) / bucket;
-        let points = self.points.unwrap_or(DEFAULT_POINTS);
+        let points = self.points.unwrap_or(if accepts.hours { DEFAULT_HOUR_POINTS } else { DEFAULT_POINTS });
         let step_seconds = buckets.div_euclid(points).saturating_add(i64::from(buckets % points != 0)) * bucket;
         let steps = (to - from).div_euclid(step_seconds) + i64::from((to - from) % step_seconds != 0);
+        let steps = usize::try_from(steps).unwrap_or(0);
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if accepts.hours && to - from > MOST_HOURS_SECONDS {
+            return Err(ApiError::bad("from", "it must lie within 366 days before `to`"));
+        }
+        if accepts.hours && steps.saturating_mul(limit) > MOST_HOUR_CELLS {
+            return Err(ApiError::bad("points", "steps times `limit` must not be more than 200000"));
+        }
         let sensor = match &self.sensor {
             None => Selection::All,
             Some(name) => view.sensor_id(name).map_or(Selection::Nobody, Selection::One),
@@ -176,9 +209,9 @@ impl Params {
             sensor_name: self.sensor,
             sensor,
             kind: self.kind,
-            limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+            limit,
             step_seconds,
-            steps: usize::try_from(steps).unwrap_or(0),
+            steps,
         })
     }
 }
@@ -207,7 +240,7 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
 mod tests {
     use super::*;
 
-    const ALL: Accepts = Accepts { range: true, sensor: true, kind: true, points: true, limit: true };
+    const ALL: Accepts = Accepts { range: true, sensor: true, kind: true, points: true, limit: true, hours: false };
 
     #[test]
     fn values_are_checked_and_named() {

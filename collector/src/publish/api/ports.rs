@@ -12,7 +12,8 @@ use super::json::{Distinct, Head, NamedPort, ip_number};
 use super::params::{Accepts, Query};
 use crate::live::{LiveView, Row, RowKey, ServiceKey};
 
-pub(super) const ACCEPTS: Accepts = Accepts { range: true, sensor: true, kind: true, points: true, limit: true };
+pub(super) const ACCEPTS: Accepts =
+    Accepts { range: true, sensor: true, kind: true, points: true, limit: true, hours: false };
 
 #[derive(Serialize)]
 pub(super) struct Ports {

@@ -13,7 +13,8 @@ use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query};
 use crate::live::{LiveView, Source};
 
-pub(super) const ACCEPTS: Accepts = Accepts { range: true, sensor: false, kind: false, points: false, limit: true };
+pub(super) const ACCEPTS: Accepts =
+    Accepts { range: true, sensor: false, kind: false, points: false, limit: true, hours: false };
 
 #[derive(Serialize)]
 pub(super) struct SourcesAnswer {

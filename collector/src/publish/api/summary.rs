@@ -8,18 +8,22 @@ use serde::Serialize;
 
 use super::super::Sources;
 use super::super::services::protocol_name;
+use super::exposure::{Exposure, Rate};
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query, Selection};
 use crate::aggregate::SensorCounts;
 use crate::live::{Bucket, KindKey, LiveView, Row};
 
-pub(super) const ACCEPTS: Accepts = Accepts { range: true, sensor: true, kind: false, points: true, limit: true };
+pub(super) const ACCEPTS: Accepts =
+    Accepts { range: true, sensor: true, kind: false, points: true, limit: true, hours: false };
 
 #[derive(Serialize)]
 pub(super) struct Summary {
     #[serde(flatten)]
     head: Head,
     totals: Totals,
+    exposure: Option<Exposure>,
+    rate: Rate,
     kinds: Vec<KindSummary>,
     marks: BTreeMap<&'static str, MarkSummary>,
     step_seconds: i64,
@@ -64,6 +68,8 @@ struct Series {
     other_packets: Vec<u64>,
     sources: Option<Vec<Distinct>>,
     watched_seconds: Vec<Option<f64>>,
+    ipv4_packets_per_address_day: Vec<Option<f64>>,
+    ipv6_packets_per_prefix_day: Vec<Option<f64>>,
 }
 
 #[derive(Default)]
@@ -162,8 +168,13 @@ impl Sums {
         let [scan, backscatter, other] = self.series;
         let packets = (0..query.steps).map(|i| scan[i] + backscatter[i] + other[i]).collect();
         debug_assert_eq!(Kind::ALL, [Kind::Scan, Kind::Backscatter, Kind::Other]);
+        let mut watched = SensorCounts::default();
+        self.watched.iter().for_each(|step| watched.add(step));
+        let rates: Vec<Rate> = self.watched.iter().map(Rate::of).collect();
         Summary {
             head: Head::new(query),
+            exposure: Exposure::of(&watched),
+            rate: Rate::of(&watched),
             totals: Totals { packets: totals.packets, bytes: totals.bytes, sources: Distinct::from(&totals.sources) },
             kinds: kinds.collect(),
             marks,
@@ -175,6 +186,8 @@ impl Sums {
                 other_packets: other,
                 sources: all.then(|| self.sources.iter().map(Distinct::from).collect()),
                 watched_seconds: self.watched.iter().map(SensorCounts::watched_seconds).collect(),
+                ipv4_packets_per_address_day: rates.iter().map(|rate| rate.ipv4_packets_per_address_day).collect(),
+                ipv6_packets_per_prefix_day: rates.iter().map(|rate| rate.ipv6_packets_per_prefix_day).collect(),
             },
         }
     }

@@ -1,0 +1,146 @@
+//! The live page in a real browser shows the numbers of the API.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod browser;
+mod feed;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use browser::{attribute, elements, photograph, shown};
+use feed::{Sensor, WINDOW_SECONDS};
+use martlet_tests::daemon::{Collector, eventually, packets, root_with, run_ok};
+use martlet_tests::program::program;
+use serde_json::Value;
+
+#[test]
+fn the_page_shows_what_the_api_says() {
+    if !root_with(&["chromium"]) {
+        return;
+    }
+    let collector = Collector::start();
+    let page = shown(&collector, "");
+    assert_eq!(elements(&page, "empty-state").len(), 1, "without data the page says what to do");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("drill.pcap");
+    run_ok(program("martlet-drill"), &["--out", file.to_str().unwrap(), "--packets", "40000", "--quiet"]);
+    let ingest = collector.ingest.to_string();
+    let replay = ["replay", "--collector", &ingest, "--class", "drill", "--sensor", "drill-1", file.to_str().unwrap()];
+    run_ok(program("martlet-sensor"), &replay);
+    eventually("the drill in the live view", || packets(&collector.api("/api/v1/status"), "drill") == 40_000);
+
+    let page = shown(&collector, "");
+    let summary = collector.api("/api/v1/summary?class=drill");
+    let value = |id: &str| attribute(elements(&page, id)[0], "value").parse::<u64>().unwrap();
+    // The page never shows a drill without saying so, loudly.
+    assert_eq!(attribute(elements(&page, "class-banner")[0], "class"), "drill");
+    assert_eq!(value("total-packets"), summary["totals"]["packets"].as_u64().unwrap());
+    assert_eq!(value("total-bytes"), summary["totals"]["bytes"].as_u64().unwrap());
+    assert_eq!(value("total-sources"), summary["totals"]["sources"]["count"].as_u64().unwrap());
+
+    let ports = collector.api("/api/v1/ports?class=drill&limit=10");
+    let rows = elements(&page, "port-row");
+    assert!(rows.len() >= 10, "{} rows", rows.len());
+    for (row, port) in rows.iter().zip(ports["ports"].as_array().unwrap()) {
+        for (name, key) in [("protocol", "protocol"), ("port", "port"), ("packets", "packets")] {
+            assert_eq!(attribute(row, name), port[key].to_string());
+        }
+    }
+    let sources = collector.api("/api/v1/sources?class=drill&limit=5");
+    for (row, source) in elements(&page, "source-row").iter().zip(sources["sources"].as_array().unwrap()) {
+        assert_eq!(Value::from(attribute(row, "address")), source["address"]);
+        assert_eq!(attribute(row, "packets"), source["packets"].to_string());
+    }
+    let sensors = elements(&page, "sensor-row");
+    assert_eq!(sensors.len(), 1);
+    assert_eq!((attribute(sensors[0], "sensor"), attribute(sensors[0], "packets")), ("drill-1", "40000"));
+}
+
+/// What the page's strips say of each sensor, hour by hour.
+fn strips(page: &str) -> Vec<(String, Vec<String>)> {
+    let strips = elements(page, "coverage-strip").into_iter().map(|strip| {
+        let states = attribute(strip, "states").split(',').map(str::to_owned);
+        (attribute(strip, "sensor").to_owned(), states.collect())
+    });
+    let mut strips: Vec<_> = strips.collect();
+    strips.sort();
+    strips
+}
+
+#[test]
+fn a_dead_sensor_and_a_quiet_network_look_different() {
+    if !root_with(&["chromium"]) {
+        return;
+    }
+    let collector = Collector::start();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let hour = now - now % 3600;
+    let begin = |hours: i64| hour - hours * 3600;
+    let present = now - now % WINDOW_SECONDS;
+    let [mut busy, mut quiet, mut dead, mut lossy] = [(1, "busy"), (2, "quiet"), (3, "dead"), (4, "lossy")]
+        .map(|(number, name)| Sensor::connect(collector.ingest, number, name));
+    busy.watch(begin(20), present, 9, 0);
+    quiet.watch(begin(20), present, 0, 0);
+    // Busy until it died in the middle of an hour.
+    dead.watch(begin(20), begin(6) + 1800, 9, 0);
+    lossy.watch(begin(20), begin(12), 9, 0);
+    lossy.lose(begin(12), begin(10) + 1800, 300);
+    lossy.watch(begin(10) + 1800, begin(8), 9, 0);
+    lossy.watch(begin(8), begin(7), 9, 4);
+    lossy.watch(begin(7) + 900, begin(6), 9, 0);
+    lossy.watch(begin(6), present, 9, 0);
+    let delivered = busy.delivered + quiet.delivered + dead.delivered + lossy.delivered;
+    eventually("all windows in the live view", || {
+        let sensors = collector.api("/api/v1/sensors");
+        let windows = sensors["sensors"].as_array().unwrap().iter().map(|sensor| sensor["windows"].as_u64().unwrap());
+        windows.sum::<u64>() == delivered
+    });
+
+    let page = shown(&collector, "");
+    let strips = strips(&page);
+    let names: Vec<&str> = strips.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["busy", "dead", "lossy", "quiet"]);
+    // The last hour runs; in it nobody may be expected yet. Before their first window nothing is.
+    let states = |name: &str| {
+        let (_, states) = strips.iter().find(|strip| strip.0 == name).unwrap();
+        assert_eq!((states.len(), &states[..3]), (24, ["", "", ""].map(str::to_owned).as_slice()));
+        states[3..23].to_vec()
+    };
+    let all = |state: &str, count: usize| vec![state.to_owned(); count];
+    assert_eq!(states("busy"), all("watched", 20));
+    assert_eq!(states("quiet"), all("quiet", 20));
+    let dead = states("dead");
+    assert_eq!((&dead[..14], &dead[14]), (all("watched", 14).as_slice(), &"partly".to_owned()));
+    assert_eq!(dead[15..], all("unheard", 5));
+    let lossy = states("lossy");
+    assert_eq!((&lossy[..8], &lossy[8..11]), (all("watched", 8).as_slice(), all("lost", 3).as_slice()));
+    assert_eq!(
+        lossy[11..],
+        ["watched", "partly", "partly", "watched", "watched", "watched", "watched", "watched", "watched"]
+    );
+
+    // The rows say what the API says.
+    let answer = collector.api("/api/v1/coverage?points=24");
+    for row in elements(&page, "coverage-row") {
+        let sensors = answer["sensors"].as_array().unwrap();
+        let totals = &sensors.iter().find(|sensor| sensor["name"] == attribute(row, "sensor")).unwrap()["totals"];
+        for (name, key) in [("received", "windows_received"), ("lost", "windows_lost"), ("drops", "kernel_drops")] {
+            assert_eq!(attribute(row, name), totals[key].to_string(), "{row}");
+        }
+    }
+    // For those who do not see it, it is said in words.
+    assert!(page.contains("nothing heard "), "the strip of the dead sensor has a text");
+    let kinds: Vec<_> = elements(&page, "notice").iter().map(|notice| attribute(notice, "kind").to_owned()).collect();
+    assert!(["silent", "drops", "lost"].iter().all(|kind| kinds.iter().any(|found| found == kind)), "{kinds:?}");
+    photograph(&collector, "", "coverage");
+
+    // One sensor's hours stand in a table, too; of hours of which nothing is heard, packets are not 0.
+    let page = shown(&collector, "#sensor=dead");
+    let rows = elements(&page, "coverage-hour-row");
+    assert_eq!(rows.len(), 24);
+    let unheard = rows.iter().filter(|row| row.contains("data-state=\"unheard\"")).count();
+    assert!((5..=6).contains(&unheard), "{rows:?}");
+    assert_eq!(elements(&page, "coverage-row").len(), 1);
+    photograph(&collector, "#sensor=dead", "hours");
+}
