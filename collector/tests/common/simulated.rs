@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use martlet_collector::clock::Clock;
 use martlet_collector::config::Config;
-use martlet_collector::ingest::{self, Gate};
+use martlet_collector::ingest::{self, Gate, SensorId};
 use martlet_collector::journal;
-use martlet_collector::live::{LiveView, Stored};
+use martlet_collector::live::LiveView;
 use martlet_collector::pipeline::{Drive, Links, Pipeline};
 use martlet_collector::signal::Once;
 use martlet_collector::store::{Location, Store};
@@ -249,36 +249,45 @@ impl Sensor {
     }
 }
 
-/// Everything that a view says of counts, to be compared.
+/// Everything that a view says of counts, to be compared, with sensors by name: a damaged record of a name is made good by
+/// giving it again, but then its sensor has another number.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Contents {
     totals: Vec<String>,
-    sensors: Vec<String>,
-    hours: Vec<String>,
+    sensors: BTreeMap<String, String>,
+    hours: BTreeMap<String, String>,
     observed: BTreeMap<String, u64>,
-    buckets: Vec<(i64, Vec<u8>)>,
-}
-
-impl Contents {
-    /// Sensors by their number.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.sensors.iter().filter_map(|sensor| sensor.split(',').next()).collect()
-    }
-
-    /// What does not depend on the order of sensors.
-    pub(crate) fn totals(&self) -> &[String] {
-        &self.totals
-    }
+    buckets: BTreeMap<String, String>,
 }
 
 pub(crate) fn contents(view: &LiveView) -> Contents {
-    let buckets = view.classes.iter().flat_map(|class| class.buckets.iter());
-    let ports = view.observed.ports.iter().map(|(series, sample)| (format!("{series:?}"), sample.packets));
+    let name = |sensor: SensorId| view.sensors[sensor.index()].name.to_string();
+    let ports = view.observed.ports.iter().map(|(series, sample)| {
+        (
+            format!("{} {} {} {}", series.class.name(), name(series.sensor), series.protocol, series.port_label()),
+            sample.packets,
+        )
+    });
+    let hours = view.hours.iter();
+    let hours =
+        hours.map(|(key, hour)| (format!("{} {:?} {}", key.hour, key.class, name(key.sensor)), format!("{hour:?}")));
+    let mut buckets = BTreeMap::new();
+    for (start, bucket) in view.classes.iter().flat_map(|class| class.buckets.iter()) {
+        for (key, row) in bucket.rows() {
+            buckets
+                .insert(format!("{start} {:?} {:?} {}", key.service, key.kind, name(key.sensor)), format!("{row:?}"));
+        }
+        for (sensor, counts) in bucket.sensors() {
+            buckets.insert(format!("{start} {}", name(*sensor)), format!("{counts:?}"));
+        }
+        let rest = (bucket.kinds(), bucket.marks(), bucket.top(), bucket.tested, bucket.untested);
+        buckets.insert(start.to_string(), format!("{rest:?}"));
+    }
     Contents {
         totals: view.classes.iter().map(|class| format!("{:?} {:?}", class.totals, class.first_window)).collect(),
-        sensors: view.sensors.iter().map(|sensor| format!("{sensor:?}")).collect(),
-        hours: view.hours.iter().map(|hour| format!("{hour:?}")).collect(),
+        sensors: view.sensors.iter().map(|sensor| (sensor.name.to_string(), format!("{sensor:?}"))).collect(),
+        hours: hours.collect(),
         observed: ports.collect(),
-        buckets: buckets.map(|(start, bucket)| (*start, bucket.to_blob().unwrap())).collect(),
+        buckets,
     }
 }
