@@ -31,7 +31,7 @@ Prometheus metrics.
 Settings come from a TOML file, then from variables MARTLET_SECTION__KEY of the environment \
 (MARTLET_INGEST__LISTEN=0.0.0.0:7460), then from flags; the later wins. Without a file every setting has a default.
 
-In this release counts live in memory: a restart begins anew.
+What is acknowledged survives crashes, restarts and a full disk: it is in the data directory.
 
 Exit status: 0 after a clean stop (SIGTERM or SIGINT), 1 if the collector failed, 2 if its configuration or usage \
 cannot be understood.";
@@ -118,13 +118,24 @@ fn run(config: Config) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let shutdown = Shutdown::install().map_err(|error| format!("cannot catch signals: {error}"))?;
         let notifier = Notifier::from_environment();
-        let mut collector = Collector::start(config).await.map_err(|error| error.to_string())?;
+        let mut requested = std::pin::pin!(shutdown.requested());
+        let mut collector = tokio::select! {
+            biased;
+            signal = &mut requested => {
+                // What is being replayed stays in the journal.
+                tracing::info!("{signal}: stopping before the start is finished");
+                report(notifier.stopping());
+                return Ok(());
+            }
+            started = Collector::start(config) => started.map_err(|error| error.to_string())?,
+        };
         report(notifier.ready());
         let outcome = tokio::select! {
-            signal = shutdown.requested() => {
+            biased;
+            signal = &mut requested => {
                 tracing::info!("{signal}: stopping");
                 Ok(())
             }
@@ -133,7 +144,10 @@ fn run(config: Config) -> Result<(), String> {
         report(notifier.stopping());
         collector.stop().await;
         outcome
-    })
+    });
+    // A start that was interrupted may still be reading.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Takes as many file descriptors as the system allows: the usual soft limit of 1024 is below `ingest.max_connections`

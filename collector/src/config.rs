@@ -35,8 +35,16 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Directory of the collector's state; made if missing, and must be writable.
+    /// Directory of the collector's state; made if missing, must be writable, and belongs to one collector.
     pub data_dir: PathBuf,
+    /// How often what is new is committed to the store, in milliseconds. Sensors keep batches until then.
+    pub commit_interval_ms: u64,
+    /// A commit comes earlier when so many bytes of batches are new: a bound on what a start has to replay.
+    pub commit_bytes: u64,
+    /// Bytes of the disk that the journal leaves free; commits may use them.
+    pub reserve_bytes: u64,
+    /// Length of a segment of the journal, in bytes.
+    pub segment_bytes: u64,
 }
 
 /// `[ingest]`
@@ -51,7 +59,8 @@ pub struct IngestConfig {
     pub max_connections_per_address: usize,
     /// Sensors that may have names.
     pub max_sensors: usize,
-    /// Streams (origin and epoch) whose positions are kept.
+    /// Streams (origin and epoch) whose positions are held in memory: those that are open, and those not committed yet. The
+    /// positions of all others are in the store, for ever.
     pub max_streams: usize,
     /// Streams that one connection may open.
     pub max_streams_per_connection: usize,
@@ -73,6 +82,8 @@ pub struct IngestConfig {
     pub max_batch_bytes: u32,
     /// Most rows of a batch.
     pub max_rows: u32,
+    /// How far a sensor's clock may be from the collector's before it is called wrong, in seconds.
+    pub max_clock_offset_seconds: u32,
 }
 
 /// `[aggregate]`
@@ -184,7 +195,13 @@ impl From<Port> for String {
 
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
-        StoreConfig { data_dir: PathBuf::from("/var/lib/martlet/collector") }
+        StoreConfig {
+            data_dir: PathBuf::from("/var/lib/martlet/collector"),
+            commit_interval_ms: 5000,
+            commit_bytes: 64 << 20,
+            reserve_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+        }
     }
 }
 
@@ -198,7 +215,7 @@ impl Default for IngestConfig {
             max_sensors: 256,
             max_streams: 65_536,
             max_streams_per_connection: 256,
-            max_batches_in_flight: 32,
+            max_batches_in_flight: 256,
             handshake_timeout_seconds: 10,
             frame_timeout_seconds: 30,
             min_bytes_per_second: 16 << 10,
@@ -207,6 +224,7 @@ impl Default for IngestConfig {
             batch_memory_bytes: 64 << 20,
             max_batch_bytes: limits.max_batch_bytes,
             max_rows: limits.max_rows,
+            max_clock_offset_seconds: 60,
         }
     }
 }
@@ -257,6 +275,14 @@ pub struct SettingError {
     key: &'static str,
     value: u64,
     rule: String,
+}
+
+impl StoreConfig {
+    /// How often what is new is committed to the store.
+    #[must_use]
+    pub const fn commit_interval(&self) -> Duration {
+        Duration::from_millis(self.commit_interval_ms)
+    }
 }
 
 impl IngestConfig {
@@ -323,6 +349,11 @@ impl Config {
             let rule = format!("take a number from {low} to {high}");
             if (low..=high).contains(&value) { Ok(()) } else { Err(SettingError { key, value, rule }) }
         };
+        let store = &self.store;
+        within("store.commit_interval_ms", store.commit_interval_ms, 10, 600_000)?;
+        within("store.commit_bytes", store.commit_bytes, 1 << 16, 1 << 40)?;
+        within("store.reserve_bytes", store.reserve_bytes, 0, 1 << 44)?;
+        within("store.segment_bytes", store.segment_bytes, 1 << 16, 1 << 32)?;
         let ingest = &self.ingest;
         let default = Limits::default();
         within("ingest.max_connections", ingest.max_connections as u64, 1, 65_536)?;
@@ -337,6 +368,7 @@ impl Config {
         within("ingest.min_bytes_per_second", ingest.min_bytes_per_second, 1, 1 << 30)?;
         within("ingest.max_batch_bytes", ingest.max_batch_bytes.into(), 4096, default.max_batch_bytes.into())?;
         within("ingest.max_rows", ingest.max_rows.into(), 1, default.max_rows.into())?;
+        within("ingest.max_clock_offset_seconds", ingest.max_clock_offset_seconds.into(), 1, 1 << 31)?;
         // A budget below one largest batch would never let that batch in.
         within("ingest.frame_memory_bytes", ingest.frame_memory_bytes, ingest.max_batch_bytes.into(), 1 << 40)?;
         let largest = crate::ingest::decoded_cost(ingest.max_rows);

@@ -1,36 +1,46 @@
-//! The collector: takes batches from sensors, adds them up, and publishes what they say.
+//! The collector: takes batches from sensors, counts each exactly once, and publishes what they say.
 //!
 //! ```text
-//! sensors --TCP--> ingest::connection --payloads-> aggregate::worker   decode: decompress, check every rule
-//!                        |    ^-------------------------/
-//!                        | in order
-//!                        v
-//!       ingest::answers, ingest::ledger  position, chain: each (origin, epoch, sequence) counts exactly once
-//!                        | accepted
-//!                        v
-//!                  aggregate::worker     private delta tables, one set a worker; no lock
-//!                        | once a second
-//!                        v
-//!                  live::merger -> live::Store -> Arc<live::LiveView>
-//!                                                      | readers swap pointers, never block
-//!                                                      v
-//!                                      publish::{metrics, api, page}
+//! sensors --TCP--> ingest::Gate --payloads-> aggregate::Worker     decode: decompress, check every rule
+//!                     |    ^-----------------------/
+//!                     | in order, bounded
+//!                     v
+//!              journal::Stage             decide: (origin, epoch, sequence, chain); append; one fsync for all that waited
+//!                     | durable: now it counts, and is acknowledged
+//!                     v
+//!              aggregate::Worker          private delta tables, one set a worker; no lock
+//!                     | once a second, and at every cut
+//!                     v
+//!              live::Merger -> live::LiveStore -> Arc<live::LiveView>
+//!                     | at every cut                     | readers swap pointers, never block
+//!                     v                                  v
+//!              store::Committer           publish::{metrics, api, page}
+//!                     one transaction: counts, positions, and the journal's record up to which they are
 //! ```
 //!
 //! - [`config`]: one checked configuration.
-//! - [`ingest`]: connections, frames, limits, and the ledger that makes duplicates harmless.
+//! - [`ingest`]: connections, frames, limits.
+//! - [`journal`]: the single place that decides, and the journal behind it.
 //! - [`aggregate`]: worker threads that decode and count.
 //! - [`live`]: what is held in memory, by class and bucket of event time.
+//! - [`store`]: what survives, in SQLite.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
+//! - [`pipeline`]: the stages behind the gate, put together.
+//! - [`signal`]: waking those who wait.
+//! - [`clock`]: the wall clock, which decides nothing.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
-//! In this release all state is in memory: a restart begins anew. A journal goes between ledger and aggregation, a
-//! store behind the merger.
+//! Every stage can be pumped without its thread, so that a simulation can run all of them in one.
 
 pub mod aggregate;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod ingest;
+pub mod journal;
 pub mod live;
+pub mod pipeline;
 pub mod publish;
 pub mod run;
+pub mod signal;
+pub mod store;

@@ -1,14 +1,13 @@
 //! Builds the stages, joins them, and stops them in reverse order. The only file that names every stage.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use martlet_journal::{Journal, RealDisk, Recovery};
 use martlet_telemetry::admin::Readiness;
 use martlet_telemetry::http::{HttpLimits, serve};
 use prometheus::Registry;
@@ -16,11 +15,14 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::aggregate::{self, Delta, Job, Plan, Rules, Worker};
+use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::ingest::{self, Budget, Ingest, Ledger};
-use crate::live::{LiveView, Merger, Store, unix_now};
+use crate::ingest::{self, Gate, Ingest};
+use crate::journal::{self, Queue};
+use crate::live::LiveView;
+use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources};
+use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
 
 /// How long HTTP answers that have begun may take when the collector stops.
 const HTTP_GRACE: Duration = Duration::from_millis(500);
@@ -28,13 +30,24 @@ const HTTP_GRACE: Duration = Duration::from_millis(500);
 /// Why the collector cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The data directory cannot be used.
-    #[error("cannot write to the data directory {}: {source}; create it, or choose another with --data-dir", path.display())]
-    DataDirectory {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    DataDirectory(#[from] LockError),
+    /// The store cannot be used.
+    #[error("cannot open {}: {source}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The journal cannot be read.
+    #[error("cannot open the journal in {}: {message}", path.display())]
+    Journal {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        message: String,
     },
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {purpose}: {source}; is another program using it?")]
@@ -52,6 +65,11 @@ pub enum StartError {
     /// A metric cannot be registered: a defect.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// A thread ended before the journal was replayed.
+    #[error(
+        "a thread ended unexpectedly while the journal was replayed: this is a defect; please report the lines above"
+    )]
+    Replay,
 }
 
 /// A running collector.
@@ -62,67 +80,44 @@ pub struct Collector {
     pub http_address: SocketAddr,
     readiness: Readiness,
     ingest: Ingest,
-    jobs: Sender<Job>,
+    stages: Stages,
     threads: Vec<JoinHandle<()>>,
     stop_http: oneshot::Sender<()>,
     http: tokio::task::JoinHandle<()>,
     deaths: mpsc::UnboundedReceiver<String>,
     view: Arc<ArcSwap<LiveView>>,
+    _lock: DirectoryLock,
+}
+
+/// The stages behind the gate; they end when this does, also if a start fails half-way.
+struct Stages(Queue);
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl Collector {
-    /// Starts a collector with a configuration that was checked. When this returns it takes batches.
+    /// Starts a collector with a configuration that was checked. When this returns it takes batches, and everything that
+    /// it had acknowledged before is counted. HTTP answers 503 until then.
     ///
     /// # Errors
-    /// If the data directory, an address or a thread cannot be had. Nothing is left running then.
+    /// If the data directory, the store, the journal, an address or a thread cannot be had.
     pub async fn start(config: Config) -> Result<Collector, StartError> {
         // What can fail for the operator's reasons comes first.
-        prepare(&config.store.data_dir)?;
+        let lock = DirectoryLock::take(&config.store.data_dir)?;
         let sensors = bind(config.ingest.listen, "sensors").await?;
         let readers = bind(config.http.listen, "HTTP").await?;
         let (ingest_address, http_address) = (sensors.local_addr()?, readers.local_addr()?);
 
-        let ledger = Arc::new(Ledger::new(config.ingest.max_sensors, config.ingest.max_streams));
-        let newest: Arc<[AtomicI64; 3]> = Arc::new([const { AtomicI64::new(i64::MIN) }; 3]);
-        let mut store = Store::new(config.live.clone(), &config.metrics, newest.clone());
-        let view = Arc::new(ArcSwap::from_pointee(store.view(Vec::new(), unix_now())));
         let registry = Registry::new();
-        let statistics = Arc::new(publish::merge_statistics(&registry)?);
-
-        // Every batch with a share of the memory for batches in flight has at most one job at a time.
-        let (jobs, queue) = bounded(Budget::most_batches(config.ingest.batch_memory_bytes) + 1);
-        let aggregate_counters = Arc::new(aggregate::Counters::default());
-        let plan = Plan {
-            rules: Rules { source_hash: Default::default(), bucket_seconds: config.live.bucket_seconds.into() },
-            limits: config.ingest.limits(),
-            interval: config.aggregate.merge_interval(),
-            newest,
-            counters: aggregate_counters.clone(),
-        };
         // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
-        let merging = |deltas, empty| Merger {
-            store,
-            ledger: ledger.clone(),
-            deltas,
-            empty,
-            view: view.clone(),
-            interval: config.aggregate.merge_interval(),
-            statistics,
-        };
-        let threads = start_threads(&plan, config.aggregate.worker_count(), &queue, merging, &deaths_sender)?;
-
+        let links = Arc::new(Links::new(&config, &registry, Arc::new(SystemClock))?);
         let ingest_counters = Arc::new(ingest::Counters::default());
-        let sources = Sources {
-            view: view.clone(),
-            ingest: ingest_counters.clone(),
-            aggregate: aggregate_counters,
-            ledger: ledger.clone(),
-            queue,
-            started: Instant::now(),
-            started_at: unix_now(),
-        };
         let readiness = Readiness::new();
+        let sources = sources(&config, &links, ingest_counters.clone());
         let router = publish::router(&config.http, sources, registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
@@ -132,11 +127,33 @@ impl Collector {
             serving.await;
             drop(obituary);
         });
+
+        // Reading the store and the journal takes its time, and blocks.
+        let stages = Stages(links.queue.clone());
+        let starting = (config.clone(), links.clone(), deaths_sender.clone());
+        let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
+        let (threads, visible) = started.await.map_err(|_| StartError::Replay)??;
+        visible.await.map_err(|_| StartError::Replay)?;
+
+        let gate = Gate::new(config.ingest, ingest_counters, links.behind());
         let obituary = Obituary::new("the listener for sensors", &deaths_sender);
-        let ingest = ingest::listen(sensors, config.ingest, ledger, ingest_counters, jobs.clone(), obituary);
+        let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();
-        tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/; counts are held in memory");
-        Ok(Collector { ingest_address, http_address, readiness, ingest, jobs, threads, stop_http, http, deaths, view })
+        tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/");
+        let view = links.view.clone();
+        Ok(Collector {
+            ingest_address,
+            http_address,
+            readiness,
+            ingest,
+            stages,
+            threads,
+            stop_http,
+            http,
+            deaths,
+            view,
+            _lock: lock,
+        })
     }
 
     /// The newest published view.
@@ -153,12 +170,13 @@ impl Collector {
         }
     }
 
-    /// Stops: takes nothing new, finishes and counts what was taken, and returns the last view.
+    /// Stops: takes nothing new, finishes, counts and commits what was taken, and returns the last view.
     pub async fn stop(self) -> Arc<LiveView> {
         self.readiness.set_stopping();
         self.ingest.stop().await;
-        // Without senders the workers empty the queue and end, and behind them the merger.
-        drop(self.jobs);
+        // The journal stage ends after its last commit; without it the workers end, behind them the merger, and behind
+        // that the committer.
+        drop(self.stages);
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count()
@@ -193,45 +211,64 @@ impl Drop for Obituary {
     }
 }
 
+/// Opens store and journal, and starts all threads. What comes back beside them completes when the replay is visible.
 fn start_threads(
-    plan: &Plan,
-    workers: usize,
-    queue: &Receiver<Job>,
-    merging: impl FnOnce(Receiver<Box<Delta>>, Sender<Box<Delta>>) -> Merger,
+    config: &Config,
+    links: &Links,
     deaths: &mpsc::UnboundedSender<String>,
-) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let (hand_over, deltas) = bounded(workers);
-    let (give_back, empty) = bounded(workers);
-    let mut threads = Vec::new();
-    for number in 0..workers {
-        let worker = Worker::new(plan.clone(), queue.clone(), hand_over.clone(), empty.clone())?;
-        threads.push(start_thread(format!("worker-{number}"), deaths, move || worker.run())?);
+) -> Result<(Vec<JoinHandle<()>>, Visible), StartError> {
+    let journal = open_journal(config)?;
+    let location = Location::in_directory(&config.store.data_dir);
+    let open = || Pipeline::new(config, links, journal, Store::open(location)?, Drive::Threads);
+    let path = || config.store.data_dir.join("martlet.db");
+    let (pipeline, visible) = open().map_err(|source| StartError::Store { path: path(), source })?;
+    let threads = pipeline.start(|name, work| {
+        let obituary = Obituary::new(&format!("thread {name}"), deaths);
+        std::thread::Builder::new().name(name).spawn(move || {
+            let _obituary = obituary;
+            work();
+        })
+    })?;
+    Ok((threads, visible))
+}
+
+fn open_journal(config: &Config) -> Result<Journal<RealDisk>, StartError> {
+    let path = config.store.data_dir.join("journal");
+    let error = |message: String| StartError::Journal { path: path.clone(), message };
+    let disk = RealDisk::open(&path).map_err(|source| error(source.to_string()))?;
+    let settings = journal::journal_settings(config.store.segment_bytes, config.store.reserve_bytes);
+    let (journal, recovery) =
+        Journal::open(disk, settings, &mut |_, _| ()).map_err(|source| error(source.to_string()))?;
+    report(&recovery);
+    Ok(journal)
+}
+
+/// Says what the journal had suffered.
+fn report(recovery: &Recovery) {
+    if recovery.damaged_ranges > 0 || recovery.quarantined > 0 || recovery.missing > 0 {
+        tracing::error!(
+            "the journal was damaged: {} bytes in {} places, {} records are missing, {} segments were moved aside; what was \
+             not committed of them is asked for again",
+            recovery.damaged_bytes,
+            recovery.damaged_ranges,
+            recovery.missing,
+            recovery.quarantined
+        );
     }
-    let merger = merging(deltas, give_back);
-    threads.push(start_thread("merger".to_owned(), deaths, move || merger.run())?);
-    Ok(threads)
 }
 
-fn start_thread(
-    name: String,
-    deaths: &mpsc::UnboundedSender<String>,
-    work: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
-    let obituary = Obituary::new(&format!("thread {name}"), deaths);
-    std::thread::Builder::new().name(name).spawn(move || {
-        let _obituary = obituary;
-        work();
-    })
-}
-
-/// Makes the data directory and checks that it can be written. Nothing is kept in it yet: the journal and the store
-/// go here.
-fn prepare(path: &Path) -> Result<(), StartError> {
-    let probe = path.join(".martlet-write-probe");
-    std::fs::create_dir_all(path)
-        .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|source| StartError::DataDirectory { path: path.to_owned(), source })
+fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sources {
+    Sources {
+        view: links.view.clone(),
+        ingest,
+        aggregate: links.aggregate.clone(),
+        journal: links.state.clone(),
+        queue: links.job_queue.clone(),
+        clock: links.clock.clone(),
+        max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
+        started: Instant::now(),
+        started_at: links.clock.now(),
+    }
 }
 
 async fn bind(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, StartError> {

@@ -15,7 +15,7 @@ fn without_data_there_are_empty_lists_and_zeros() {
     let server = Server::start();
     let status = server.ok("/api/v1/status");
     assert_eq!(status["classes"], json!([]));
-    assert_eq!(status["state"], "memory");
+    assert_eq!(status["state"], "running");
     assert_eq!(status["history"]["buckets"], 0);
     let summary = server.ok("/api/v1/summary?from=0&to=6000&points=3");
     assert_eq!(

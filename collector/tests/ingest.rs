@@ -36,7 +36,7 @@ fn nack(spool: &Spool, expected: u64, reason: NackReason) -> Option<Message> {
 }
 
 fn ack(spool: &Spool, next: u64) -> Option<Message> {
-    Some(Message::Ack { stream: spool.stream, journaled: next, committed: next })
+    Some(Message::Ack { stream: spool.stream, journaled: next, committed: 0 })
 }
 
 fn lost(spool: &Spool, from: u64, to: u64, totals: Totals) -> Message {
@@ -263,7 +263,7 @@ fn an_unreadable_header_is_malformed_in_its_place() {
 }
 
 #[test]
-fn connections_that_carry_one_stream_at_once_count_each_batch_once() {
+fn connections_that_fight_over_one_stream_count_each_batch_once() {
     const BATCHES: usize = 300;
     let server = Server::start();
     let mut spool = Spool::new(1, 0, "alpha");
@@ -273,30 +273,55 @@ fn connections_that_carry_one_stream_at_once_count_each_batch_once() {
         for carrier in 0..4 {
             let (frames, spool, server) = (&frames, &spool, &server);
             scope.spawn(move || {
-                let mut client = spool.connect(server);
                 let mut next = 0;
                 while next < BATCHES {
-                    // In bursts of different sizes, so that the carriers interleave.
-                    let end = (next + 3 + 5 * carrier).min(BATCHES);
-                    frames[next..end].iter().for_each(|frame| client.send_bytes(frame));
-                    while next < end {
+                    let mut client = Client::connect(server.ingest, "alpha");
+                    if let Some(Message::Position { expected, .. }) = client.open(spool.stream, "alpha") {
+                        next = expected as usize;
+                    }
+                    // Until a newer connection takes the stream over; in bursts of different sizes.
+                    while next < BATCHES {
+                        let end = (next + 3 + 5 * carrier).min(BATCHES);
+                        let burst = frames[next..end].concat();
+                        if std::io::Write::write_all(&mut client.stream, &burst).is_err() {
+                            break;
+                        }
                         match client.receive() {
                             Some(Message::Ack { journaled, .. }) => next = journaled as usize,
+                            Some(Message::Nack { expected, reason: NackReason::OutOfSequence, .. }) => {
+                                next = expected as usize;
+                            }
+                            Some(Message::Refused { reason: RefusalReason::Superseded }) | None => break,
                             other => panic!("{other:?}"),
                         }
                     }
                 }
-                // Others may have been faster: what is still on its way here is answered before the end.
-                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
-                while client.receive().is_some() {}
             });
         }
     });
     server.wait_for_batches(TrafficClass::Real, BATCHES as u64);
     assert_eq!(packets(&server, "real"), BATCHES as u64);
+    wait(|| server.ok("/api/v1/status")["ingest"]["connections"]["open"] == 0);
     let outcomes = outcomes(&server);
     assert_eq!(outcomes["accepted"], BATCHES as u64);
-    assert_eq!(outcomes["received"], outcomes["accepted"] + outcomes.get("duplicate").copied().unwrap_or(0));
+    assert_eq!(outcomes.values().sum::<u64>(), 2 * outcomes["received"]);
+}
+
+#[test]
+fn a_newer_connection_takes_a_stream_over() {
+    let server = Server::start();
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut old = spool.connect(&server);
+    let first = spool.batch(TEN, &[tcp_scan(23, 1, 1)]);
+    old.send_bytes(&first);
+    assert_eq!(old.receive(), ack(&spool, 1));
+    let mut new = spool.connect(&server);
+    assert_eq!(old.receive(), Some(Message::Refused { reason: RefusalReason::Superseded }));
+    assert_eq!(old.receive(), None);
+    let second = spool.batch(TEN + 10, &[tcp_scan(23, 1, 1)]);
+    new.send_bytes(&second);
+    assert_eq!(new.receive(), ack(&spool, 2));
+    assert_eq!(server.ok("/api/v1/status")["ingest"]["violations"]["superseded"], 1);
 }
 
 #[test]

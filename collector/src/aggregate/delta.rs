@@ -1,16 +1,16 @@
 //! What one worker has counted since it last handed over.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::time::Instant;
 
 use foldhash::fast::RandomState as TableState;
 use martlet_telemetry::counters::to_f64;
 use martlet_window::{BatchHeader, DistinctSources, Marks, Posture, RejectReason, TrafficClass, Window};
 use martlet_wire::v1::Columns;
 
-use crate::ingest::SensorId;
-use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, ServiceKey, Source};
+use super::hash::SourceHash;
+use super::hours::{HourKey, Hours, Loss, SensorHour, hour_of};
+use crate::ingest::{Lost, SensorId};
+use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey, Source};
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
@@ -102,8 +102,10 @@ pub struct SensorReport {
     pub window: Window,
     /// Start of the earliest window, in seconds since the Unix epoch.
     pub first_window: i64,
-    /// When its last batch arrived.
-    pub arrived: Instant,
+    /// When its last batch arrived, in milliseconds since the Unix epoch.
+    pub arrived_ms: i64,
+    /// How far its clock is behind the collector's, in milliseconds, as of the last live batch; see [`Arrival`].
+    pub clock_offset_ms: Option<i64>,
     /// Posture of the batch with the latest window.
     pub posture: Posture,
     /// Marks that this batch could not test.
@@ -114,12 +116,32 @@ impl SensorReport {
     /// Takes in another report of the same sensor and class.
     pub fn merge(&mut self, other: &SensorReport) {
         self.first_window = self.first_window.min(other.first_window);
-        self.arrived = self.arrived.max(other.arrived);
-        if (other.window.end(), other.arrived) >= (self.window.end(), self.arrived) {
+        if other.clock_offset_ms.is_some() && (self.clock_offset_ms.is_none() || other.arrived_ms >= self.arrived_ms) {
+            self.clock_offset_ms = other.clock_offset_ms;
+        }
+        self.arrived_ms = self.arrived_ms.max(other.arrived_ms);
+        if (other.window.end(), other.arrived_ms) >= (self.window.end(), self.arrived_ms) {
             self.window = other.window;
             self.posture = other.posture;
             self.unavailable = other.unavailable;
         }
+    }
+}
+
+/// When and how a batch arrived. It is decided and journaled with the batch, so that a replay counts the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Milliseconds since the Unix epoch, by the collector's clock.
+    pub at_ms: i64,
+    /// Whether it came live, not out of a backlog: then the time since the end of its window says how far the sensor's
+    /// clock is behind ours. `ingest` says how the two are told apart.
+    pub is_live: bool,
+}
+
+impl Arrival {
+    /// How far the sensor's clock is behind, in milliseconds, if this arrival can say it.
+    pub(super) fn clock_offset_ms(&self, window: Window) -> Option<i64> {
+        self.is_live.then(|| self.at_ms.saturating_sub(window.end().saturating_mul(1000)))
     }
 }
 
@@ -171,6 +193,10 @@ pub struct Delta {
     pub sensors: Table<(SensorId, TrafficClass), SensorReport>,
     /// By class.
     pub classes: [ClassDelta; 3],
+    /// Loss and exposure.
+    pub hours: Hours,
+    /// What sensors lost.
+    pub lost: Table<SensorId, Lost>,
     /// Keys in all tables, about.
     size: usize,
 }
@@ -178,17 +204,26 @@ pub struct Delta {
 /// How rows become counts.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Hashes sources for sketches: the same secret for all of a process, so that they merge.
-    pub source_hash: RandomState,
+    /// Hashes sources for sketches.
+    pub source_hash: SourceHash,
     /// Length of a bucket, in seconds.
     pub bucket_seconds: i64,
+    /// Beyond three windows, how late a batch of real traffic may arrive without being late, in seconds.
+    pub late_grace_seconds: i64,
+}
+
+impl Rules {
+    fn is_late(&self, window: Window, arrived_ms: i64) -> bool {
+        let patience = SILENT_WINDOWS * i64::from(window.length.seconds()) + self.late_grace_seconds;
+        arrived_ms > (window.end() + patience).saturating_mul(1000)
+    }
 }
 
 impl Delta {
     /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.classes.iter().all(|class| class.batches == 0)
+        self.classes.iter().all(|class| class.batches == 0) && self.lost.is_empty()
     }
 
     /// Keys in all tables, about: what bounds the memory of a worker between hand-overs.
@@ -203,6 +238,8 @@ impl Delta {
         self.recent.clear();
         self.sensors.clear();
         self.classes = Default::default();
+        self.hours.clear();
+        self.lost.clear();
         self.size = 0;
     }
 
@@ -214,7 +251,7 @@ impl Delta {
         header: &BatchHeader,
         columns: &Columns,
         recent_from: i64,
-        arrived: Instant,
+        arrival: Arrival,
     ) {
         let start = header.window.start;
         let bucket_start = start - start.rem_euclid(rules.bucket_seconds);
@@ -258,11 +295,24 @@ impl Delta {
         let report = SensorReport {
             window: header.window,
             first_window: start,
-            arrived,
+            arrived_ms: arrival.at_ms,
+            clock_offset_ms: arrival.clock_offset_ms(header.window),
             posture: header.posture,
             unavailable: header.unavailable,
         };
         self.sensors.entry((sensor, header.class)).and_modify(|known| known.merge(&report)).or_insert(report);
+        let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
+        let hour = SensorHour::of(header, is_late, report.clock_offset_ms);
+        self.hours.entry(HourKey { hour: hour_of(start), class: header.class, sensor }).or_default().add(&hour);
+    }
+
+    /// Adds what a sensor lost.
+    pub fn lose(&mut self, loss: &Loss) {
+        self.lost.entry(loss.sensor).or_default().add(&loss.lost);
+        loss.share_out(|key, lost| {
+            self.size += 1;
+            self.hours.entry(key).or_default().add(&SensorHour { lost, ..SensorHour::default() });
+        });
     }
 }
 
@@ -295,7 +345,7 @@ impl RunCounts {
             let packets = u64::from(columns.packets[i]);
             self.packets += packets;
             self.bytes = self.bytes.saturating_add(columns.bytes[i]);
-            self.hashes.push(rules.source_hash.hash_one(source));
+            self.hashes.push(rules.source_hash.of(source));
             *bucket.sources.entry(source).or_default() += packets;
         }
     }

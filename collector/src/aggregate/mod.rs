@@ -1,11 +1,20 @@
-//! Worker threads: they decode batches, and count those that the ledger accepted into tables of their own.
+//! Worker threads: they decode batches, and count those that were accepted into tables of their own.
 //!
-//! Batches come by ownership through one bounded queue that all workers take from; nothing on this path takes a lock.
+//! Jobs come by ownership through one bounded queue that all workers take from; nothing on this path takes a lock.
 //! Every merge interval, or when they have grown large, a worker hands its tables to the merger and goes on with empty
-//! ones. Counting is additive, so it does not matter which worker counts what.
+//! ones. Counting is additive, so it does not matter which worker counts what. At a [`Cut`] all workers hand over
+//! before any goes on, so that the merger holds exactly what was counted before it.
 
+mod cut;
+mod decoder;
 mod delta;
+mod hash;
+mod hours;
 mod worker;
 
-pub use delta::{BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
-pub use worker::{Counters, Decoded, Encoded, Job, Plan, Worker};
+pub use cut::Cut;
+pub use decoder::{Decoded, Decoder, Encoded};
+pub use delta::{Arrival, BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
+pub use hash::SourceHash;
+pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
+pub use worker::{Counted, Counters, DecodedGroup, HandOver, Job, Plan, Worker};

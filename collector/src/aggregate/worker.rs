@@ -1,50 +1,27 @@
 //! One worker thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use martlet_window::{BatchHeader, Digest};
 use martlet_wire::WireError;
-use martlet_wire::v1::{BatchView, Columns, Limits, digest};
+use martlet_wire::v1::Limits;
 use tokio::sync::oneshot;
 
-use super::delta::{Delta, Rules};
-use crate::ingest::{SensorId, Share};
+use super::cut::Cut;
+use super::decoder::{Decoded, Decoder, Encoded};
+use super::delta::{Arrival, Delta, Rules};
+use super::hours::Loss;
+use crate::ingest::SensorId;
+use crate::journal::Checkpoint;
 use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 
 /// A worker hands its tables over early when they hold about so many keys.
 const LARGE_DELTA: usize = 1 << 17;
-/// Columns are kept for later batches while they have room for at most so many rows in all: large batches must not hold
-/// memory for ever.
-const SPARE_ROWS: usize = 1 << 16;
-/// How many columns are kept at most: about as many as two full groups of one connection.
-const SPARE_COLUMNS: usize = 64;
 
-/// A batch whose columns were checked.
-#[derive(Debug)]
-pub struct Decoded {
-    /// Its header.
-    pub header: BatchHeader,
-    /// Hash of its payload.
-    pub digest: Digest,
-    /// Its rows.
-    pub columns: Columns,
-    /// What it takes of the memory for batches in flight.
-    pub memory: Share,
-}
-
-/// A batch as it came.
-#[derive(Debug)]
-pub struct Encoded {
-    /// The payload of a batch frame whose header was read.
-    pub payload: Vec<u8>,
-    /// What the payload takes of the memory for frames.
-    pub payload_memory: Share,
-    /// What the decoded batch takes of the memory for batches in flight; at least its decoded cost.
-    pub memory: Share,
-}
+/// What became of payloads that were decoded together, with the payloads.
+pub type DecodedGroup = Vec<Result<(Decoded, Encoded), WireError>>;
 
 /// What workers do.
 #[derive(Debug)]
@@ -53,14 +30,38 @@ pub enum Job {
     Decode {
         /// At least one.
         payloads: Vec<Encoded>,
-        /// Where to answer, in the same order; gone when nobody waits any more.
-        reply: oneshot::Sender<Vec<Result<Decoded, WireError>>>,
+        /// Where to answer, in the same order, with the payloads; gone when nobody waits any more.
+        reply: oneshot::Sender<DecodedGroup>,
     },
-    /// Count batches that the ledger accepted.
-    Count {
-        /// Whose, and what.
-        batches: Vec<(SensorId, Decoded)>,
+    /// Count what was accepted.
+    Count(Vec<Counted>),
+    /// Meet the other workers.
+    Cut(Arc<Cut>),
+}
+
+/// Something that was accepted and counts now.
+#[derive(Debug)]
+pub enum Counted {
+    /// A batch.
+    Batch {
+        /// Whose.
+        sensor: SensorId,
+        /// When and how it came.
+        arrival: Arrival,
+        /// What.
+        batch: Box<Decoded>,
     },
+    /// A loss.
+    Loss(Loss),
+}
+
+/// What workers pass to the merger.
+#[derive(Debug)]
+pub enum HandOver {
+    /// What one worker counted.
+    Tables(Box<Delta>),
+    /// All that was counted before this point has been handed over, and nothing that comes after it.
+    Cut(Box<Checkpoint>),
 }
 
 /// What all workers count about themselves.
@@ -87,20 +88,20 @@ pub struct Plan {
     pub newest: Arc<[AtomicI64; 3]>,
     /// What workers count about themselves.
     pub counters: Arc<Counters>,
+    /// Workers that have died.
+    pub dead: Arc<AtomicUsize>,
 }
 
-/// One worker: run it on a thread of its own.
+/// One worker: run it on a thread of its own, or pump it.
 pub struct Worker {
     plan: Plan,
     jobs: Receiver<Job>,
-    hand_over: Sender<Box<Delta>>,
+    hand_over: Sender<HandOver>,
     empty: Receiver<Box<Delta>>,
     delta: Box<Delta>,
-    decompressor: zstd::bulk::Decompressor<'static>,
-    raw: Vec<u8>,
-    spare: Vec<Columns>,
-    /// Rows that the spare columns have room for.
-    spare_rows: usize,
+    decoder: Decoder,
+    /// The cut at which it waits for the others.
+    cut: Option<Arc<Cut>>,
 }
 
 impl Worker {
@@ -111,12 +112,11 @@ impl Worker {
     pub fn new(
         plan: Plan,
         jobs: Receiver<Job>,
-        hand_over: Sender<Box<Delta>>,
+        hand_over: Sender<HandOver>,
         empty: Receiver<Box<Delta>>,
     ) -> std::io::Result<Worker> {
-        let decompressor = zstd::bulk::Decompressor::new()?;
-        let (raw, spare) = (Vec::new(), Vec::new());
-        Ok(Worker { plan, jobs, hand_over, empty, delta: Box::default(), decompressor, raw, spare, spare_rows: 0 })
+        let decoder = Decoder::new(plan.limits)?;
+        Ok(Worker { plan, jobs, hand_over, empty, delta: Box::default(), decoder, cut: None })
     }
 
     /// Works until nobody can send jobs any more and all are done, then hands over what is left.
@@ -128,6 +128,9 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if let Some(cut) = self.cut.take() {
+                cut.wait(|| self.plan.dead.load(Relaxed) == 0);
+            }
             let now = Instant::now();
             if now >= due {
                 self.hand_over();
@@ -137,6 +140,19 @@ impl Worker {
         self.hand_over();
     }
 
+    /// Does one job that waits, if it may; `false` if there was nothing to do. For pumping without a thread.
+    pub fn turn(&mut self) -> bool {
+        if self.cut.as_ref().is_some_and(|cut| !cut.is_complete()) {
+            return false;
+        }
+        self.cut = None;
+        let Ok(job) = self.jobs.try_recv() else {
+            return false;
+        };
+        self.work(job);
+        true
+    }
+
     fn work(&mut self, job: Job) {
         match job {
             Job::Decode { payloads, reply } => {
@@ -144,65 +160,63 @@ impl Worker {
                 // Nobody waits when the connection ended meanwhile; the batches are not counted then.
                 let _ = reply.send(decoded);
             }
-            Job::Count { batches } => {
-                let arrived = Instant::now();
-                batches.into_iter().for_each(|(sensor, batch)| self.count(sensor, batch, arrived));
+            Job::Count(counted) => counted.into_iter().for_each(|counted| self.count(counted)),
+            Job::Cut(cut) => {
+                self.hand_over();
+                let hand_over = &self.hand_over;
+                // The merger outlives the workers; if it is gone the process is failing and says so elsewhere.
+                cut.arrive(|checkpoint| drop(hand_over.send(HandOver::Cut(checkpoint))));
+                self.cut = Some(cut);
             }
         }
     }
 
-    fn decode(&mut self, encoded: Encoded) -> Result<Decoded, WireError> {
-        let Encoded { payload, payload_memory: _payload_memory, memory } = encoded;
-        let view = BatchView::read(&payload, &self.plan.limits)?;
-        let mut columns = self.spare.pop().unwrap_or_default();
-        self.spare_rows -= room(&columns);
-        match view.columns(&mut self.decompressor, &mut self.raw, &mut columns) {
-            Ok(()) => Ok(Decoded { header: view.header, digest: digest(&payload), columns, memory }),
-            Err(error) => {
-                self.keep(columns);
-                Err(error)
-            }
-        }
+    fn decode(&mut self, mut encoded: Encoded) -> Result<(Decoded, Encoded), WireError> {
+        let memory = std::mem::take(&mut encoded.memory);
+        let decoded = self.decoder.decode(&encoded.payload, memory)?;
+        Ok((decoded, encoded))
     }
 
-    fn count(&mut self, sensor: SensorId, batch: Decoded, arrived: Instant) {
-        let Decoded { header, columns, memory, .. } = batch;
-        let newest = self.plan.newest[header.class as usize].load(Relaxed);
-        let recent_from = newest.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
-        self.delta.add(&self.plan.rules, sensor, &header, &columns, recent_from, arrived);
-        self.plan.counters.rows.fetch_add(columns.len() as u64, Relaxed);
-        self.plan.counters.batches.fetch_add(1, Relaxed);
-        self.keep(columns);
-        drop(memory);
+    fn count(&mut self, counted: Counted) {
+        match counted {
+            Counted::Batch { sensor, arrival, batch } => self.count_batch(sensor, arrival, *batch),
+            Counted::Loss(loss) => self.delta.lose(&loss),
+        }
         if self.delta.size() >= LARGE_DELTA {
             self.hand_over();
         }
     }
 
-    fn keep(&mut self, columns: Columns) {
-        let rows = self.spare_rows + room(&columns);
-        if rows <= SPARE_ROWS && self.spare.len() < SPARE_COLUMNS {
-            self.spare_rows = rows;
-            self.spare.push(columns);
-        }
+    fn count_batch(&mut self, sensor: SensorId, arrival: Arrival, batch: Decoded) {
+        let Decoded { header, columns, memory, .. } = batch;
+        let newest = self.plan.newest[header.class as usize].load(Relaxed);
+        let recent_from = newest.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
+        self.delta.add(&self.plan.rules, sensor, &header, &columns, recent_from, arrival);
+        self.plan.counters.rows.fetch_add(columns.len() as u64, Relaxed);
+        self.plan.counters.batches.fetch_add(1, Relaxed);
+        self.decoder.keep(columns);
+        drop(memory);
     }
 
-    fn hand_over(&mut self) {
-        if self.raw.capacity() > SPARE_ROWS * 16 {
-            self.raw = Vec::new();
-        }
+    /// Hands the tables over, if anything was counted. A pumped worker is told when.
+    pub fn hand_over(&mut self) {
+        self.decoder.trim();
         if self.delta.is_empty() {
             return;
         }
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);
-        // The merger outlives the workers; if it is gone the process is failing and says so elsewhere.
-        let _ = self.hand_over.send(full);
+        // As for cuts.
+        let _ = self.hand_over.send(HandOver::Tables(full));
     }
 }
 
-/// Rows that columns have room for.
-fn room(columns: &Columns) -> usize {
-    columns.sources.capacity()
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // What it had counted is gone: others must not wait for it at a cut, and no cut completes without it.
+        if std::thread::panicking() {
+            self.plan.dead.fetch_add(1, Relaxed);
+        }
+    }
 }

@@ -1,101 +1,152 @@
-//! One connection's writer: asks the ledger about batches and answers, in the order of the frames.
+//! One connection's writer: answers in the order of the frames, and tells what has been committed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use martlet_wire::WireError;
-use martlet_wire::v1::{Message, NackReason, Stream, Totals};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use martlet_wire::v1::{Message, Stream};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::counters::{BatchOutcome, Lost, Token, Violation};
-use super::ledger::{StreamCell, Verdict};
-use super::listener::Shared;
-use crate::aggregate::{Decoded, Job};
+use super::counters::Violation;
+use super::gate::Shared;
+use crate::journal::{Answer, Answers, OpenError, StreamCell};
+use crate::signal::Listener;
 
 /// Answers are written at the latest when so many bytes have gathered.
 const WRITE_BUFFER: usize = 4 << 10;
 
-/// What the reader leaves to the writer, in the order of the frames.
-pub(super) enum Pending {
-    Answer(Message),
-    Position(Arc<StreamCell>),
-    Lost { cell: Arc<StreamCell>, from: u64, to: u64, totals: Totals },
-    Batches(Group),
-}
-
-/// Batches that came together.
-pub(super) struct Group {
-    pub(super) batches: Vec<Undecided>,
-    /// The columns of those that are decoded, once a worker has them; `None` if none is.
-    pub(super) decoded: Option<oneshot::Receiver<Vec<Result<Decoded, WireError>>>>,
-    /// What the batches take of `ingest.max_batches_in_flight`; given back when all are decided.
-    pub(super) places: Option<OwnedSemaphorePermit>,
-}
-
-/// A batch about which the ledger has not been asked yet.
-pub(super) struct Undecided {
-    pub(super) cell: Arc<StreamCell>,
-    pub(super) sequence: u64,
-    pub(super) token: Token,
-    /// Whether a worker decodes it: not if it is known to be a duplicate or malformed.
-    pub(super) is_decoded: bool,
+/// What the writer is given, in the order of the frames.
+pub(super) enum Reply {
+    /// An answer that needs no decision.
+    Now(Message),
+    /// Answers that the journal stage will give.
+    Later {
+        answers: oneshot::Receiver<Answers>,
+        /// What the batches take of `ingest.max_batches_in_flight`; given back when they are answered.
+        places: Option<OwnedSemaphorePermit>,
+        /// Who waits for a stream to be open.
+        opened: Option<oneshot::Sender<Result<Arc<StreamCell>, OpenError>>>,
+    },
 }
 
 /// Why the writer ended early: a violation to count, if it is the peer's fault.
-type Failure = Option<Violation>;
+pub(super) type Failure = Option<Violation>;
 
-/// Answers everything that the reader leaves, in order; what it still holds when it fails counts as discarded.
-pub(super) async fn write_answers(
+/// Writes everything that it is given, in order.
+pub(super) async fn write_answers<W: AsyncWrite + Unpin>(
     shared: &Shared,
-    write: OwnedWriteHalf,
-    mut queue: mpsc::Receiver<Pending>,
+    write: W,
+    mut queue: mpsc::Receiver<Reply>,
 ) -> Result<(), Failure> {
-    let mut answers = Answers { shared, write, out: Vec::new(), ack: None };
+    let mut commits = shared.behind.state.commits.listen();
+    let mut writer = Writer { shared, write, out: Vec::new(), ack: None, said: HashMap::new() };
     loop {
-        let pending = match queue.try_recv() {
-            Ok(pending) => pending,
+        let reply = match queue.try_recv() {
+            Ok(reply) => reply,
             Err(_) => {
-                answers.flush().await?;
-                match queue.recv().await {
-                    Some(pending) => pending,
-                    None => break,
+                writer.flush().await?;
+                tokio::select! {
+                    biased;
+                    reply = queue.recv() => match reply {
+                        Some(reply) => reply,
+                        None => break,
+                    },
+                    () = commits.heard() => {
+                        writer.tell_committed();
+                        continue;
+                    }
                 }
             }
         };
-        match pending {
-            Pending::Answer(message) => answers.push(&message),
-            Pending::Position(cell) => {
-                let (expected, predecessor) = cell.position();
-                answers.push(&Message::Position { stream: cell.stream, expected, predecessor });
-            }
-            Pending::Lost { cell, from, to, totals } => close_gap(&cell, from, to, totals, &mut answers),
-            Pending::Batches(mut group) => {
-                let decoded = answers.await_decoded(&mut group).await?;
-                decide(group, decoded, &mut answers)?;
+        match reply {
+            Reply::Now(message) => writer.push(&message),
+            Reply::Later { mut answers, places, opened } => {
+                let answers = match answers.try_recv() {
+                    Ok(answers) => answers,
+                    Err(TryRecvError::Closed) => return Err(None),
+                    Err(TryRecvError::Empty) => writer.await_answers(answers, &mut commits).await?,
+                };
+                drop(places);
+                writer.answer_all(answers, opened);
             }
         }
-        if answers.out.len() >= WRITE_BUFFER {
-            answers.flush().await?;
+        if writer.out.len() >= WRITE_BUFFER {
+            writer.flush().await?;
         }
     }
     // The peer may have gone already; everything was answered.
-    let _ = answers.write.shutdown().await;
+    let _ = writer.write.shutdown().await;
     Ok(())
 }
 
-/// Answers on their way to the peer.
-struct Answers<'a> {
-    shared: &'a Shared,
-    write: OwnedWriteHalf,
-    out: Vec<u8>,
-    /// The newest Ack, not written yet: one for the same stream that follows at once says all that it says.
-    ack: Option<(Stream, u64)>,
+/// What the peer has been told of a stream.
+struct Said {
+    cell: Arc<StreamCell>,
+    journaled: u64,
+    committed: u64,
 }
 
-impl Answers<'_> {
+/// Answers on their way to the peer.
+struct Writer<'a, W> {
+    shared: &'a Shared,
+    write: W,
+    out: Vec<u8>,
+    /// Of which stream the newest Ack is, not written yet: one for the same stream that follows at once says all that it
+    /// says.
+    ack: Option<Stream>,
+    /// By stream that was opened here.
+    said: HashMap<Stream, Said>,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+    /// Waits for the journal stage. Earlier answers do not wait with it, nor does what is committed meanwhile.
+    async fn await_answers(
+        &mut self,
+        mut answers: oneshot::Receiver<Answers>,
+        commits: &mut Listener<'_>,
+    ) -> Result<Answers, Failure> {
+        loop {
+            self.flush().await?;
+            tokio::select! {
+                biased;
+                answers = &mut answers => return answers.map_err(|_| None),
+                () = commits.heard() => self.tell_committed(),
+            }
+        }
+    }
+
+    fn answer_all(
+        &mut self,
+        answers: Answers,
+        mut opened: Option<oneshot::Sender<Result<Arc<StreamCell>, OpenError>>>,
+    ) {
+        for answer in answers {
+            match answer {
+                Answer::Opened { cell, expected, predecessor } => {
+                    let stream = cell.stream;
+                    self.push(&Message::Position { stream, expected, predecessor });
+                    self.said.insert(stream, Said { cell: cell.clone(), journaled: expected, committed: 0 });
+                    // The spool may still hold what was committed while nobody was connected.
+                    self.tell_committed();
+                    if let Some(opened) = opened.take() {
+                        let _ = opened.send(Ok(cell));
+                    }
+                }
+                Answer::Unopened(error) => {
+                    if let Some(opened) = opened.take() {
+                        let _ = opened.send(Err(error));
+                    }
+                }
+                Answer::Taken { stream, next } => self.acknowledge(stream, next),
+                Answer::Refused { stream, expected, reason } => {
+                    self.push(&Message::Nack { stream, expected, reason });
+                }
+            }
+        }
+    }
+
     fn push(&mut self, message: &Message) {
         self.settle();
         message.write(&mut self.out);
@@ -103,15 +154,35 @@ impl Answers<'_> {
 
     /// Acknowledges everything of the stream below `next`.
     fn acknowledge(&mut self, stream: Stream, next: u64) {
-        if self.ack.is_some_and(|(other, _)| other != stream) {
+        if self.ack.is_some_and(|other| other != stream) {
             self.settle();
         }
-        self.ack = Some((stream, next));
+        if let Some(said) = self.said.get_mut(&stream) {
+            said.journaled = next;
+            self.ack = Some(stream);
+        }
     }
 
     fn settle(&mut self) {
-        if let Some((stream, next)) = self.ack.take() {
-            Message::Ack { stream, journaled: next, committed: next }.write(&mut self.out);
+        if let Some(stream) = self.ack.take()
+            && let Some(said) = self.said.get_mut(&stream)
+        {
+            // Later batches may be committed whose answers have not had their turn yet.
+            said.committed = said.cell.committed().min(said.journaled);
+            let (journaled, committed) = (said.journaled, said.committed);
+            Message::Ack { stream, journaled, committed }.write(&mut self.out);
+        }
+    }
+
+    /// An Ack for each stream of which more is committed than the peer knows, although nothing of it came.
+    fn tell_committed(&mut self) {
+        self.settle();
+        for (&stream, said) in &mut self.said {
+            let committed = said.cell.committed().min(said.journaled);
+            if committed > said.committed {
+                said.committed = committed;
+                Message::Ack { stream, journaled: said.journaled, committed }.write(&mut self.out);
+            }
         }
     }
 
@@ -127,77 +198,5 @@ impl Answers<'_> {
             Ok(_) => Ok(()),
             Err(_) => Err(Some(Violation::WriteTimeout)),
         }
-    }
-
-    /// Waits for the worker that decodes the group. A worker that died without an answer leaves it undecided, and so
-    /// discarded.
-    async fn await_decoded(&mut self, group: &mut Group) -> Result<Vec<Result<Decoded, WireError>>, Failure> {
-        let Some(mut running) = group.decoded.take() else {
-            return Ok(Vec::new());
-        };
-        match running.try_recv() {
-            Ok(decoded) => Ok(decoded),
-            Err(TryRecvError::Closed) => Err(None),
-            Err(TryRecvError::Empty) => {
-                // Earlier answers do not wait for this group.
-                self.flush().await?;
-                running.await.map_err(|_| None)
-            }
-        }
-    }
-}
-
-/// Asks the ledger about each batch of a group, and hands those that are accepted to the counts. Nothing is awaited
-/// here: whatever becomes of the connection, a batch for which the ledger has moved a position is counted.
-fn decide(group: Group, decoded: Vec<Result<Decoded, WireError>>, answers: &mut Answers<'_>) -> Result<(), Failure> {
-    let mut decoded = decoded.into_iter();
-    let (mut batches, mut tokens) = (Vec::new(), Vec::new());
-    for Undecided { cell, sequence, token, is_decoded } in group.batches {
-        let batch = if is_decoded { decoded.next().and_then(Result::ok) } else { None };
-        let predecessor = batch.as_ref().map(|batch| batch.header.predecessor).unwrap_or_default();
-        let held = batch.as_ref().map(|batch| (batch.digest, Totals::of(&batch.header)));
-        let stream = cell.stream;
-        match (cell.decide(sequence, predecessor, held), batch) {
-            (Verdict::Accepted(next), Some(batch)) => {
-                batches.push((cell.sensor, batch));
-                tokens.push(token);
-                answers.acknowledge(stream, next);
-            }
-            // The ledger accepts nothing that could not be decoded: the second pattern only completes the match.
-            (Verdict::Duplicate(next) | Verdict::Accepted(next), _) => {
-                token.settle(BatchOutcome::Duplicate);
-                answers.acknowledge(stream, next);
-            }
-            (Verdict::Refused(expected, reason), _) => {
-                token.settle(match reason {
-                    NackReason::OutOfSequence => BatchOutcome::OutOfSequence,
-                    NackReason::BrokenChain => BatchOutcome::BrokenChain,
-                    NackReason::Malformed => BatchOutcome::Malformed,
-                });
-                answers.push(&Message::Nack { stream, expected, reason });
-            }
-        }
-    }
-    // Cannot fail while the workers live, and they outlive every connection: see the module's invariants.
-    if !batches.is_empty() && answers.shared.jobs.try_send(Job::Count { batches }).is_err() {
-        tracing::error!("accepted batches found the workers' queue closed or full: this is a defect");
-        return Err(None);
-    }
-    tokens.into_iter().for_each(|token| token.settle(BatchOutcome::Accepted));
-    drop(group.places);
-    Ok(())
-}
-
-/// Asks the ledger about a gap, and counts what is lost in it.
-fn close_gap(cell: &StreamCell, from: u64, to: u64, totals: Totals, answers: &mut Answers<'_>) {
-    let stream = cell.stream;
-    let (verdict, Totals { windows, packets, watched_ms }) = cell.close_gap(from, to, totals);
-    if let Verdict::Accepted(_) = verdict {
-        let lost = Lost { batches: (to - from).saturating_add(1), windows, packets, watched_ms };
-        answers.shared.ledger.add_lost(cell.sensor, &lost);
-    }
-    match verdict {
-        Verdict::Accepted(next) | Verdict::Duplicate(next) => answers.acknowledge(stream, next),
-        Verdict::Refused(expected, reason) => answers.push(&Message::Nack { stream, expected, reason }),
     }
 }

@@ -22,6 +22,7 @@ pub const fn decoded_cost(rows: u32) -> u64 {
 #[derive(Clone, Debug)]
 pub struct Budget {
     units: Arc<Semaphore>,
+    total: u64,
 }
 
 /// A part of a budget; given back when dropped.
@@ -36,7 +37,13 @@ impl Budget {
     #[must_use]
     pub fn new(bytes: u64) -> Budget {
         let units = usize::try_from(bytes / UNIT).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Budget { units: Arc::new(Semaphore::new(units)) }
+        Budget { units: Arc::new(Semaphore::new(units)), total: units as u64 * UNIT }
+    }
+
+    /// All bytes, whoever holds them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
     }
 
     /// How many batches can hold a share at the same time, where each takes at least [`decoded_cost`] of no rows.

@@ -1,26 +1,27 @@
 //! One connection's reader: takes frames, gathers batches into groups, and hands these to workers.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use martlet_window::SensorName;
 use martlet_wire::WireError;
 use martlet_wire::v1::{BatchView, FRAME_HEADER_LENGTH, FrameType, Message, RefusalReason, Stream, batch_identity};
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::answers::{Group, Pending, Undecided, write_answers};
+use super::answers::write_answers;
 use super::budget::{Share, decoded_cost};
 use super::counters::{BatchOutcome, FrameError, FrameOutcome, Token, Violation};
 use super::frames::{Frame, FrameFailure, is_whole, read_frame};
-use super::ledger::{LedgerError, StreamCell};
-use super::listener::Shared;
+use super::gate::Shared;
+use super::submit::{Group, Pending, Undecided, submit_all};
 use crate::aggregate::{Encoded, Job};
+use crate::journal::{Entry, OpenError, Session, StreamCell};
+use crate::signal::Once;
 
 /// After the reader has ended, how long batches on their way may take to be decided and answered.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -44,6 +45,8 @@ struct End {
 impl End {
     const QUIET: End = End { violation: None, farewell: None };
     const STOPPING: End = End { violation: None, farewell: Some(RefusalReason::Stopping) };
+    /// Half-open connections end like this, and two machines with one identity take turns.
+    const SUPERSEDED: End = End::refused(Violation::Superseded, RefusalReason::Superseded);
 
     const fn refused(violation: Violation, reason: RefusalReason) -> End {
         End { violation: Some(violation), farewell: Some(reason) }
@@ -51,44 +54,50 @@ impl End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, number: u64, mut stopping: watch::Receiver<bool>) {
-    // Answers are small and awaited.
-    let _ = stream.set_nodelay(true);
-    let Ok(peer) = stream.peer_addr() else {
-        return;
-    };
+pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    shared: &Shared,
+    read: R,
+    write: W,
+    peer: IpAddr,
+    number: u64,
+    stopping: &Once,
+) {
     let welcome = Message::Welcome {
-        your_address: peer.ip().to_canonical(),
+        your_address: peer.to_canonical(),
         max_batch_bytes: shared.config.max_batch_bytes,
         max_rows: shared.config.max_rows,
     };
-    let (read, write) = stream.into_split();
-    let (pending, queue) = mpsc::channel(shared.config.max_batches_in_flight);
-    let writing = write_answers(&shared, write, queue);
+    let session = Arc::new(Session::new(number));
+    let (pending, left) = mpsc::channel(shared.config.max_batches_in_flight);
+    let (replies, queue) = mpsc::channel(shared.config.max_batches_in_flight);
     let mut reader = Reader {
-        shared: &shared,
+        shared,
         pending,
         places: Arc::new(Semaphore::new(shared.config.max_batches_in_flight)),
         gathered: Gathered::default(),
         came: 0,
-        little: Instant::now(),
+        little: None,
         open: HashMap::new(),
         welcome: Some(welcome),
         name: String::new(),
     };
-    let mut writing = std::pin::pin!(writing);
+    // The middle ends with the reader, and the writer with the middle.
+    let answering =
+        async { tokio::join!(submit_all(shared, &session, left, replies), write_answers(shared, write, queue)).1 };
+    let mut answering = std::pin::pin!(answering);
     let read = BufReader::with_capacity(READ_BUFFER, read);
     let end = tokio::select! {
         biased;
-        _ = stopping.wait_for(|&stop| stop) => Ok(End::STOPPING),
-        written = &mut writing => Err(written),
+        () = stopping.happened() => Ok(End::STOPPING),
+        () = session.superseded() => Ok(End::SUPERSEDED),
+        written = &mut answering => Err(written),
         end = reader.run(read) => Ok(end),
     };
     let written = match end {
         Ok(end) => {
             let farewell = async move { reader.finish(end, number).await };
-            // The queue may be full: only when the writer goes on is there room for the farewell.
-            let both = async { tokio::join!(farewell, writing).1 };
+            // The queue may be full: only when the others go on is there room for the farewell.
+            let both = async { tokio::join!(farewell, answering).1 };
             timeout(DRAIN, both).await.unwrap_or(Ok(()))
         }
         Err(written) => written,
@@ -109,7 +118,7 @@ struct Gathered {
 }
 
 struct Reader<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Shared,
     pending: mpsc::Sender<Pending>,
     /// Room for `ingest.max_batches_in_flight` batches between here and their decision.
     places: Arc<Semaphore>,
@@ -117,16 +126,23 @@ struct Reader<'a> {
     /// Bytes of batches that came since the read buffer held no whole frame.
     came: usize,
     /// When little came last.
-    little: Instant,
-    open: HashMap<Stream, Arc<StreamCell>>,
+    little: Option<Instant>,
+    open: HashMap<Stream, OpenStream>,
     /// The answer to Hello; gone once it was given.
     welcome: Option<Message>,
     /// The peer's name, for the log.
     name: String,
 }
 
+/// A stream that was opened on this connection.
+struct OpenStream {
+    cell: Arc<StreamCell>,
+    /// When its newest batch had come.
+    heard: Option<Instant>,
+}
+
 impl Reader<'_> {
-    async fn run(&mut self, mut read: BufReader<OwnedReadHalf>) -> End {
+    async fn run<R: AsyncRead + Unpin>(&mut self, mut read: BufReader<R>) -> End {
         loop {
             if let Err(end) = self.next(&mut read).await {
                 return end;
@@ -134,23 +150,31 @@ impl Reader<'_> {
         }
     }
 
-    async fn next(&mut self, read: &mut BufReader<OwnedReadHalf>) -> Result<(), End> {
-        let Shared { config, rules, .. } = &**self.shared;
+    async fn next<R: AsyncRead + Unpin>(&mut self, read: &mut BufReader<R>) -> Result<(), End> {
+        let Shared { config, rules, .. } = self.shared;
         // What has not come yet may be long in coming.
         if !is_whole(read.buffer(), &rules.limits) {
             self.hand_over().await?;
             let is_little = (1..LITTLE).contains(&std::mem::take(&mut self.came));
-            if is_little && std::mem::replace(&mut self.little, Instant::now()).elapsed() < CLOSE {
+            if is_little && self.little.replace(Instant::now()).is_some_and(|before| before.elapsed() < CLOSE) {
                 sleep(REST).await;
             }
         }
         let patience = if self.welcome.is_some() { config.handshake_timeout() } else { config.idle_timeout() };
-        let frame = read_frame(read, rules, patience).await.map_err(|failure| self.judge(failure))?;
+        let frame = match read_frame(read, rules, patience).await {
+            // A peer that waits for our answers is not idle.
+            Err(FrameFailure::Idle) if self.owes_answers() => return Ok(()),
+            frame => frame.map_err(|failure| self.judge(failure))?,
+        };
         if frame.frame_type != FrameType::Batch {
             // Answers come in the order of the frames.
             self.hand_over().await?;
         }
         self.take(frame).await
+    }
+
+    fn owes_answers(&self) -> bool {
+        self.places.available_permits() < self.shared.config.max_batches_in_flight
     }
 
     fn judge(&self, failure: FrameFailure) -> End {
@@ -192,33 +216,36 @@ impl Reader<'_> {
                 self.name = name.to_string();
                 self.push(Pending::Answer(welcome)).await
             }
-            (None, Message::Open { stream, name }) => {
-                let cell = self.open(stream, &name)?;
-                self.push(Pending::Position(cell)).await
-            }
-            (None, Message::Lost { stream, from, to, totals, .. }) => {
-                let cell = self.cell(&stream)?;
-                self.push(Pending::Lost { cell, from, to, totals }).await
+            (None, Message::Open { stream, name }) => self.open(stream, name).await,
+            (None, message @ Message::Lost { stream, .. }) => {
+                self.cell(&stream)?;
+                self.push(Pending::Loss(message)).await
             }
             _ => Err(End::refused(Violation::UnexpectedFrame, RefusalReason::Protocol)),
         }
     }
 
-    fn open(&mut self, stream: Stream, name: &SensorName) -> Result<Arc<StreamCell>, End> {
+    /// Opens a stream. Nothing more is read before that is decided, which includes that a new name is durable.
+    async fn open(&mut self, stream: Stream, name: SensorName) -> Result<(), End> {
         let room = self.open.len() < self.shared.config.max_streams_per_connection || self.open.contains_key(&stream);
-        let opened = if room { self.shared.ledger.open(stream, name) } else { Err(LedgerError::Streams) };
-        let cell = opened.map_err(|error| match error {
-            LedgerError::NameTaken => End::refused(Violation::NameTaken, RefusalReason::NotAllowed),
-            LedgerError::Sensors => End::refused(Violation::Sensors, RefusalReason::Full),
-            LedgerError::Streams => End::refused(Violation::Streams, RefusalReason::Full),
+        if !room {
+            return Err(End::refused(Violation::Streams, RefusalReason::Full));
+        }
+        let (opened, decision) = oneshot::channel();
+        self.push(Pending::Open { entry: Entry::Open { stream, name }, opened }).await?;
+        let cell = decision.await.map_err(|_| End::QUIET)?.map_err(|error| match error {
+            OpenError::NameTaken => End::refused(Violation::NameTaken, RefusalReason::NotAllowed),
+            OpenError::Sensors => End::refused(Violation::Sensors, RefusalReason::Full),
+            OpenError::Streams => End::refused(Violation::Streams, RefusalReason::Full),
+            OpenError::Store => End::refused(Violation::Store, RefusalReason::Full),
         })?;
-        self.open.insert(stream, cell.clone());
-        Ok(cell)
+        self.open.insert(stream, OpenStream { cell, heard: None });
+        Ok(())
     }
 
-    fn cell(&self, stream: &Stream) -> Result<Arc<StreamCell>, End> {
+    fn cell(&mut self, stream: &Stream) -> Result<&mut OpenStream, End> {
         let unexpected = || End::refused(Violation::UnexpectedFrame, RefusalReason::Protocol);
-        self.open.get(stream).cloned().ok_or_else(unexpected)
+        self.open.get_mut(stream).ok_or_else(unexpected)
     }
 
     /// Adds a batch to those that are handed over next.
@@ -231,19 +258,24 @@ impl Reader<'_> {
                 return Err(self.bad_frame(error));
             }
         };
-        let cell = match self.cell(&stream) {
-            Ok(cell) => cell,
+        let open = match self.cell(&stream) {
+            Ok(open) => open,
             Err(end) => {
                 token.settle(BatchOutcome::NotOpened);
                 return Err(end);
             }
         };
+        let journaled = open.cell.journaled();
+        let silence = open.heard.replace(Instant::now()).map(|before| frame.begun.saturating_duration_since(before));
+        let mut is_quiet = false;
         self.take_place().await?;
         self.came += FRAME_HEADER_LENGTH + frame.payload.len();
         let is_decoded = match BatchView::read(&frame.payload, &self.shared.rules.limits) {
-            // Positions only grow, so this is certain; the ledger will give the same answer.
-            Ok(_) if sequence < cell.expected() => false,
+            // Positions that are published only grow, so this is certain; the ledger will give the same answer.
+            Ok(_) if sequence < journaled => false,
             Ok(view) => {
+                let half = Duration::from_secs(view.header.window.length.seconds().into()) / 2;
+                is_quiet = silence.is_some_and(|silence| silence >= half);
                 let memory = self.take_memory(decoded_cost(view.rows)).await?;
                 let Frame { payload, share: payload_memory, .. } = frame;
                 self.gathered.payloads.push(Encoded { payload, payload_memory, memory });
@@ -254,7 +286,7 @@ impl Reader<'_> {
                 false
             }
         };
-        self.gathered.batches.push(Undecided { cell, sequence, token, is_decoded });
+        self.gathered.batches.push(Undecided { stream, sequence, token, is_quiet, is_decoded });
         Ok(())
     }
 
@@ -277,17 +309,24 @@ impl Reader<'_> {
 
     /// Takes memory for a decoded batch.
     async fn take_memory(&mut self, bytes: u64) -> Result<Share, End> {
-        let budget = &self.shared.batch_budget;
+        let budget = &self.shared.behind.batch_memory;
         if let Some(memory) = budget.try_take(bytes) {
             return Ok(memory);
         }
         // Whoever waits for a share must not hold others: two that did would wait for each other.
         self.hand_over().await?;
-        let taken = budget.take(bytes, self.shared.config.frame_timeout()).await;
-        taken.ok_or_else(|| self.judge(FrameFailure::Memory))
+        loop {
+            if let Some(memory) = budget.take(bytes, self.shared.config.frame_timeout()).await {
+                return Ok(memory);
+            }
+            // While the disk takes nothing, nobody is to blame, and waiting is what slows sensors down.
+            if !self.shared.behind.state.is_stalled() {
+                return Err(self.judge(FrameFailure::Memory));
+            }
+        }
     }
 
-    /// Gives what was gathered to a worker, and to the writer, who decides.
+    /// Gives what was gathered to a worker, and to the middle, which has it decided.
     async fn hand_over(&mut self) -> Result<(), End> {
         let Gathered { batches, payloads, places } = std::mem::take(&mut self.gathered);
         if batches.is_empty() {
@@ -297,7 +336,7 @@ impl Reader<'_> {
         if !payloads.is_empty() {
             let (reply, running) = oneshot::channel();
             // The queue has room for every batch that holds a share of the budget; it is closed only when workers died.
-            self.shared.jobs.try_send(Job::Decode { payloads, reply }).map_err(|_| End::STOPPING)?;
+            self.shared.behind.jobs.try_send(Job::Decode { payloads, reply }).map_err(|_| End::STOPPING)?;
             decoded = Some(running);
         }
         self.push(Pending::Batches(Group { batches, decoded, places })).await

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use martlet_telemetry::counters::{EnumCounters, Labelled};
 use martlet_telemetry::labelled;
 use martlet_wire::WireError;
+use martlet_wire::v1::Totals;
 
 labelled! {
     /// What became of a batch frame. Each has exactly one.
@@ -20,6 +21,8 @@ labelled! {
         BrokenChain = "broken_chain",
         /// Its header or columns break a rule.
         Malformed = "malformed",
+        /// A newer connection had taken over its stream; the sensor sends it again.
+        Superseded = "superseded",
         /// Its stream was not opened on its connection.
         NotOpened = "not_opened",
         /// Too short to say which stream it belongs to.
@@ -60,6 +63,10 @@ labelled! {
         UnexpectedFrame = "unexpected_frame",
         /// The connection ended within a frame.
         TornFrame = "torn_frame",
+        /// The store could not be read.
+        Store = "store",
+        /// A newer connection opened a stream of this one.
+        Superseded = "superseded",
         /// A sensor name that belongs to another origin, or an origin that has another name.
         NameTaken = "name_taken",
         /// `ingest.max_sensors` have names.
@@ -111,12 +118,40 @@ pub struct Lost {
 }
 
 impl Lost {
+    /// The batches `from` to `to`, which held so much.
+    #[must_use]
+    pub const fn new(from: u64, to: u64, held: Totals) -> Lost {
+        let Totals { windows, packets, watched_ms } = held;
+        Lost { batches: to.saturating_sub(from).saturating_add(1), windows, packets, watched_ms }
+    }
+
     /// Adds another loss; saturates, since these are a peer's claims.
     pub fn add(&mut self, other: &Lost) {
         self.batches = self.batches.saturating_add(other.batches);
         self.windows = self.windows.saturating_add(other.windows);
         self.packets = self.packets.saturating_add(other.packets);
         self.watched_ms = self.watched_ms.saturating_add(other.watched_ms);
+    }
+
+    /// The part `of` / `whole` of it, rounded down; `whole` is not 0.
+    pub(crate) fn fraction(&self, of: u64, whole: u64) -> Lost {
+        let part = |n: u64| u64::try_from(u128::from(n) * u128::from(of) / u128::from(whole)).unwrap_or(n);
+        Lost {
+            batches: part(self.batches),
+            windows: part(self.windows),
+            packets: part(self.packets),
+            watched_ms: part(self.watched_ms),
+        }
+    }
+
+    /// What is left without a part of it.
+    pub(crate) const fn without(&self, part: &Lost) -> Lost {
+        Lost {
+            batches: self.batches.saturating_sub(part.batches),
+            windows: self.windows.saturating_sub(part.windows),
+            packets: self.packets.saturating_sub(part.packets),
+            watched_ms: self.watched_ms.saturating_sub(part.watched_ms),
+        }
     }
 }
 

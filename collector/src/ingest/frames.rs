@@ -39,6 +39,8 @@ pub(super) struct Frame {
     pub(super) payload: Vec<u8>,
     /// What the payload takes of the budget.
     pub(super) share: Share,
+    /// When its first byte was read.
+    pub(super) begun: Instant,
 }
 
 /// How frames are read.
@@ -67,8 +69,9 @@ pub(super) async fn read_frame(
 ) -> Result<Frame, FrameFailure> {
     let mut head = [0; FRAME_HEADER_LENGTH];
     let first = timeout(patience, reader.read(&mut head)).await.map_err(|_| FrameFailure::Idle)?;
-    let begun = first.ok().filter(|&length| length > 0).ok_or(FrameFailure::Closed)?;
-    fill(reader, &mut head[begun..], rules, Instant::now() + rules.silence).await?;
+    let have = first.ok().filter(|&length| length > 0).ok_or(FrameFailure::Closed)?;
+    let begun = Instant::now();
+    fill(reader, &mut head[have..], rules, Instant::now() + rules.silence).await?;
     let header = FrameHeader::parse(&head, &rules.limits).map_err(FrameFailure::Wire)?;
     let length = header.length as usize;
     let deadline = Instant::now() + rules.silence + Duration::from_secs(u64::from(header.length) / rules.pace);
@@ -86,7 +89,7 @@ pub(super) async fn read_frame(
         fill(reader, &mut payload[have..], rules, deadline).await?;
     }
     header.verify(&payload).map_err(FrameFailure::Wire)?;
-    Ok(Frame { frame_type: header.frame_type, payload, share })
+    Ok(Frame { frame_type: header.frame_type, payload, share, begun })
 }
 
 async fn fill(

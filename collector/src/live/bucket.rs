@@ -46,13 +46,13 @@ impl Row {
 /// Everything that is known of one bucket of event time of one class. Lists are sorted by key.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
-    rows: Vec<(RowKey, Row)>,
-    kinds: Vec<(KindKey, Row)>,
-    marks: Vec<(u8, Row)>,
-    sensors: Vec<(SensorId, SensorCounts)>,
-    top: TopSources,
+    pub(super) rows: Vec<(RowKey, Row)>,
+    pub(super) kinds: Vec<(KindKey, Row)>,
+    pub(super) marks: Vec<(u8, Row)>,
+    pub(super) sensors: Vec<(SensorId, SensorCounts)>,
+    pub(super) top: TopSources,
     /// As of [`Bucket::update_memory`].
-    memory_bytes: usize,
+    pub(super) memory_bytes: usize,
     /// Marks that some batch could test.
     pub tested: Marks,
     /// Marks that some batch could not test.

@@ -42,6 +42,18 @@ impl ServiceKey {
         PackedClass::from_bits(u128::from(self.0) << MARK_BITS).map(PackedClass::unpack)
     }
 
+    /// The key as one number, as it is stored.
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The key with this number, if there is one.
+    pub(super) fn from_bits(bits: u64) -> Option<ServiceKey> {
+        let key = ServiceKey(bits);
+        let known = key.class().is_some() || [OVERFLOW, OVERFLOW | 1].contains(&bits);
+        known.then_some(key)
+    }
+
     /// IP version.
     #[must_use]
     pub fn ip(self) -> IpVersion {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use martlet_window::{Kind, Mark, TrafficClass};
 
+use super::codec::{Reader, Stored, Writer};
 use super::key::RowKey;
 use crate::aggregate::{BucketDelta, Counts};
 use crate::config::{MetricsConfig, TCP, UDP};
@@ -24,6 +25,11 @@ const CLEARLY_ABOVE: f64 = 2.0;
 /// Rates below this are forgotten.
 const NEGLIGIBLE: f64 = 0.25;
 const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The names of protocols in labels, in the order in which they are stored.
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "icmp", "icmpv6", "other"];
+/// How many of the highest rates are written down.
+const STORED_RATES: usize = 1024;
 
 /// The names of protocols in labels; everything else is `other`.
 const fn protocol_label(protocol: u8) -> &'static str {
@@ -97,6 +103,20 @@ pub(super) struct Observer {
     classes: [Ranking; 3],
     evaluated: Option<i64>,
     dirty: bool,
+    /// Whether anything changed since it was last written down.
+    unwritten: bool,
+}
+
+/// The counters as they are written down, so that none goes down when the collector restarts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObserverImage {
+    all: BTreeMap<Series, ObservedSample>,
+    kinds: Arc<BTreeMap<KindSeries, u64>>,
+    marks: Arc<BTreeMap<(TrafficClass, u8), u64>>,
+    evaluated: Option<i64>,
+    promoted: [BTreeSet<(u8, u16)>; 3],
+    /// The highest rates of each class.
+    rates: [Vec<((u8, u16), f64)>; 3],
 }
 
 #[derive(Debug, Default)]
@@ -118,12 +138,44 @@ impl Observer {
             classes: Default::default(),
             evaluated: None,
             dirty: false,
+            unwritten: false,
         }
+    }
+
+    /// The counters, if they changed since this was last asked.
+    pub(super) fn changes(&mut self) -> Option<ObserverImage> {
+        std::mem::take(&mut self.unwritten).then(|| ObserverImage {
+            all: self.all.clone(),
+            kinds: self.published.kinds.clone(),
+            marks: self.published.marks.clone(),
+            evaluated: self.evaluated,
+            promoted: self.classes.each_ref().map(|ranking| ranking.promoted.clone()),
+            rates: self.classes.each_ref().map(|ranking| ranking.highest(STORED_RATES)),
+        })
+    }
+
+    /// Takes in counters that were written down.
+    pub(super) fn restore(&mut self, image: ObserverImage) {
+        let ObserverImage { all, kinds, marks, evaluated, promoted, rates } = image;
+        self.all = all;
+        self.evaluated = evaluated;
+        for ((ranking, promoted), rates) in self.classes.iter_mut().zip(promoted).zip(rates) {
+            // What has become configured since needs no place.
+            ranking.promoted = promoted.difference(&self.configured).copied().collect();
+            ranking.rates = rates.into_iter().collect();
+        }
+        self.published = Observed { kinds, marks, tracked: Arc::new(self.tracked()), ..Observed::default() };
+        self.dirty = true;
+    }
+
+    fn tracked(&self) -> [BTreeSet<(u8, u16)>; 3] {
+        self.classes.each_ref().map(|ranking| self.configured.union(&ranking.promoted).copied().collect())
     }
 
     /// Counts what a worker added to one bucket, before the bucket takes it.
     pub(super) fn count(&mut self, class: TrafficClass, delta: &BucketDelta) {
         self.dirty = true;
+        self.unwritten = true;
         for (key, counts) in &delta.rows {
             self.count_row(class, key, counts);
         }
@@ -162,12 +214,11 @@ impl Observer {
         }
         self.evaluated = Some(now);
         let midnight = now.div_euclid(SECONDS_PER_DAY) != before.div_euclid(SECONDS_PER_DAY);
-        let mut sets: [BTreeSet<(u8, u16)>; 3] = Default::default();
-        for (ranking, set) in self.classes.iter_mut().zip(&mut sets) {
+        for ranking in &mut self.classes {
             ranking.evaluate(self.top_ports, midnight);
-            set.clone_from(&self.configured);
-            set.extend(&ranking.promoted);
         }
+        self.unwritten = true;
+        let sets = self.tracked();
         if *self.published.tracked != sets {
             self.published.tracked = Arc::new(sets);
             self.dirty = true;
@@ -198,9 +249,7 @@ impl Ranking {
             *self.rates.entry(port).or_default() += martlet_telemetry::counters::to_f64(packets);
         }
         self.rates.retain(|_, rate| *rate >= NEGLIGIBLE);
-        let mut ranked: Vec<((u8, u16), f64)> = self.rates.iter().map(|(&port, &rate)| (port, rate)).collect();
-        ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        ranked.truncate(places);
+        let ranked = self.highest(places);
         if midnight {
             self.promoted.retain(|port| ranked.iter().any(|(top, _)| top == port));
         }
@@ -216,6 +265,100 @@ impl Ranking {
                 self.promoted.insert(port);
             }
         }
+    }
+}
+
+impl Ranking {
+    /// So many ports with the highest rates, highest first.
+    fn highest(&self, places: usize) -> Vec<((u8, u16), f64)> {
+        let mut ranked: Vec<((u8, u16), f64)> = self.rates.iter().map(|(&port, &rate)| (port, rate)).collect();
+        ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        ranked.truncate(places);
+        ranked
+    }
+}
+
+fn write_port(out: &mut Writer, &(protocol, port): &(u8, u16)) {
+    out.number(protocol.into());
+    out.number(port.into());
+}
+
+fn read_port(from: &mut Reader<'_>) -> Option<(u8, u16)> {
+    Some((from.small()?, from.small()?))
+}
+
+fn write_protocol(out: &mut Writer, protocol: &str) {
+    out.length(PROTOCOLS.iter().position(|name| *name == protocol).unwrap_or(PROTOCOLS.len() - 1));
+}
+
+fn read_protocol(from: &mut Reader<'_>) -> Option<&'static str> {
+    PROTOCOLS.get(from.small::<usize>()?).copied()
+}
+
+fn read_class(from: &mut Reader<'_>) -> Option<TrafficClass> {
+    TrafficClass::from_number(from.small()?)
+}
+
+impl Stored for ObserverImage {
+    fn write(&self, out: &mut Writer) {
+        out.list(self.all.iter(), |out, (series, sample)| {
+            out.number(series.class as u64);
+            series.sensor.write(out);
+            write_protocol(out, series.protocol);
+            out.option(series.port, |out, port| out.number(port.into()));
+            out.number(sample.packets);
+            out.number(sample.bytes);
+        });
+        out.list(self.kinds.iter(), |out, (&(class, sensor, protocol, kind), &packets)| {
+            out.number(class as u64);
+            sensor.write(out);
+            write_protocol(out, protocol);
+            out.number(kind as u64);
+            out.number(packets);
+        });
+        out.list(self.marks.iter(), |out, (&(class, mark), &packets)| {
+            out.number(class as u64);
+            out.number(mark.into());
+            out.number(packets);
+        });
+        out.option(self.evaluated, Writer::signed);
+        for promoted in &self.promoted {
+            out.list(promoted.iter(), write_port);
+        }
+        for rates in &self.rates {
+            out.list(rates.iter(), |out, (port, rate)| {
+                write_port(out, port);
+                out.number(rate.to_bits());
+            });
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<ObserverImage> {
+        let all = from.list(|from| {
+            let (class, sensor) = (read_class(from)?, SensorId::read(from)?);
+            let series = Series { class, sensor, protocol: read_protocol(from)?, port: from.option(Reader::small)? };
+            Some((series, ObservedSample { packets: from.number()?, bytes: from.number()? }))
+        })?;
+        let kinds = from.list(|from| {
+            let (class, sensor, protocol) = (read_class(from)?, SensorId::read(from)?, read_protocol(from)?);
+            Some(((class, sensor, protocol, Kind::from_number(from.small()?)?), from.number()?))
+        })?;
+        let marks = from.list(|from| Some(((read_class(from)?, from.small()?), from.number()?)))?;
+        let evaluated = from.option(Reader::signed)?;
+        let mut image = ObserverImage {
+            all: all.into_iter().collect(),
+            kinds: Arc::new(kinds.into_iter().collect()),
+            marks: Arc::new(marks.into_iter().collect()),
+            evaluated,
+            ..ObserverImage::default()
+        };
+        for promoted in &mut image.promoted {
+            *promoted = from.list(read_port)?.into_iter().collect();
+        }
+        for rates in &mut image.rates {
+            *rates = from.list(|from| Some((read_port(from)?, f64::from_bits(from.number()?))))?;
+        }
+        Some(image)
     }
 }
 

@@ -57,14 +57,17 @@ pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) 
     overflowed
 }
 
-/// Forgets steps before the ten minutes that end with `newest_end`, and the services of all but the newest steps.
-pub(super) fn forget(steps: &mut RecentSteps, newest_end: i64) {
+/// Forgets steps before the ten minutes that end with `newest_end`, and the services of all but the newest steps. Says
+/// which steps it changed.
+pub(super) fn forget(steps: &mut RecentSteps, newest_end: i64, mut changed: impl FnMut(i64)) {
     let oldest = newest_end.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
-    *steps = steps.split_off(&oldest);
+    let kept = steps.split_off(&oldest);
+    std::mem::replace(steps, kept).into_keys().for_each(&mut changed);
     let old = steps.len().saturating_sub(DETAILED_STEPS);
-    for step in steps.values_mut().take(old) {
+    for (&start, step) in steps.iter_mut().take(old) {
         if !step.services.is_empty() {
             Arc::make_mut(step).services = BTreeMap::new();
+            changed(start);
         }
     }
 }

@@ -1,39 +1,56 @@
 //! The live store: counts of all classes, owned by one thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::time::Instant;
 
 use martlet_window::TrafficClass;
 
 use super::bucket::Bucket;
+use super::image::{ClassImage, LiveImage, Start};
 use super::observed::Observer;
 use super::recent::{self, RecentSteps};
-use super::view::{ClassView, LiveView, SensorView};
-use crate::aggregate::{ClassDelta, Delta, SensorCounts, SensorReport};
+use super::view::{ClassView, LiveView, RecentHours, SensorView};
+use crate::aggregate::{ClassDelta, Delta, HOUR_SECONDS, HourKey, Hours, SensorCounts, SensorReport};
 use crate::config::{LiveConfig, MetricsConfig};
-use crate::ingest::{SensorId, SensorRecord};
+use crate::ingest::{Lost, SensorId};
+use crate::journal::SensorRecord;
 
 /// Windows that end later than this after now come from a clock that is wrong, in seconds.
 const CLOCK_TOLERANCE_SECONDS: i64 = 300;
 /// Buckets that begin later than this after now are the first to go when memory is short, in seconds.
 const FAR_FUTURE_SECONDS: i64 = 86_400;
+/// How many hours of loss and exposure are held, counted back from the newest data of their class.
+pub const RECENT_HOURS: i64 = 48;
 
-/// Counts in memory.
+/// Counts in memory, and which of them have changed since they were last written down.
 #[derive(Debug)]
-pub struct Store {
+pub struct LiveStore {
     config: LiveConfig,
     classes: [ClassState; 3],
     reports: BTreeMap<(SensorId, TrafficClass), SensorReport>,
-    /// Since the start, also of what has been evicted.
+    /// Since the store was begun, also of what has been evicted.
     sensor_totals: BTreeMap<(SensorId, TrafficClass), SensorCounts>,
+    lost: BTreeMap<SensorId, Lost>,
+    hours: Arc<RecentHours>,
     observer: Observer,
+    changed: Changed,
     newest: Arc<[AtomicI64; 3]>,
     memory_bytes: u64,
     evicted_buckets: u64,
     overflowed_packets: u64,
     recent_overflowed_packets: u64,
+}
+
+/// What has changed since it was last written down.
+#[derive(Debug, Default)]
+struct Changed {
+    buckets: BTreeSet<(TrafficClass, Start)>,
+    recent: BTreeSet<(TrafficClass, Start)>,
+    sensors: BTreeSet<(SensorId, TrafficClass)>,
+    lost: BTreeSet<SensorId>,
+    /// What was added to hours, whether or not they are held.
+    hours: Hours,
 }
 
 /// Counts of one class. What views share is behind `Arc`s and copied when it changes.
@@ -42,26 +59,88 @@ struct ClassState {
     totals: ClassDelta,
     first_window: Option<i64>,
     last_window_end: Option<i64>,
-    last_arrival: Option<Instant>,
+    last_arrival_ms: Option<i64>,
     buckets: Arc<BTreeMap<i64, Arc<Bucket>>>,
     recent: Arc<RecentSteps>,
 }
 
-impl Store {
+impl LiveStore {
     /// An empty store. `newest` is kept up to date for the workers.
     #[must_use]
-    pub fn new(config: LiveConfig, metrics: &MetricsConfig, newest: Arc<[AtomicI64; 3]>) -> Store {
-        Store {
+    pub fn new(config: LiveConfig, metrics: &MetricsConfig, newest: Arc<[AtomicI64; 3]>) -> LiveStore {
+        LiveStore {
             config,
             classes: Default::default(),
             reports: BTreeMap::new(),
             sensor_totals: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            hours: Arc::default(),
+            changed: Changed::default(),
             observer: Observer::new(metrics),
             newest,
             memory_bytes: 0,
             evicted_buckets: 0,
             overflowed_packets: 0,
             recent_overflowed_packets: 0,
+        }
+    }
+
+    /// Takes in what was written down; the store must be empty. More than fits into the memory is dropped as always.
+    pub fn restore(&mut self, image: LiveImage, now: i64) {
+        for ((state, class), newest) in self.classes.iter_mut().zip(image.classes).zip(&*self.newest) {
+            let ClassImage { totals, first_window, last_window_end, last_arrival_ms } = class;
+            let (buckets, recent) = Default::default();
+            *state = ClassState { totals, first_window, last_window_end, last_arrival_ms, buckets, recent };
+            newest.store(last_window_end.unwrap_or(i64::MIN), Relaxed);
+        }
+        for (key, report, totals) in image.sensors {
+            self.reports.insert(key, report);
+            self.sensor_totals.insert(key, totals);
+        }
+        self.lost = image.lost.into_iter().collect();
+        for ((class, start), bucket) in image.buckets {
+            let Some(bucket) = bucket else { continue };
+            self.memory_bytes += bucket.memory_bytes() as u64;
+            Arc::make_mut(&mut self.classes[class as usize].buckets).insert(start, bucket);
+        }
+        for ((class, start), step) in image.recent {
+            let Some(step) = step else { continue };
+            Arc::make_mut(&mut self.classes[class as usize].recent).insert(start, step);
+        }
+        if let Some(observed) = image.observed {
+            self.observer.restore(observed);
+        }
+        self.hours = Arc::new(image.hours.into_iter().collect());
+        self.evicted_buckets = image.evicted_buckets;
+        self.overflowed_packets = image.overflowed_packets;
+        self.recent_overflowed_packets = image.recent_overflowed_packets;
+        self.evict(now);
+    }
+
+    /// What has changed since this was last asked. Cheap: what is large is shared, and copied only when it changes.
+    #[must_use]
+    pub fn changes(&mut self) -> LiveImage {
+        let Changed { buckets, recent, sensors, lost, hours } = std::mem::take(&mut self.changed);
+        let bucket = |&(class, start): &(TrafficClass, Start)| {
+            ((class, start), self.classes[class as usize].buckets.get(&start).cloned())
+        };
+        let step = |&(class, start): &(TrafficClass, Start)| {
+            ((class, start), self.classes[class as usize].recent.get(&start).cloned())
+        };
+        let sensor = |&key: &(SensorId, TrafficClass)| {
+            Some((key, *self.reports.get(&key)?, self.sensor_totals.get(&key).copied().unwrap_or_default()))
+        };
+        LiveImage {
+            classes: TrafficClass::ALL.map(|class| self.classes[class as usize].image()),
+            sensors: sensors.iter().filter_map(sensor).collect(),
+            lost: lost.iter().filter_map(|&id| Some((id, *self.lost.get(&id)?))).collect(),
+            buckets: buckets.iter().map(bucket).collect(),
+            recent: recent.iter().map(step).collect(),
+            observed: self.observer.changes(),
+            hours,
+            evicted_buckets: self.evicted_buckets,
+            overflowed_packets: self.overflowed_packets,
+            recent_overflowed_packets: self.recent_overflowed_packets,
         }
     }
 
@@ -75,12 +154,19 @@ impl Store {
         }
         for (&(sensor, class), report) in &delta.sensors {
             self.reports.entry((sensor, class)).and_modify(|known| known.merge(report)).or_insert(*report);
+            self.changed.sensors.insert((sensor, class));
             self.classes[class as usize].hear(report, now);
             if let Some(end) = self.classes[class as usize].last_window_end {
                 self.newest[class as usize].store(end, Relaxed);
             }
         }
+        for (sensor, lost) in delta.lost.drain() {
+            self.lost.entry(sensor).or_default().add(&lost);
+            self.changed.lost.insert(sensor);
+        }
+        self.add_hours(delta);
         for ((class, start), mut bucket_delta) in delta.buckets.drain() {
+            self.changed.buckets.insert((class, start));
             self.observer.count(class, &bucket_delta);
             for (&sensor, counts) in &bucket_delta.sensors {
                 self.sensor_totals.entry((sensor, class)).or_default().add(counts);
@@ -98,17 +184,45 @@ impl Store {
         self.evict(now);
     }
 
+    fn add_hours(&mut self, delta: &mut Delta) {
+        for (key, hour) in delta.hours.drain() {
+            self.changed.hours.entry(key).or_default().add(&hour);
+            if self.holds(&key) {
+                Arc::make_mut(&mut self.hours).entry(key).or_default().add(&hour);
+            }
+        }
+        let oldest = TrafficClass::ALL.map(|class| self.oldest_hour(class));
+        if self.hours.keys().any(|key| key.hour < oldest[key.class as usize]) {
+            Arc::make_mut(&mut self.hours).retain(|key, _| key.hour >= oldest[key.class as usize]);
+        }
+    }
+
+    /// Whether an hour is among those that are held.
+    fn holds(&self, key: &HourKey) -> bool {
+        let newest = self.classes[key.class as usize].last_window_end;
+        key.hour >= self.oldest_hour(key.class) && newest.is_none_or(|newest| key.hour < newest)
+    }
+
+    fn oldest_hour(&self, class: TrafficClass) -> i64 {
+        let newest = self.classes[class as usize].last_window_end;
+        newest.map_or(i64::MIN, |newest| newest - newest.rem_euclid(HOUR_SECONDS) - RECENT_HOURS * HOUR_SECONDS)
+    }
+
     fn add_recent(&mut self, delta: &mut Delta, now: i64) {
         for ((class, start), mut step) in delta.recent.drain() {
-            let class = &mut self.classes[class as usize];
             let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
             if !in_future {
+                self.changed.recent.insert((class, start));
+                let class = &mut self.classes[class as usize];
                 self.recent_overflowed_packets += recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
             }
         }
-        for class in &mut self.classes {
+        for (class, name) in self.classes.iter_mut().zip(TrafficClass::ALL) {
             if let Some(end) = class.last_window_end.filter(|_| !class.recent.is_empty()) {
-                recent::forget(Arc::make_mut(&mut class.recent), end);
+                let changed = |start| {
+                    self.changed.recent.insert((name, start));
+                };
+                recent::forget(Arc::make_mut(&mut class.recent), end, changed);
             }
         }
     }
@@ -128,25 +242,28 @@ impl Store {
             if let Some(bucket) = Arc::make_mut(&mut self.classes[class].buckets).remove(&start) {
                 self.memory_bytes = self.memory_bytes.saturating_sub(bucket.memory_bytes() as u64);
                 self.evicted_buckets += 1;
+                self.changed.buckets.insert((TrafficClass::ALL[class], start));
             }
         }
     }
 
-    /// The state as readers see it; `now` as for [`Store::add`].
+    /// The state as readers see it; `now` as for [`LiveStore::add`].
     #[must_use]
-    pub fn view(&mut self, sensors: Vec<SensorRecord>, now: i64) -> LiveView {
+    pub fn view(&mut self, sensors: &[SensorRecord], now: i64) -> LiveView {
         self.observer.evaluate(now);
-        let sensors = sensors.into_iter().enumerate().map(|(index, record)| {
+        let sensors = sensors.iter().enumerate().map(|(index, record)| {
             let id = SensorId(u16::try_from(index).unwrap_or(u16::MAX));
             let reports = TrafficClass::ALL.map(|class| self.reports.get(&(id, class)).copied());
             let totals = TrafficClass::ALL.map(|class| self.sensor_totals.get(&(id, class)).copied());
-            SensorView { name: record.name, lost: record.lost, reports, totals }
+            let lost = self.lost.get(&id).copied().unwrap_or_default();
+            SensorView { name: record.name.clone(), lost, reports, totals }
         });
         LiveView {
             bucket_seconds: i64::from(self.config.bucket_seconds),
             silent_grace_seconds: i64::from(self.config.silent_grace_seconds),
             sensors: sensors.collect(),
             classes: TrafficClass::ALL.map(|class| self.classes[class as usize].view()),
+            hours: self.hours.clone(),
             observed: self.observer.publish(),
             memory_bytes: self.memory_bytes,
             memory_limit_bytes: self.config.memory_limit_bytes,
@@ -166,7 +283,7 @@ impl ClassState {
             let last = self.last_window_end.get_or_insert(end);
             *last = end.max(*last);
         }
-        self.last_arrival = self.last_arrival.max(Some(report.arrived));
+        self.last_arrival_ms = self.last_arrival_ms.max(Some(report.arrived_ms));
     }
 
     fn view(&self) -> ClassView {
@@ -174,9 +291,18 @@ impl ClassState {
             totals: self.totals,
             first_window: self.first_window,
             last_window_end: self.last_window_end,
-            last_arrival: self.last_arrival,
+            last_arrival_ms: self.last_arrival_ms,
             buckets: self.buckets.clone(),
             recent: self.recent.clone(),
+        }
+    }
+
+    const fn image(&self) -> ClassImage {
+        ClassImage {
+            totals: self.totals,
+            first_window: self.first_window,
+            last_window_end: self.last_window_end,
+            last_arrival_ms: self.last_arrival_ms,
         }
     }
 }
@@ -184,8 +310,9 @@ impl ClassState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::Rules;
+    use crate::aggregate::{Arrival, Rules, SourceHash};
     use crate::live::RECENT_SERVICES;
+    use crate::live::Stored;
     use martlet_window::{
         BatchHeader, CaptureStatistics, Class, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture, Service,
         Window, WindowLength,
@@ -193,15 +320,16 @@ mod tests {
     use martlet_wire::v1::{Columns, Run};
 
     const NOW: i64 = 1_700_000_000;
+    const ARRIVAL: Arrival = Arrival { at_ms: NOW * 1000, is_live: false };
 
-    fn store(change: impl FnOnce(&mut LiveConfig)) -> Store {
+    fn store(change: impl FnOnce(&mut LiveConfig)) -> LiveStore {
         let mut config = LiveConfig::default();
         change(&mut config);
-        Store::new(config, &MetricsConfig::default(), Arc::new([const { AtomicI64::new(i64::MIN) }; 3]))
+        LiveStore::new(config, &MetricsConfig::default(), Arc::new([const { AtomicI64::new(i64::MIN) }; 3]))
     }
 
     fn rules() -> Rules {
-        Rules { source_hash: Default::default(), bucket_seconds: 600 }
+        Rules { source_hash: SourceHash::new([7; 16]), bucket_seconds: 600, late_grace_seconds: 30 }
     }
 
     /// One packet from `source` to each of `ports`.
@@ -235,16 +363,16 @@ mod tests {
         }
     }
 
-    fn add(store: &mut Store, class: TrafficClass, start: i64, ports: std::ops::Range<u16>, source: u128) {
+    fn add(store: &mut LiveStore, class: TrafficClass, start: i64, ports: std::ops::Range<u16>, source: u128) {
         let mut delta = Delta::default();
         let columns = columns(ports, source);
         let header = header(class, start, columns.len() as u64);
-        delta.add(&rules(), SensorId(0), &header, &columns, i64::MIN, Instant::now());
+        delta.add(&rules(), SensorId(0), &header, &columns, i64::MIN, ARRIVAL);
         store.add(&mut delta, NOW);
         assert!(delta.is_empty());
     }
 
-    fn measured(store: &Store) -> u64 {
+    fn measured(store: &LiveStore) -> u64 {
         let buckets = store.classes.iter().flat_map(|class| class.buckets.values());
         buckets.map(|bucket| Bucket::clone(bucket).update_memory() as u64).sum()
     }
@@ -259,7 +387,7 @@ mod tests {
             add(&mut store, TrafficClass::Real, first + 600 * n, 0..50, 1);
         }
         assert!(store.memory_bytes <= limit && store.evicted_buckets > 0);
-        let view = store.view(Vec::new(), NOW);
+        let view = store.view(&[], NOW);
         let starts: Vec<i64> = view.class(TrafficClass::Real).buckets.keys().copied().collect();
         // What is left is the newest of what is right, without a hole.
         assert_eq!(*starts.last().unwrap(), first + 600 * 399);
@@ -286,7 +414,7 @@ mod tests {
         let mut store = store(|config| config.max_keys_per_bucket = 100);
         add(&mut store, TrafficClass::Real, NOW, 0..80, 1);
         add(&mut store, TrafficClass::Real, NOW, 40..200, 2);
-        let view = store.view(Vec::new(), NOW);
+        let view = store.view(&[], NOW);
         let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
         assert_eq!(bucket.rows().len(), 101);
         let packets = |told_apart: bool| -> u64 {
@@ -304,7 +432,7 @@ mod tests {
         // The first alone is beyond the cap, and the second finds no room for what is new.
         add(&mut store, TrafficClass::Real, start, 0..1100, 1);
         add(&mut store, TrafficClass::Real, start, 1000..1100, 2);
-        let view = store.view(Vec::new(), NOW);
+        let view = store.view(&[], NOW);
         let step = view.class(TrafficClass::Real).recent.values().next().unwrap().clone();
         assert_eq!(step.packets, 1200);
         // What is not told apart has a row too.
@@ -318,14 +446,63 @@ mod tests {
     fn a_view_does_not_change_when_the_store_does() {
         let mut store = store(|_| {});
         add(&mut store, TrafficClass::Real, NOW, 23..24, 1);
-        let before = store.view(Vec::new(), NOW);
+        let before = store.view(&[], NOW);
         add(&mut store, TrafficClass::Real, NOW, 23..24, 2);
-        let after = store.view(Vec::new(), NOW);
+        let after = store.view(&[], NOW);
         let counts = |view: &LiveView| {
             let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
             (bucket.rows()[0].1.packets, bucket.rows()[0].1.sources.count())
         };
         assert_eq!((counts(&before), counts(&after)), ((1, 1), (2, 2)));
+    }
+
+    /// As the store writes it and reads it again.
+    fn through_blobs(image: LiveImage) -> LiveImage {
+        fn again<T: Stored>(value: &T) -> T {
+            T::from_blob(&value.to_blob().unwrap()).unwrap()
+        }
+        LiveImage {
+            buckets: image.buckets.into_iter().map(|(key, b)| (key, b.map(|b| Arc::new(again(&*b))))).collect(),
+            recent: image.recent.into_iter().map(|(key, s)| (key, s.map(|s| Arc::new(again(&*s))))).collect(),
+            observed: image.observed.as_ref().map(again),
+            ..image
+        }
+    }
+
+    #[test]
+    fn what_is_written_down_comes_back() {
+        let mut first = store(|_| {});
+        let mut images = Vec::new();
+        for n in 0..300u16 {
+            let start = NOW - i64::from(n % 70) * 600;
+            add(&mut first, TrafficClass::ALL[usize::from(n % 3)], start, n..n + 20, u128::from(n % 50));
+            if n % 100 == 99 {
+                images.push(through_blobs(first.changes()));
+            }
+        }
+        assert!(first.changes().buckets.is_empty());
+        // The newest of each is what the store holds.
+        let mut whole = images.remove(0);
+        for image in images {
+            whole.overlay(image);
+        }
+        let mut second = store(|_| {});
+        second.restore(whole, NOW);
+        let (first, second) = (first.view(&[], NOW), second.view(&[], NOW));
+        // Lists that grew may have room to spare, which is no difference; so blobs are compared.
+        let contents = |view: &LiveView| {
+            let each = view.classes.iter().map(|class| {
+                let buckets = class.buckets.iter().map(|(start, bucket)| (*start, bucket.to_blob().unwrap()));
+                let steps = class.recent.iter().map(|(start, step)| (*start, step.to_blob().unwrap()));
+                let times = (class.first_window, class.last_window_end, class.last_arrival_ms);
+                (class.totals, times, buckets.collect::<Vec<_>>(), steps.collect::<Vec<_>>())
+            });
+            each.collect::<Vec<_>>()
+        };
+        assert!(contents(&first) == contents(&second));
+        assert_eq!(format!("{:?}", first.observed), format!("{:?}", second.observed));
+        assert_eq!(first.hours, second.hours);
+        assert!(first.hours.len() > 20);
     }
 
     #[test]
@@ -339,13 +516,13 @@ mod tests {
             let port = u16::try_from(n % 1000).unwrap();
             let columns = columns(port..port + 7, n.unsigned_abs().into());
             let header = header(TrafficClass::Import, start, 7);
-            delta.add(&rules(), SensorId(0), &header, &columns, i64::MAX, Instant::now());
+            delta.add(&rules(), SensorId(0), &header, &columns, i64::MAX, ARRIVAL);
             if delta.size() > 100_000 {
                 store.add(&mut delta, NOW);
             }
         }
         store.add(&mut delta, NOW);
-        let view = store.view(Vec::new(), NOW);
+        let view = store.view(&[], NOW);
         println!("{} MiB", view.memory_bytes >> 20);
         assert_eq!((view.class(TrafficClass::Import).buckets.len(), view.evicted_buckets), (79_200, 0));
     }

@@ -31,8 +31,8 @@ impl TopEntry {
 #[derive(Clone, Debug, Default)]
 pub struct TopSources {
     /// Ascending by source.
-    entries: Vec<TopEntry>,
-    floor: u64,
+    pub(super) entries: Vec<TopEntry>,
+    pub(super) floor: u64,
 }
 
 impl TopSources {

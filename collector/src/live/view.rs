@@ -1,19 +1,20 @@
 //! What readers see: immutable, and consistent in itself.
 
+use martlet_window::{SensorName, TrafficClass};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use martlet_window::{SensorName, TrafficClass};
 
 use super::bucket::Bucket;
 use super::observed::Observed;
 use super::recent::{RECENT_STEP_SECONDS, RecentStep, RecentSteps};
-use crate::aggregate::{ClassDelta, SensorCounts, SensorReport};
+use crate::aggregate::{ClassDelta, HourKey, SensorCounts, SensorHour, SensorReport};
 use crate::ingest::{Lost, SensorId};
 
-/// After how many windows without a report a sensor may be silent.
-const SILENT_WINDOWS: i64 = 3;
+/// After how many windows without a report a sensor may be silent, and a batch that comes may be late.
+pub const SILENT_WINDOWS: i64 = 3;
+
+/// Loss and exposure of the last hours.
+pub type RecentHours = BTreeMap<HourKey, SensorHour>;
 
 /// The store at one moment.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct LiveView {
     pub sensors: Vec<SensorView>,
     /// Classes, by their number.
     pub classes: [ClassView; 3],
+    /// Loss and exposure of the last 48 hours before the newest data of each class; older hours are in the store.
+    pub hours: Arc<RecentHours>,
     /// What Prometheus is told.
     pub observed: Observed,
     /// Memory of the buckets, in bytes (estimated).
@@ -49,21 +52,21 @@ pub struct SensorView {
     pub lost: Lost,
     /// Its newest report in each class.
     pub reports: [Option<SensorReport>; 3],
-    /// How it watched in each class since the start of the collector.
+    /// How it watched in each class since the store was begun.
     pub totals: [Option<SensorCounts>; 3],
 }
 
 /// One class.
 #[derive(Clone, Debug)]
 pub struct ClassView {
-    /// Since the start.
+    /// Since the store was begun.
     pub totals: ClassDelta,
     /// Start of the earliest window, in seconds since the Unix epoch.
     pub first_window: Option<i64>,
     /// End of the latest window, in seconds since the Unix epoch.
     pub last_window_end: Option<i64>,
-    /// When the last batch arrived.
-    pub last_arrival: Option<Instant>,
+    /// When the last batch arrived, in milliseconds since the Unix epoch.
+    pub last_arrival_ms: Option<i64>,
     /// Buckets by their start, in seconds since the Unix epoch.
     pub buckets: Arc<BTreeMap<i64, Arc<Bucket>>>,
     /// Steps of the recent past by their start, in seconds since the Unix epoch.
@@ -114,8 +117,7 @@ impl LiveView {
         match class {
             TrafficClass::Real => !self.is_late(report, now),
             TrafficClass::Drill | TrafficClass::Import => {
-                let patience = u64::try_from(self.patience_seconds(report)).unwrap_or(0);
-                report.arrived.elapsed() <= Duration::from_secs(patience)
+                now.saturating_sub(report.arrived_ms.div_euclid(1000)) <= self.patience_seconds(report)
             }
         }
     }

@@ -11,7 +11,8 @@ use super::Sources;
 use super::services::protocol_name;
 use crate::aggregate::SensorCounts;
 use crate::config::{TCP, UDP};
-use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, Statistics, mark_name, unix_now};
+use crate::journal::{Condition, Health, Stall};
+use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, Statistics, mark_name};
 
 /// How a number is read off something.
 type Value<T> = fn(&T) -> f64;
@@ -33,6 +34,21 @@ pub fn merge_statistics(registry: &Registry) -> Result<Statistics, prometheus::E
     Ok(Statistics { merge_seconds })
 }
 
+/// The time that commits take, registered.
+///
+/// # Errors
+/// If it is registered already.
+pub fn commit_seconds(registry: &Registry) -> Result<Histogram, prometheus::Error> {
+    let options = HistogramOpts::new(
+        "martlet_collector_store_commit_seconds",
+        "Time that one commit to the store took, until it was on disk.",
+    )
+    .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
+    let commit_seconds = Histogram::with_opts(options)?;
+    registry.register(Box::new(commit_seconds.clone()))?;
+    Ok(commit_seconds)
+}
+
 /// Registers every family.
 pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), prometheus::Error> {
     build::register(registry, "collector", env!("CARGO_PKG_VERSION"))?;
@@ -40,6 +56,7 @@ pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), pro
     families.observed()?;
     families.sensors()?;
     families.ingest()?;
+    families.durability()?;
     families.stages()
 }
 
@@ -125,7 +142,7 @@ impl Families<'_> {
             "martlet_observed_sources",
             "Distinct sources in the last complete window of this length, by port; both IP versions and all sensors.",
             &["class", "protocol", "port", "window"],
-            |_, view| recent_sources(view),
+            |sources, view| recent_sources(view, sources.clock.now()),
         )
     }
 
@@ -158,18 +175,45 @@ impl Families<'_> {
             "martlet_observed_sensor_last_report_age_seconds",
             "How long ago a batch of the sensor arrived.",
             SENSOR,
-            |_, view| each_sensor(view, |sensor, class| Some(sensor.reports[class]?.arrived.elapsed().as_secs_f64())),
+            |sources, view| {
+                let now_ms = sources.clock.now_ms();
+                each_sensor(view, |sensor, class| {
+                    let age_ms = now_ms.saturating_sub(sensor.reports[class]?.arrived_ms).max(0);
+                    Some(seconds(age_ms.unsigned_abs()))
+                })
+            },
         )?;
         self.add(
             MetricKind::Gauge,
             "martlet_observed_sensor_silent",
             "1 if the sensor has not reported for longer than three windows and the grace; 0 but for real traffic.",
             SENSOR,
-            |_, view| {
-                let now = unix_now();
+            |sources, view| {
+                let now = sources.clock.now();
                 each_sensor(view, |sensor, class| {
                     sensor.reports[class]?;
                     Some(f64::from(u8::from(view.is_silent(sensor, TrafficClass::ALL[class], now))))
+                })
+            },
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_clock_offset_seconds",
+            "How far the sensor's clock is behind the collector's, as of its last live batch; it includes the delivery.",
+            SENSOR,
+            |_, view| {
+                each_sensor(view, |sensor, class| Some(signed(sensor.reports[class]?.clock_offset_ms?) / 1000.0))
+            },
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_clock_wrong",
+            "1 if the sensor's clock is off by more than ingest.max_clock_offset_seconds; its packets are counted.",
+            SENSOR,
+            |sources, view| {
+                each_sensor(view, |sensor, class| {
+                    let offset_ms = sensor.reports[class]?.clock_offset_ms?;
+                    Some(f64::from(u8::from(sources.is_clock_wrong(Some(offset_ms)))))
                 })
             },
         )?;
@@ -240,10 +284,70 @@ impl Families<'_> {
         self.counter("martlet_collector_ingest_bytes_total", "Bytes of frames received whole.", |sources, _| {
             sources.ingest.bytes_received.load(Relaxed)
         })?;
-        self.gauge("martlet_collector_ingest_streams", "Streams whose positions are kept.", |sources, _| {
-            sources.ledger.streams() as u64
+        self.gauge("martlet_collector_ingest_streams", "Streams whose positions are in memory.", |sources, _| {
+            sources.journal.counters.streams.load(Relaxed)
         })?;
         self.gauge("martlet_collector_ingest_sensors", "Sensors that have names.", |_, view| view.sensors.len() as u64)
+    }
+
+    fn durability(&self) -> Result<(), prometheus::Error> {
+        const REASON: &[&str] = &["reason"];
+        self.add(
+            MetricKind::Gauge,
+            "martlet_collector_ingest_stalled",
+            "1 if no batch is acknowledged for this reason; it goes on by itself.",
+            REASON,
+            |sources, _| stalled(&sources.journal.ingest),
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_collector_store_stalled",
+            "1 if nothing is committed for this reason; it goes on by itself.",
+            REASON,
+            |sources, _| stalled(&sources.journal.store),
+        )?;
+        self.counter("martlet_collector_ingest_stalls_total", "How often acknowledging stalled.", |sources, _| {
+            sources.journal.ingest.stalls()
+        })?;
+        self.counter("martlet_collector_store_stalls_total", "How often committing stalled.", |sources, _| {
+            sources.journal.store.stalls()
+        })?;
+        let counters: [(&str, &str, Value<Sources>); 6] = [
+            ("journal_records", "Records made durable in the journal.", |sources| {
+                to_f64(sources.journal.counters.records.load(Relaxed))
+            }),
+            ("journal_syncs", "Syncs of the journal: each makes all batches durable that waited for it.", |sources| {
+                to_f64(sources.journal.counters.syncs.load(Relaxed))
+            }),
+            ("journal_replayed_records", "Records counted from the journal at the start.", |sources| {
+                to_f64(sources.journal.counters.replayed_records.load(Relaxed))
+            }),
+            (
+                "journal_skipped_records",
+                "Records that did not count at the start: behind damage, or written twice.",
+                |sources| to_f64(sources.journal.counters.skipped_records.load(Relaxed)),
+            ),
+            (
+                "journal_damaged_records",
+                "Records not committed that damage took; sensors are asked again.",
+                |sources| to_f64(sources.journal.counters.damaged_records.load(Relaxed)),
+            ),
+            ("store_commits", "Commits to the store.", |sources| {
+                to_f64(sources.journal.counters.commits.load(Relaxed))
+            }),
+        ];
+        for (name, help, value) in counters {
+            let name = format!("martlet_collector_{name}_total");
+            self.add(MetricKind::Counter, &name, help, &[], move |sources, _| single(value(sources)))?;
+        }
+        self.gauge("martlet_collector_journal_bytes", "Bytes of the journal's segments.", |sources, _| {
+            sources.journal.counters.bytes.load(Relaxed)
+        })?;
+        self.gauge(
+            "martlet_collector_journal_uncommitted_records",
+            "Records that are durable in the journal and not committed to the store.",
+            |sources, _| sources.journal.counters.uncommitted(),
+        )
     }
 
     fn stages(&self) -> Result<(), prometheus::Error> {
@@ -293,6 +397,15 @@ fn single(value: f64) -> Samples {
     vec![(Vec::new(), value)]
 }
 
+fn stalled(health: &Health) -> Samples {
+    let condition = health.condition();
+    let samples = [Stall::DiskFull, Stall::DiskFailing].map(|stall| {
+        let is_so = matches!(condition, Condition::Stalled { reason, .. } if reason == stall);
+        (texts([stall.name()]), f64::from(u8::from(is_so)))
+    });
+    samples.into()
+}
+
 fn texts<const N: usize>(values: [&str; N]) -> Vec<String> {
     values.map(str::to_owned).into()
 }
@@ -325,8 +438,7 @@ fn each_sensor(view: &LiveView, value: impl Fn(&SensorView, usize) -> Option<f64
 }
 
 /// Distinct sources of the tracked ports in the last complete step.
-fn recent_sources(view: &LiveView) -> Samples {
-    let now = unix_now();
+fn recent_sources(view: &LiveView, now: i64) -> Samples {
     let window = format!("{RECENT_STEP_SECONDS}s");
     let mut samples = Samples::new();
     for class in TrafficClass::ALL {

@@ -10,19 +10,23 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use crossbeam_channel::Receiver;
 use martlet_telemetry::admin::{self, Readiness};
 use prometheus::Registry;
 
 use crate::aggregate::{self, Job};
+use crate::clock::SharedClock;
 use crate::config::HttpConfig;
-use crate::ingest::{self, Ledger};
+use crate::ingest;
+use crate::journal;
 use crate::live::LiveView;
 
-pub use metrics::merge_statistics;
+pub use metrics::{commit_seconds, merge_statistics};
 
 /// Where everything that is published comes from.
 #[derive(Clone)]
@@ -33,14 +37,25 @@ pub struct Sources {
     pub ingest: Arc<ingest::Counters>,
     /// What workers counted.
     pub aggregate: Arc<aggregate::Counters>,
-    /// Sensors and streams.
-    pub ledger: Arc<Ledger>,
+    /// What the journal stage and the committer say of themselves.
+    pub journal: Arc<journal::State>,
     /// The workers' queue, for its depth.
     pub queue: Receiver<Job>,
+    /// The wall clock.
+    pub clock: SharedClock,
+    /// How far a sensor's clock may be from ours before it is called wrong, in milliseconds.
+    pub max_clock_offset_ms: i64,
     /// When the collector started.
     pub started: Instant,
     /// The same on the wall clock, in seconds since the Unix epoch.
     pub started_at: i64,
+}
+
+impl Sources {
+    /// Whether a sensor's clock is farther off than it may be.
+    fn is_clock_wrong(&self, offset_ms: Option<i64>) -> bool {
+        offset_ms.is_some_and(|offset| offset.unsigned_abs() > self.max_clock_offset_ms.unsigned_abs())
+    }
 }
 
 /// All routes.
@@ -59,7 +74,20 @@ pub fn router(
         .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
     let api = api::router(config, sources);
-    Ok(page::router().merge(api).merge(admin::router(registry, readiness)).layer(secure))
+    let routes = page::router().merge(api).merge(admin::router(registry, readiness.clone()));
+    Ok(only_when_ready(routes, &readiness).layer(secure))
+}
+
+/// Answers 503 where counts would be shown, as long as the collector starts.
+pub fn only_when_ready(routes: Router, readiness: &Readiness) -> Router {
+    routes.layer(from_fn_with_state(readiness.clone(), until_ready))
+}
+
+/// Before the journal is replayed every number would be too low: nobody is shown one.
+async fn until_ready(Shared(readiness): Shared<Readiness>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let shows_counts = path == "/metrics" || path.starts_with("/api/");
+    if shows_counts && readiness.is_starting() { api::starting() } else { next.run(request).await }
 }
 
 fn secure(mut response: Response, policy: HeaderValue) -> Response {

@@ -34,6 +34,12 @@ impl Readiness {
         self.0.store(STOPPING, Relaxed);
     }
 
+    /// Whether the daemon has not been ready yet.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.0.load(Relaxed) == STARTING
+    }
+
     fn answer(&self) -> (StatusCode, &'static str) {
         match self.0.load(Relaxed) {
             STARTING => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),

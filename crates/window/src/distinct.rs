@@ -13,6 +13,11 @@ const REGISTERS: usize = 1 << PRECISION;
 /// The largest rank: one more than the bits that are left of a hash.
 const MAX_RANK: usize = 64 - PRECISION as usize + 1;
 
+/// First byte of a written set of hashes.
+const EXACT: u8 = 0;
+/// First byte of written registers.
+const REGISTER: u8 = 1;
+
 /// A mergeable set of source hashes that can say how many there are.
 ///
 /// It takes 64-bit hashes: whoever feeds it hashes addresses with a secret key, the same for all sketches that are
@@ -98,6 +103,53 @@ impl DistinctSources {
             Form::Exact(hashes) => hashes.capacity() * size_of::<u64>(),
             Form::Registers(_) => REGISTERS,
         }
+    }
+
+    /// Appends the set in the form that [`DistinctSources::read`] takes: a byte 0, the number of hashes (2 bytes) and the
+    /// hashes ascending (8 bytes each); or a byte 1 and 4096 registers. Numbers are little-endian.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match &self.form {
+            Form::Exact(hashes) => {
+                out.push(EXACT);
+                // There are at most EXACT_LIMIT of them.
+                out.extend_from_slice(&u16::try_from(hashes.len()).unwrap_or(u16::MAX).to_le_bytes());
+                hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
+            }
+            Form::Registers(registers) => {
+                out.push(REGISTER);
+                out.extend_from_slice(&**registers);
+            }
+        }
+    }
+
+    /// Takes a set off the front of `bytes`; `None` if what is there is no set.
+    pub fn read(bytes: &mut &[u8]) -> Option<DistinctSources> {
+        let (&[form], rest) = bytes.split_first_chunk()?;
+        let (form, rest) = match form {
+            EXACT => {
+                let (&length, rest) = rest.split_first_chunk()?;
+                let length = usize::from(u16::from_le_bytes(length));
+                let (list, rest) = rest.split_at_checked(length * size_of::<u64>())?;
+                let (list, []) = list.as_chunks() else {
+                    return None;
+                };
+                let hashes: Vec<u64> = list.iter().map(|&hash| u64::from_le_bytes(hash)).collect();
+                if length > EXACT_LIMIT || !hashes.is_sorted_by(|a, b| a < b) {
+                    return None;
+                }
+                (Form::Exact(hashes), rest)
+            }
+            REGISTER => {
+                let (registers, rest) = rest.split_first_chunk::<REGISTERS>()?;
+                if registers.iter().any(|&rank| usize::from(rank) > MAX_RANK) {
+                    return None;
+                }
+                (Form::Registers(Box::new(*registers)), rest)
+            }
+            _ => return None,
+        };
+        *bytes = rest;
+        Some(DistinctSources { form })
     }
 
     fn coarsen(&mut self) {
@@ -217,6 +269,27 @@ mod tests {
             let measured = (squares / rounds as f64).sqrt();
             assert!(measured < 1.5 * DistinctSources::STANDARD_ERROR, "{size}: {measured}");
         }
+    }
+
+    #[test]
+    fn sets_come_back_and_damaged_ones_do_not() {
+        for size in [0u64, 1, 1024, 1025, 5000] {
+            let mut sources = DistinctSources::default();
+            (0..size).for_each(|n| sources.insert(hash(n)));
+            let mut bytes = Vec::new();
+            sources.write(&mut bytes);
+            bytes.push(77);
+            let mut rest = bytes.as_slice();
+            let mut back = DistinctSources::read(&mut rest).unwrap();
+            assert_eq!((rest, back.count(), back.is_exact()), (&[77][..], sources.count(), sources.is_exact()));
+            back.merge(&sources);
+            assert_eq!(back.count(), sources.count());
+            for length in 0..bytes.len() - 1 {
+                assert!(DistinctSources::read(&mut &bytes[..length]).is_none());
+            }
+        }
+        assert!(DistinctSources::read(&mut &[2, 0, 0][..]).is_none());
+        assert!(DistinctSources::read(&mut &[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..]).is_none());
     }
 
     proptest! {

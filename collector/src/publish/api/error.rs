@@ -13,6 +13,7 @@ pub(super) enum ApiError {
     NotFound,
     MethodNotAllowed,
     Busy,
+    Starting,
 }
 
 #[derive(Serialize)]
@@ -52,6 +53,12 @@ impl IntoResponse for ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "too many expensive queries at once; try again".to_owned(),
+                None,
+            ),
+            ApiError::Starting => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "starting",
+                "the journal is being replayed; try again".to_owned(),
                 None,
             ),
         };

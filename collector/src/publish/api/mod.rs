@@ -24,7 +24,7 @@ use self::error::ApiError;
 use self::params::{Accepts, Params, Query};
 use super::Sources;
 use crate::config::HttpConfig;
-use crate::live::{LiveView, unix_now};
+use crate::live::LiveView;
 
 /// How long a query waits for its turn before it is told that the collector is busy.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
@@ -48,9 +48,14 @@ pub(super) fn router(config: &HttpConfig, sources: Sources) -> Router {
         .with_state(api)
 }
 
+/// The answer before the journal is replayed.
+pub(super) fn starting() -> Response {
+    ApiError::Starting.into_response()
+}
+
 async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     Params::read(query.as_deref(), Accepts::NOTHING)?;
-    Ok(Json(status::status(&api.sources, &api.sources.view.load(), unix_now())).into_response())
+    Ok(Json(status::status(&api.sources, &api.sources.view.load(), api.sources.clock.now())).into_response())
 }
 
 /// Answers one of the queries that walk over history: few at a time, on threads of their own.
@@ -58,7 +63,7 @@ async fn answer<T: Serialize + Send + 'static>(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
     accepts: Accepts,
-    compute: fn(&LiveView, &Query, i64) -> T,
+    compute: fn(&Sources, &LiveView, &Query) -> T,
 ) -> Result<Response, ApiError> {
     let params = Params::read(query.as_deref(), accepts)?;
     let turn = tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await;
@@ -66,12 +71,12 @@ async fn answer<T: Serialize + Send + 'static>(
         return Err(ApiError::Busy);
     };
     let view = api.sources.view.load_full();
-    let now = unix_now();
+    let now = api.sources.clock.now();
     let query = params.resolve(&view, now)?;
     let computed = tokio::task::spawn_blocking(move || {
         // The turn lasts as long as the work, also when the client has gone.
         let _turn = turn;
-        serde_json::to_vec(&compute(&view, &query, now))
+        serde_json::to_vec(&compute(&api.sources, &view, &query))
     });
     match computed.await {
         Ok(Ok(body)) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),

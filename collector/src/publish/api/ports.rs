@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use martlet_window::{Class, DistinctSources, IpVersion, Service};
 use serde::Serialize;
 
+use super::super::Sources;
 use super::super::services::protocol_name;
 use super::json::{Distinct, Head, NamedPort, ip_number};
 use super::params::{Accepts, Query};
@@ -117,7 +118,7 @@ struct Ranked {
     left_out: usize,
 }
 
-pub(super) fn ports(view: &LiveView, query: &Query, _now: i64) -> Ports {
+pub(super) fn ports(_: &Sources, view: &LiveView, query: &Query) -> Ports {
     let mut sums: HashMap<Entry, Sum> = HashMap::new();
     let (mut totals, mut other) = (PacketsBytes::default(), PacketsBytes::default());
     each_row(view, query, |_, key, row| {

@@ -6,9 +6,10 @@ use martlet_telemetry::counters::to_f64;
 use martlet_window::{RejectReason, TrafficClass};
 use serde::Serialize;
 
+use super::super::Sources;
 use super::json::{Head, Time};
 use super::params::{Accepts, Query};
-use super::status::LostStatus;
+use super::status::{LostStatus, age_seconds};
 use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
@@ -33,6 +34,8 @@ struct SensorEntry {
     last_window_end: Option<Time>,
     last_report_age_seconds: Option<f64>,
     silent: bool,
+    clock_offset_seconds: Option<f64>,
+    clock_wrong: bool,
     packets: u64,
     bytes: u64,
     frames: u64,
@@ -58,7 +61,7 @@ struct Rate {
     ipv6_packets_per_prefix_day: Option<f64>,
 }
 
-pub(super) fn sensors(view: &LiveView, query: &Query, now: i64) -> Sensors {
+pub(super) fn sensors(sources: &Sources, view: &LiveView, query: &Query) -> Sensors {
     let mut counts: BTreeMap<SensorId, SensorCounts> = BTreeMap::new();
     for (_, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
         for (sensor, added) in bucket.sensors() {
@@ -76,13 +79,21 @@ pub(super) fn sensors(view: &LiveView, query: &Query, now: i64) -> Sensors {
     known.truncate(query.limit);
     let entries = known.into_iter().map(|(id, sensor)| {
         let counts = counts.get(&id).copied().unwrap_or_default();
-        entry(view, query.class, now, sensor, &counts)
+        entry(sources, view, query.class, sensor, &counts)
     });
     Sensors { head: Head::new(query), sensors: entries.collect() }
 }
 
-fn entry(view: &LiveView, class: TrafficClass, now: i64, sensor: &SensorView, counts: &SensorCounts) -> SensorEntry {
+fn entry(
+    sources: &Sources,
+    view: &LiveView,
+    class: TrafficClass,
+    sensor: &SensorView,
+    counts: &SensorCounts,
+) -> SensorEntry {
+    let now_ms = sources.clock.now_ms();
     let report = sensor.reports[class as usize];
+    let offset_ms = report.and_then(|report| report.clock_offset_ms);
     let classes = TrafficClass::ALL.into_iter().filter(|class| sensor.reports[*class as usize].is_some());
     let reasons = RejectReason::ALL.into_iter();
     let exposure = counts.watched_seconds().map(|watched_seconds| Exposure {
@@ -100,8 +111,10 @@ fn entry(view: &LiveView, class: TrafficClass, now: i64, sensor: &SensorView, co
         posture: report.map(|report| report.posture.name()),
         first_window: report.map(|report| Time(report.first_window)),
         last_window_end: report.map(|report| Time(report.window.end())),
-        last_report_age_seconds: report.map(|report| report.arrived.elapsed().as_secs_f64()),
-        silent: view.is_silent(sensor, class, now),
+        last_report_age_seconds: report.map(|report| age_seconds(report.arrived_ms, now_ms)),
+        silent: view.is_silent(sensor, class, now_ms.div_euclid(1000)),
+        clock_offset_seconds: offset_ms.map(signed_seconds),
+        clock_wrong: sources.is_clock_wrong(offset_ms),
         packets: counts.ipv4_packets.saturating_add(counts.ipv6_packets),
         bytes: counts.bytes,
         frames: counts.frames,
@@ -118,4 +131,9 @@ fn entry(view: &LiveView, class: TrafficClass, now: i64, sensor: &SensorView, co
             .map(|report| report.unavailable.iter().map(|mark| mark.name()).collect())
             .unwrap_or_default(),
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ms")]
+const fn signed_seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use martlet_window::{DistinctSources, IpVersion};
 use serde::Serialize;
 
+use super::super::Sources;
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query};
 use crate::live::{LiveView, Source};
@@ -58,7 +59,7 @@ struct Sum {
     sources: u64,
 }
 
-pub(super) fn sources(view: &LiveView, query: &Query, _now: i64) -> SourcesAnswer {
+pub(super) fn sources(_: &Sources, view: &LiveView, query: &Query) -> SourcesAnswer {
     let mut sums: HashMap<Source, Sum> = HashMap::new();
     let mut all = DistinctSources::default();
     let (mut packets, mut floors) = (0u64, 0u64);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::super::Sources;
 use super::json::{Distinct, NamedPort, Time};
 use crate::ingest::Lost;
+use crate::journal::{Condition, Health};
 use crate::live::{LiveView, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep};
 
 /// Over how many steps the rate is averaged: a minute, so that windows of any length weigh in evenly.
@@ -28,7 +29,53 @@ pub(super) struct Status {
     bucket_seconds: i64,
     classes: Vec<ClassStatus>,
     history: History,
+    journal: JournalStatus,
+    store: StoreStatus,
     ingest: IngestStatus,
+}
+
+#[derive(Serialize)]
+struct JournalStatus {
+    #[serde(flatten)]
+    health: HealthStatus,
+    bytes: u64,
+    uncommitted_records: u64,
+    replayed_records: u64,
+    skipped_records: u64,
+    damaged_records: u64,
+}
+
+#[derive(Serialize)]
+struct StoreStatus {
+    #[serde(flatten)]
+    health: HealthStatus,
+    commits: u64,
+    last_commit_age_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct HealthStatus {
+    state: &'static str,
+    reason: Option<&'static str>,
+    stalled_seconds: Option<f64>,
+}
+
+impl HealthStatus {
+    fn of(health: &Health, now_ms: i64) -> HealthStatus {
+        match health.condition() {
+            Condition::Running => HealthStatus { state: "running", reason: None, stalled_seconds: None },
+            Condition::Stalled { reason, since_ms } => HealthStatus {
+                state: "stalled",
+                reason: Some(reason.name()),
+                stalled_seconds: Some(age_seconds(since_ms, now_ms)),
+            },
+        }
+    }
+}
+
+/// How long ago something was, in seconds; 0 if a clock says that it has not been yet.
+pub(super) fn age_seconds(at_ms: i64, now_ms: i64) -> f64 {
+    to_f64(now_ms.saturating_sub(at_ms).max(0).unsigned_abs()) / 1000.0
 }
 
 #[derive(Serialize)]
@@ -126,17 +173,20 @@ impl From<&Lost> for LostStatus {
 }
 
 pub(super) fn status(sources: &Sources, view: &LiveView, now: i64) -> Status {
+    let now_ms = sources.clock.now_ms();
+    let counters = &sources.journal.counters;
+    let last_commit_ms = counters.last_commit_ms.load(Relaxed);
     let with_data = TrafficClass::ALL.into_iter().filter(|&class| view.class(class).totals.batches > 0);
     let firsts = view.classes.iter().filter_map(|class| Some(*class.buckets.first_key_value()?.0));
     let lasts = view.classes.iter().filter_map(|class| Some(*class.buckets.last_key_value()?.0));
     Status {
         version: env!("CARGO_PKG_VERSION"),
-        state: "memory",
+        state: if sources.journal.is_stalled() { "stalled" } else { "running" },
         started: Time(sources.started_at),
         now: Time(now),
         uptime_seconds: sources.started.elapsed().as_secs(),
         bucket_seconds: view.bucket_seconds,
-        classes: with_data.map(|class| class_status(view, class, now)).collect(),
+        classes: with_data.map(|class| class_status(view, class, now, now_ms)).collect(),
         history: History {
             from: firsts.min().map(Time),
             to: lasts.max().map(|start| Time(start + view.bucket_seconds)),
@@ -146,11 +196,24 @@ pub(super) fn status(sources: &Sources, view: &LiveView, now: i64) -> Status {
             memory_bytes: view.memory_bytes,
             memory_limit_bytes: view.memory_limit_bytes,
         },
+        journal: JournalStatus {
+            health: HealthStatus::of(&sources.journal.ingest, now_ms),
+            bytes: counters.bytes.load(Relaxed),
+            uncommitted_records: counters.uncommitted(),
+            replayed_records: counters.replayed_records.load(Relaxed),
+            skipped_records: counters.skipped_records.load(Relaxed),
+            damaged_records: counters.damaged_records.load(Relaxed),
+        },
+        store: StoreStatus {
+            health: HealthStatus::of(&sources.journal.store, now_ms),
+            commits: counters.commits.load(Relaxed),
+            last_commit_age_seconds: (last_commit_ms > 0).then(|| age_seconds(last_commit_ms, now_ms)),
+        },
         ingest: ingest(sources, view),
     }
 }
 
-fn class_status(view: &LiveView, class: TrafficClass, now: i64) -> ClassStatus {
+fn class_status(view: &LiveView, class: TrafficClass, now: i64, now_ms: i64) -> ClassStatus {
     let state = view.class(class);
     let start = state.buckets.first_key_value().map(|(&start, _)| Time(start));
     let end = state.buckets.last_key_value().map(|(&start, _)| Time(start + view.bucket_seconds));
@@ -162,7 +225,7 @@ fn class_status(view: &LiveView, class: TrafficClass, now: i64) -> ClassStatus {
         sensors: view.sensors.iter().filter(|sensor| sensor.reports[class as usize].is_some()).count(),
         first_window: state.first_window.map(Time),
         last_window_end: state.last_window_end.map(Time),
-        last_arrival_age_seconds: state.last_arrival.map(|at| at.elapsed().as_secs_f64()),
+        last_arrival_age_seconds: state.last_arrival_ms.map(|at_ms| age_seconds(at_ms, now_ms)),
         history: ClassHistory { from: start, to: end, buckets: state.buckets.len() },
         recent: recent(view, class, now),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use martlet_window::{DistinctSources, Kind, Mark, Marks};
 use serde::Serialize;
 
+use super::super::Sources;
 use super::super::services::protocol_name;
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query, Selection};
@@ -92,7 +93,7 @@ struct Sums {
     watched: Vec<SensorCounts>,
 }
 
-pub(super) fn summary(view: &LiveView, query: &Query, _now: i64) -> Summary {
+pub(super) fn summary(_: &Sources, view: &LiveView, query: &Query) -> Summary {
     let mut sums = Sums {
         series: std::array::from_fn(|_| vec![0; query.steps]),
         sources: vec![DistinctSources::default(); query.steps],

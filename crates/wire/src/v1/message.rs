@@ -89,6 +89,8 @@ pub enum RefusalReason {
     Stopping = 4,
     /// Nothing came for too long.
     Idle = 5,
+    /// A newer connection opened a stream of this one.
+    Superseded = 6,
 }
 
 /// A control message.
@@ -293,6 +295,7 @@ impl Message {
                     3 => RefusalReason::NotAllowed,
                     4 => RefusalReason::Stopping,
                     5 => RefusalReason::Idle,
+                    6 => RefusalReason::Superseded,
                     _ => return Err(WireError::BadValue("refusal reason")),
                 },
             },

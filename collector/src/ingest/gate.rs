@@ -1,0 +1,190 @@
+//! Who is let in, and what all connections share.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use martlet_telemetry::counters::Labelled;
+use martlet_wire::v1::{Message, RefusalReason};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::budget::Budget;
+use super::connection;
+use super::counters::{Counters, Refusal, Violation};
+use super::frames::FrameRules;
+use crate::aggregate::Job;
+use crate::config::IngestConfig;
+use crate::journal::{Queue, State};
+use crate::signal::Once;
+
+/// After how long without one a line about peers that break rules may be written.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a peer that is not let in may take to be told.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves connections, whatever carries them: sockets, or a simulation's.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a gate leads to.
+#[derive(Debug)]
+pub struct Behind {
+    /// The workers' queue, for decoding.
+    pub jobs: Sender<Job>,
+    /// The way to the journal stage.
+    pub queue: Queue,
+    /// What the journal stage says of itself.
+    pub state: Arc<State>,
+    /// Memory for batches in flight.
+    pub batch_memory: Budget,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: IngestConfig,
+    pub(super) rules: FrameRules,
+    pub(super) behind: Behind,
+    pub(super) counters: Arc<Counters>,
+    /// Connections since the start.
+    connections: AtomicU64,
+    /// Connections open from each address or /64; holds only what is open now.
+    callers: Mutex<HashMap<IpAddr, usize>>,
+    complaints: Complaints,
+}
+
+/// At most one line in each interval: hostile peers must not fill the disk with lines about them.
+#[derive(Debug, Default)]
+struct Complaints {
+    next: Mutex<Option<Instant>>,
+    withheld: AtomicU64,
+}
+
+impl Complaints {
+    /// Whether a line may be written now, and how many were not written since the last one.
+    fn turn(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_some_and(|next| now < next) {
+            self.withheld.fetch_add(1, Relaxed);
+            return None;
+        }
+        *next = Some(now + COMPLAINT_INTERVAL);
+        Some(self.withheld.swap(0, Relaxed))
+    }
+}
+
+impl Shared {
+    /// Writes a line about a peer that broke a rule, if none was written of late. Everything is counted anyway.
+    pub(super) fn complain(&self, number: u64, name: &str, violation: Violation) {
+        let Some(withheld) = self.complaints.turn() else {
+            return;
+        };
+        let reason = Violation::NAMES[violation.index()];
+        let name = if name.is_empty() { "a peer without a name" } else { name };
+        tracing::warn!("connection {number} of {name} ended: {reason} ({withheld} more since the last such line)");
+    }
+}
+
+impl Gate {
+    /// A gate that lets in what the configuration allows.
+    #[must_use]
+    pub fn new(config: IngestConfig, counters: Arc<Counters>, behind: Behind) -> Gate {
+        let rules = FrameRules {
+            limits: config.limits(),
+            silence: config.frame_timeout(),
+            pace: config.min_bytes_per_second,
+            budget: Budget::new(config.frame_memory_bytes),
+        };
+        let shared = Shared {
+            config,
+            rules,
+            behind,
+            counters,
+            connections: AtomicU64::new(0),
+            callers: Mutex::default(),
+            complaints: Complaints::default(),
+        };
+        Gate { shared: Arc::new(shared) }
+    }
+
+    /// Serves one connection from `peer` until it ends, or until it has answered what it had taken when `stopping`
+    /// happened. One too many is told so.
+    pub async fn serve<R, W>(&self, read: R, mut write: W, peer: IpAddr, stopping: &Once)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        match Visit::admit(&self.shared, peer) {
+            Ok(_visit) => {
+                let number = self.shared.connections.fetch_add(1, Relaxed) + 1;
+                connection::serve(&self.shared, read, write, peer, number, stopping).await;
+            }
+            Err(refusal) => {
+                self.shared.counters.refused.increment(refusal);
+                let mut out = Vec::new();
+                Message::Refused { reason: RefusalReason::Full }.write(&mut out);
+                let _ = timeout(REFUSAL_PATIENCE, write.write_all(&out)).await;
+            }
+        }
+    }
+
+    /// Counts a connection that the system could not hand over.
+    pub(super) fn accept_failed(&self, error: &std::io::Error) {
+        self.shared.counters.refused.increment(Refusal::AcceptFailed);
+        if let Some(withheld) = self.shared.complaints.turn() {
+            tracing::warn!("cannot accept connections: {error} ({withheld} more since the last such line)");
+        }
+    }
+}
+
+/// A connection that is being served; leaving is counted when it is dropped.
+struct Visit<'a> {
+    shared: &'a Shared,
+    caller: IpAddr,
+}
+
+impl Visit<'_> {
+    fn admit(shared: &Shared, peer: IpAddr) -> Result<Visit<'_>, Refusal> {
+        let caller = caller(peer);
+        let mut callers = shared.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.counters.open.load(Relaxed) >= shared.config.max_connections as u64 {
+            return Err(Refusal::Connections);
+        }
+        let here = callers.entry(caller).or_default();
+        if *here >= shared.config.max_connections_per_address {
+            return Err(Refusal::PerPeer);
+        }
+        *here += 1;
+        shared.counters.open.fetch_add(1, Relaxed);
+        shared.counters.accepted.fetch_add(1, Relaxed);
+        Ok(Visit { shared, caller })
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let mut callers = self.shared.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.counters.open.fetch_sub(1, Relaxed);
+        if let Some(here) = callers.get_mut(&self.caller) {
+            *here -= 1;
+            if *here == 0 {
+                callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// Whom connections are counted against: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
+fn caller(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}

@@ -1,0 +1,359 @@
+//! How the parts of the live store are written into the store: compact, versioned, and checked when they are read.
+//!
+//! docs/store.md specifies the bytes. Numbers are unsigned LEB128 varints unless stated otherwise; signed ones are
+//! zigzagged first. A blob is one version byte and the zstd frame of its content.
+
+use std::sync::Arc;
+
+use martlet_window::{DistinctSources, IpVersion, Kind, Marks, RejectReason};
+
+use super::bucket::{Bucket, Row};
+use super::key::{KindKey, RowKey, ServiceKey, Source};
+use super::recent::RecentStep;
+use super::top::{TopEntry, TopSources};
+use crate::aggregate::SensorCounts;
+use crate::ingest::SensorId;
+
+/// Version of everything that is written here.
+const VERSION: u8 = 1;
+/// zstd's fastest regular level.
+const LEVEL: i32 = 1;
+/// Largest content that is believed of a blob, in bytes; far above what a bucket can hold.
+const MOST_BYTES: usize = 1 << 30;
+
+/// Something that is kept as a blob.
+pub trait Stored: Sized {
+    /// Appends it to a content.
+    fn write(&self, out: &mut Writer);
+    /// Takes it off a content; `None` if the content is damaged.
+    fn read(from: &mut Reader<'_>) -> Option<Self>;
+
+    /// As a blob.
+    ///
+    /// # Errors
+    /// If the compression library fails, for want of memory.
+    fn to_blob(&self) -> std::io::Result<Vec<u8>> {
+        let mut writer = Writer(Vec::new());
+        self.write(&mut writer);
+        let mut blob = vec![VERSION];
+        blob.extend_from_slice(&zstd::bulk::compress(&writer.0, LEVEL)?);
+        Ok(blob)
+    }
+
+    /// From a blob; `None` if it is damaged or of a version that this program does not know.
+    fn from_blob(blob: &[u8]) -> Option<Self> {
+        let (&version, compressed) = blob.split_first()?;
+        if version != VERSION {
+            return None;
+        }
+        let content = zstd::stream::decode_all(std::io::Read::take(compressed, MOST_BYTES as u64)).ok()?;
+        let mut reader = Reader(&content);
+        let value = Self::read(&mut reader)?;
+        reader.0.is_empty().then_some(value)
+    }
+}
+
+/// A content that is being written.
+#[derive(Debug, Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// An unsigned number.
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+    pub fn number(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    /// A signed number.
+    #[expect(clippy::cast_sign_loss, reason = "zigzag is on bits")]
+    pub fn signed(&mut self, value: i64) {
+        self.number((value << 1 ^ (value >> 63)) as u64);
+    }
+
+    /// A length.
+    pub fn length(&mut self, length: usize) {
+        self.number(length as u64);
+    }
+
+    /// Whether, and what.
+    pub fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Writer, T)) {
+        self.number(u64::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    /// A list.
+    pub fn list<T>(&mut self, list: impl ExactSizeIterator<Item = T>, mut write: impl FnMut(&mut Writer, T)) {
+        self.length(list.len());
+        list.for_each(|item| write(self, item));
+    }
+}
+
+/// A content that is being read.
+#[derive(Debug)]
+pub struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    /// An unsigned number.
+    pub fn number(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// A signed number.
+    #[expect(clippy::cast_possible_wrap, reason = "zigzag is on bits")]
+    pub fn signed(&mut self) -> Option<i64> {
+        let value = self.number()?;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// A number of fewer bits.
+    pub fn small<T: TryFrom<u64>>(&mut self) -> Option<T> {
+        T::try_from(self.number()?).ok()
+    }
+
+    /// Whether, and what.
+    pub fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.number()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    /// A list.
+    pub fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let length: usize = self.small()?;
+        // Each item takes a byte at least, so a damaged length cannot ask for much memory.
+        let mut list = Vec::with_capacity(length.min(self.0.len()));
+        for _ in 0..length {
+            list.push(read(self)?);
+        }
+        Some(list)
+    }
+}
+
+impl Stored for SensorId {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.0.into());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<SensorId> {
+        from.small().map(SensorId)
+    }
+}
+
+impl Stored for Row {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.packets);
+        out.number(self.bytes);
+        self.sources.write(&mut out.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Row> {
+        let (packets, bytes) = (from.number()?, from.number()?);
+        Some(Row { packets, bytes, sources: Arc::new(DistinctSources::read(&mut from.0)?) })
+    }
+}
+
+impl Stored for RowKey {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.service.bits());
+        out.number(self.kind as u64);
+        self.sensor.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<RowKey> {
+        let service = ServiceKey::from_bits(from.number()?)?;
+        Some(RowKey { service, kind: Kind::from_number(from.small()?)?, sensor: SensorId::read(from)? })
+    }
+}
+
+fn ip(number: u64) -> Option<IpVersion> {
+    [IpVersion::V4, IpVersion::V6].into_iter().find(|&ip| ip as u64 == number)
+}
+
+impl Stored for KindKey {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.ip as u64);
+        out.number(self.protocol.into());
+        out.number(self.kind as u64);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<KindKey> {
+        let (ip, protocol) = (ip(from.number()?)?, from.small()?);
+        Some(KindKey { ip, protocol, kind: Kind::from_number(from.small()?)? })
+    }
+}
+
+impl Stored for SensorCounts {
+    fn write(&self, out: &mut Writer) {
+        for number in [
+            self.ipv4_packets,
+            self.ipv6_packets,
+            self.bytes,
+            self.frames,
+            self.kernel_drops,
+            self.interface_drops,
+            self.watched_ms,
+            self.ipv4_address_ms,
+            self.ipv6_prefix_ms,
+            u64::from(self.exposure_unknown),
+        ] {
+            out.number(number);
+        }
+        out.list(self.rejected.iter(), |out, &number| out.number(number));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<SensorCounts> {
+        Some(SensorCounts {
+            ipv4_packets: from.number()?,
+            ipv6_packets: from.number()?,
+            bytes: from.number()?,
+            frames: from.number()?,
+            kernel_drops: from.number()?,
+            interface_drops: from.number()?,
+            watched_ms: from.number()?,
+            ipv4_address_ms: from.number()?,
+            ipv6_prefix_ms: from.number()?,
+            exposure_unknown: from.number()? != 0,
+            rejected: rejected(&from.list(Reader::number)?)?,
+        })
+    }
+}
+
+/// Reasons that did not exist yet when this was written counted nothing.
+fn rejected(list: &[u64]) -> Option<[u64; RejectReason::ALL.len()]> {
+    let mut rejected = [0; RejectReason::ALL.len()];
+    rejected.get_mut(..list.len())?.copy_from_slice(list);
+    Some(rejected)
+}
+
+impl Stored for TopSources {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.floor);
+        out.list(self.entries.iter(), |out, entry| {
+            out.number(entry.source.ip as u64);
+            out.0.extend_from_slice(&entry.source.bits().to_be_bytes());
+            out.number(entry.packets);
+            out.number(entry.error);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<TopSources> {
+        let floor = from.number()?;
+        let entries = from.list(|from| {
+            let ip = ip(from.number()?)?;
+            let (&bits, rest) = from.0.split_first_chunk()?;
+            from.0 = rest;
+            let source = Source::new(ip, u128::from_be_bytes(bits));
+            Some(TopEntry { source, packets: from.number()?, error: from.number()? })
+        })?;
+        entries.is_sorted_by(|a, b| a.source < b.source).then_some(TopSources { entries, floor })
+    }
+}
+
+fn keyed<K: Stored + Copy, V: Stored>(out: &mut Writer, list: &[(K, V)]) {
+    out.list(list.iter(), |out, (key, value)| {
+        key.write(out);
+        value.write(out);
+    });
+}
+
+/// A list sorted by key: what is looked up by bisection must not be out of order.
+fn sorted<K: Ord, V>(
+    from: &mut Reader<'_>,
+    key: fn(&mut Reader<'_>) -> Option<K>,
+    value: fn(&mut Reader<'_>) -> Option<V>,
+) -> Option<Vec<(K, V)>> {
+    let list = from.list(|from| Some((key(from)?, value(from)?)))?;
+    list.is_sorted_by(|a, b| a.0 < b.0).then_some(list)
+}
+
+fn marks(from: &mut Reader<'_>) -> Option<Marks> {
+    Marks::from_bits(from.small()?)
+}
+
+impl Stored for Bucket {
+    fn write(&self, out: &mut Writer) {
+        keyed(out, &self.rows);
+        keyed(out, &self.kinds);
+        out.list(self.marks.iter(), |out, (mark, row)| {
+            out.number((*mark).into());
+            row.write(out);
+        });
+        keyed(out, &self.sensors);
+        self.top.write(out);
+        out.number(self.tested.bits().into());
+        out.number(self.untested.bits().into());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Bucket> {
+        let mut bucket = Bucket {
+            rows: sorted(from, RowKey::read, Row::read)?,
+            kinds: sorted(from, KindKey::read, Row::read)?,
+            marks: sorted(from, |from| from.small(), Row::read)?,
+            sensors: sorted(from, SensorId::read, SensorCounts::read)?,
+            top: TopSources::read(from)?,
+            tested: marks(from)?,
+            untested: marks(from)?,
+            ..Bucket::default()
+        };
+        bucket.update_memory();
+        Some(bucket)
+    }
+}
+
+impl Stored for RecentStep {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.packets);
+        out.number(self.bytes);
+        self.sources.write(&mut out.0);
+        out.list(self.services.iter(), |out, (service, row)| {
+            out.number(service.bits());
+            row.write(out);
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<RecentStep> {
+        let (packets, bytes) = (from.number()?, from.number()?);
+        let sources = Arc::new(DistinctSources::read(&mut from.0)?);
+        let services = from.list(|from| Some((ServiceKey::from_bits(from.number()?)?, Row::read(from)?)))?;
+        Some(RecentStep { packets, bytes, sources, services: services.into_iter().collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_back() {
+        let mut out = Writer::default();
+        let numbers = [0, 1, 127, 128, 1 << 35, u64::MAX];
+        numbers.iter().for_each(|&n| out.number(n));
+        let signed = [0, -1, 1, i64::MIN, i64::MAX];
+        signed.iter().for_each(|&n| out.signed(n));
+        let mut reader = Reader(&out.0);
+        for n in numbers {
+            assert_eq!(reader.number(), Some(n));
+        }
+        for n in signed {
+            assert_eq!(reader.signed(), Some(n));
+        }
+        assert_eq!(reader.number(), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! Opening the database and bringing its schema up to date.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use thiserror::Error;
+
+/// Each brings the schema one version further. Entries are never changed once released, only added.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+/// The version that this program writes.
+pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
+/// "MRTL": says whose database it is.
+const APPLICATION_ID: i64 = 0x4d52_544c;
+
+/// Why the store cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// SQLite failed.
+    #[error("the store failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// It was written by a newer program.
+    #[error(
+        "the store has schema version {found}, and this program knows versions up to {SCHEMA_VERSION}: run a newer martlet-collector"
+    )]
+    Newer {
+        /// The version found.
+        found: i64,
+    },
+    /// The file belongs to another program.
+    #[error("the file is a database of another program")]
+    Foreign,
+    /// Its buckets have another length.
+    #[error(
+        "live.bucket_seconds = {configured}, but the store's history has buckets of {stored} s: set it back, or begin a new store with --data-dir"
+    )]
+    BucketSeconds {
+        /// As configured.
+        configured: i64,
+        /// As stored.
+        stored: i64,
+    },
+    /// A row cannot be understood.
+    #[error("a row of the store's table {0} is damaged")]
+    Damaged(&'static str),
+    /// Something cannot be written as a blob.
+    #[error("cannot write a blob: {0}")]
+    Blob(#[from] std::io::Error),
+}
+
+impl StoreError {
+    /// Whether there is no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
+/// Where a database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In this file.
+    File(PathBuf),
+    /// In memory under this name, as long as any connection to it is open: for simulations.
+    Memory(String),
+}
+
+impl Location {
+    /// The store of a data directory.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Location {
+        Location::File(directory.join("martlet.db"))
+    }
+
+    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+        match self {
+            Location::File(path) => Connection::open(path),
+            Location::Memory(name) => {
+                let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI;
+                Connection::open_with_flags(format!("file:{name}?mode=memory&cache=shared"), flags)
+            }
+        }
+    }
+}
+
+/// The store, to be written. There is one writer at a time.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) connection: Connection,
+    location: Location,
+}
+
+impl Store {
+    /// Opens the store; makes it if there is none, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or is of a newer program.
+    pub fn open(location: Location) -> Result<Store, StoreError> {
+        let mut connection = location.connect()?;
+        // A commit is on disk when it is made: the journal is deleted up to it.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate(&mut connection)?;
+        Ok(Store { connection, location })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Lets the database grow to at most so many pages of 4 KiB beyond what it has, as a full disk would.
+    ///
+    /// # Errors
+    /// If SQLite refuses.
+    pub fn limit_growth(&self, pages: u32) -> Result<(), StoreError> {
+        let now: u32 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        let limit = now.saturating_add(pages);
+        self.connection.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (owner, version) = (number("application_id")?, number("user_version")?);
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if owner != APPLICATION_ID && tables > 0 {
+        return Err(StoreError::Foreign);
+    }
+    let Some(missing) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
+        return Err(StoreError::Newer { found: version });
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.iter().try_for_each(|migration| transaction.execute_batch(migration))?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
