@@ -16,6 +16,7 @@
 mod directory;
 mod epoch;
 mod memory;
+mod moving;
 mod outlet;
 mod record;
 mod shared;

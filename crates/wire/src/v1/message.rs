@@ -156,9 +156,9 @@ pub enum Message {
         to: u64,
         /// What the stream's batches up to `to` held, those that arrived and those that did not.
         totals: Totals,
-        /// No lost batch's window starts before this time, in seconds since the Unix epoch.
+        /// Start of the first window that the loss belongs to, in seconds since the Unix epoch, as far as it is known.
         first_window: i64,
-        /// No lost batch's window starts after this time, in seconds since the Unix epoch.
+        /// Start of the last one.
         last_window: i64,
     },
     /// The connection is refused or ended.
