@@ -2,7 +2,8 @@
 # Live capture: CPU time of martlet-sensor beside that of `tcpdump -w /dev/null`, over a veth pair between two network
 # namespaces made here, with the same packets at the same rate in the same run. Needs root, tcpreplay, tcpdump.
 #
-# usage: benches/live-capture.sh [PACKETS [PACKETS_PER_SECOND [ROUNDS]]]   (default 1200000 360000 3)
+# usage: benches/live-capture.sh [PACKETS [PACKETS_PER_SECOND [ROUNDS [distinct]]]]   (default 1200000 360000 3)
+# distinct: each of the drill's 100,000 packets gets a source of its own, for the figure of memory (needs python3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packets=${1:-1200000} rate=${2:-360000} rounds=${3:-3}
@@ -34,6 +35,19 @@ ip -n $rx addr add 198.18.255.1/32 dev veth-rx
 
 # 100 k packets of a drill, sent over and over from memory: what the sender costs must not matter.
 "$bin/martlet-drill" --out "$work/drill.pcap" --packets 100000 --prefix 198.18.0.0/24 --quiet
+if [ "${4:-}" = distinct ]; then
+    python3 - "$work/drill.pcap" <<'PY'
+import struct, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+at, number = 24, 0
+while at < len(data):
+    captured = struct.unpack_from("<I", data, at + 8)[0]
+    # The source in the IPv4 header, behind the record's and the Ethernet header.
+    struct.pack_into(">I", data, at + 16 + 14 + 12, (0x20000000 + number * 16069) & 0xffffffff)
+    at, number = at + 16 + captured, number + 1
+open(sys.argv[1], "wb").write(data)
+PY
+fi
 cat >"$work/sensor.toml" <<TOML
 [sensor]
 name = "bench"

@@ -92,15 +92,6 @@ impl Collector {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Packets of a class since the start, as the live view shows them.
-    #[must_use]
-    pub fn packets(&self, class: &str) -> u64 {
-        let status = self.api("/api/v1/status");
-        let classes = status["classes"].as_array().unwrap();
-        let found = classes.iter().find(|entry| entry["class"] == class);
-        found.map_or(0, |entry| entry["packets"].as_u64().unwrap())
-    }
-
     /// Stops it and returns its exit code.
     ///
     /// # Panics
@@ -113,6 +104,16 @@ impl Collector {
 /// An address of the loopback interface that nobody listened on a moment ago.
 fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// Packets of a class in an answer of `/api/v1/status`.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn packets(status: &Value, class: &str) -> u64 {
+    let found = status["classes"].as_array().unwrap().iter().find(|entry| entry["class"] == class);
+    found.map_or(0, |entry| entry["packets"].as_u64().unwrap())
 }
 
 /// Status and body of a GET request; `None` if nobody answers.

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod capture;
+pub mod compare;
 pub mod daemon;
+pub mod network;
 pub mod program;
 pub mod shared;

@@ -5,77 +5,15 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use std::{fs, thread};
 
 use martlet_tests::daemon::{Daemon, eventually, root_with, run_ok};
+use martlet_tests::network::{DARK, Network, SCANNER, SENSOR};
 use martlet_tests::program::{program, run};
 use serde_json::Value;
 
-const SCANNER: &str = "198.19.0.2";
-const SENSOR: &str = "198.19.0.1";
-const DARK: &str = "198.18.0.0/24";
 const TOOLS: [&str; 8] = ["ip", "nmap", "masscan", "zmap", "hping3", "tcpdump", "ping", "curl"];
-
-/// Two namespaces and the veth pair between them; gone with the value.
-struct Network {
-    scanner: String,
-    sensor: String,
-}
-
-impl Network {
-    fn make() -> Network {
-        // Tests of one process run side by side.
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Relaxed));
-        let network = Network { scanner: format!("mt-scan-{id}"), sensor: format!("mt-sens-{id}") };
-        let (scanner, sensor) = (network.scanner.as_str(), network.sensor.as_str());
-        for namespace in [scanner, sensor] {
-            run_ok("ip", &["netns", "add", namespace]);
-            run_ok("ip", &["-n", namespace, "link", "set", "lo", "up"]);
-        }
-        let pair = ["link", "add", "scan0", "netns", scanner, "type", "veth", "peer", "name", "dark0", "netns", sensor];
-        run_ok("ip", &pair);
-        for (namespace, device, address) in [(scanner, "scan0", SCANNER), (sensor, "dark0", SENSOR)] {
-            run_ok("ip", &["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", device]);
-            run_ok("ip", &["-n", namespace, "link", "set", device, "up"]);
-        }
-        run_ok("ip", &["-n", scanner, "route", "add", DARK, "via", SENSOR]);
-        network
-    }
-
-    /// A command inside a namespace.
-    fn command(namespace: &str, name: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(name.as_ref());
-        command
-    }
-
-    /// Runs a scanner to its end. hping3 says by its exit code that nobody answered, so codes tell nothing here: the
-    /// packets do.
-    fn scan(&self, line: &str) {
-        let mut words = line.split(' ');
-        let mut command = Network::command(&self.scanner, words.next().unwrap());
-        let outcome = run(command.args(words), b"");
-        assert!(outcome.code.is_some(), "{line}: {}", outcome.stderr);
-    }
-
-    fn hardware_address(namespace: &str, device: &str) -> String {
-        let links = run_ok("ip", &["-n", namespace, "-json", "link", "show", device]);
-        let links: Value = serde_json::from_str(&links).unwrap();
-        links[0]["address"].as_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        for namespace in [&self.scanner, &self.sensor] {
-            let _ = Command::new("ip").args(["netns", "del", namespace]).status();
-        }
-    }
-}
 
 /// Both daemons and an independent witness.
 struct Setup {

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use martlet_tests::daemon::{Collector, eventually, root_with, run_ok};
+use martlet_tests::daemon::{Collector, eventually, packets, root_with, run_ok};
 use martlet_tests::program::{program, run};
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn the_page_shows_what_the_api_says() {
     let ingest = collector.ingest.to_string();
     let replay = ["replay", "--collector", &ingest, "--class", "drill", "--sensor", "drill-1", file.to_str().unwrap()];
     run_ok(program("martlet-sensor"), &replay);
-    eventually("the drill in the live view", || collector.packets("drill") == 40_000);
+    eventually("the drill in the live view", || packets(&collector.api("/api/v1/status"), "drill") == 40_000);
 
     let page = shown(&collector, "");
     let summary = collector.api("/api/v1/summary?class=drill");

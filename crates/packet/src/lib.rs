@@ -24,7 +24,7 @@ mod udp;
 
 pub use icmp::{Icmp, Quoted};
 pub use ip::{Fragment, IpVersion, Ipv4Fields, Packet, protocol};
-pub use link::{LinkType, Sender};
+pub use link::{LinkType, MacAddress, Sender};
 pub use tcp::{Tcp, TcpFlags, TcpOption, TcpOptions};
 pub use transport::Transport;
 pub use udp::Udp;

@@ -33,13 +33,26 @@ impl LinkType {
     }
 }
 
+/// An Ethernet address (IEEE 802.3, 3.2.3), as one number: it is compared for every packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(u64);
+
+impl MacAddress {
+    /// The address with these octets, in the order of transmission.
+    #[inline]
+    #[must_use]
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> MacAddress {
+        MacAddress(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+}
+
 /// What the link layer says about who sent the frame: needed to tell the host's own packets from others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// The link layer does not say.
     Unknown,
     /// Ethernet source address.
-    Mac([u8; 6]),
+    Mac(MacAddress),
     /// Linux cooked capture: the capturing host itself.
     ThisHost,
     /// Linux cooked capture: another host.
@@ -115,7 +128,8 @@ pub(crate) fn network_layer(link: LinkType, frame: &[u8]) -> Result<(Sender, &[u
         LinkType::Raw => Ok((Sender::Unknown, frame)),
         LinkType::Ethernet => {
             let (header, payload) = frame.split_first_chunk::<{ ethernet::HEADER }>().ok_or(Reject::TruncatedLink)?;
-            let sender = array(header, ethernet::SOURCE).map_or(Sender::Unknown, Sender::Mac);
+            let sender =
+                array(header, ethernet::SOURCE).map_or(Sender::Unknown, |octets| Sender::Mac(MacAddress::new(octets)));
             match field16(header, ethernet::TYPE) {
                 ether_type::IPV4 | ether_type::IPV6 => Ok((sender, payload)),
                 other => Ok((sender, ether_payload(other, payload)?)),

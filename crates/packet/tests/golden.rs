@@ -11,11 +11,11 @@ use common::{
     ipv4_with, ipv6, pppoe, sll, sll2, snap, tag, tcp, udp,
 };
 use martlet_packet::{
-    Fragment, Ipv4Fields, LinkType, Packet, Quoted, Reject, Sender, Tcp, TcpOption, Transport, parse,
+    Fragment, Ipv4Fields, LinkType, MacAddress, Packet, Quoted, Reject, Sender, Tcp, TcpOption, Transport, parse,
 };
 
 const SYN: u8 = 0x02;
-const MAC: Sender = Sender::Mac([2, 0, 0, 0, 0, 2]);
+const MAC: Sender = Sender::Mac(MacAddress::new([2, 0, 0, 0, 0, 2]));
 
 fn read(link: LinkType, frame: &[u8]) -> Packet<'_> {
     parse(link, frame).unwrap()

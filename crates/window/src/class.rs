@@ -100,6 +100,12 @@ impl PackedClass {
         (known && PackedClass::from(packed.unpack()) == packed).then_some(packed)
     }
 
+    /// The class with these bits, which came from [`Self::bits`] and need not be checked again.
+    #[must_use]
+    pub const fn from_trusted_bits(bits: u128) -> PackedClass {
+        PackedClass(bits)
+    }
+
     /// The class as one number, as it goes on the wire.
     #[must_use]
     pub const fn bits(self) -> u128 {

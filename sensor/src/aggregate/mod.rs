@@ -5,6 +5,7 @@
 //! the same grace. A packet for a window that closed already makes a late part of it. At the cap of its table a
 //! window is closed early in parts; nothing is ever cut.
 
+mod prefetch;
 mod table;
 
 use std::collections::VecDeque;
@@ -349,7 +350,7 @@ mod tests {
         let (mut aggregator, mut sink) = (aggregator(10), Collected::default());
         aggregator.watch_from(at(100));
         aggregator.count(at(105), seen(1), &mut sink);
-        (0..200).for_each(|source| aggregator.count(at(110), seen(source), &mut sink));
+        (0..1000).for_each(|source| aggregator.count(at(110), seen(source), &mut sink));
         assert_eq!(sink.0[..2], [(100, 0, 1, 0), (110, 0, 10, 0)]);
     }
 

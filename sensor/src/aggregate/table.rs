@@ -1,15 +1,17 @@
 //! The rows of one window part.
 //!
-//! Adding a packet to its row is waiting for memory, so the table is laid out for few and overlapping waits: a row
-//! is half a cache line, found by open addressing without a separate index; classes, of which there are few, are
-//! numbered, and so are IPv6 sources, so that every key is one 64-bit word; and packets come in batches whose slots
-//! are all asked for before any is used.
+//! Adding a packet to its row is waiting for memory, most of all after the processor has slept: then no line of the
+//! table is in its caches. So the table is laid out for few and overlapping waits: everything about a row is half a
+//! cache line and never lies across two, it is found by open addressing without a separate index, its key is the class
+//! and the source themselves, and packets come in batches whose slots are all asked for before any is used.
 
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use martlet_window::{CountRow, IpVersion, PackedClass};
+
+use super::prefetch::prefetch;
 
 /// Caps of one window part. At a cap the part is closed and the window goes on in the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,45 +52,40 @@ pub struct Observation {
 /// What is known of a packet's row before anything changes.
 #[derive(Clone, Copy, Default)]
 struct Place {
-    /// 0 if its class or source has no number yet.
-    key: u64,
-    slot: u32,
-    /// A word that was read so that its cache line is on its way.
-    touched: u64,
+    /// 0 if its IPv6 source has no number yet, which is no row's key.
+    key: u128,
+    slot: usize,
 }
 
-/// Packets that are added together.
-pub const TOGETHER: usize = 64;
+/// Packets that are best added together.
+pub const TOGETHER: usize = 256;
+/// Packets whose memory is asked for together: about as many cache lines as a core fetches at a time.
+const STEP: usize = 32;
 
-/// A row: key (source or its number, and the class's number), packets and targets, bytes, first target. All zero is
-/// an empty slot, since class numbers begin at 1; a plain array, so that a new table's memory comes zeroed from the
-/// system and is only touched when used.
+/// A row in four words. All zero is an empty slot, since every key has its highest bit set.
 type Slot = [u64; 4];
-const KEY: usize = 0;
-const PACKETS_TARGETS: usize = 1;
-const BYTES: usize = 2;
-const FIRST_TARGET: usize = 3;
-const EMPTY: Slot = [0; 4];
-/// One target, in the upper half beside the packets.
-const ONE_TARGET: u64 = 1 << 32;
-
-/// Classes whose numbers are found without hashing.
-const RECENT_CLASSES: usize = 1024;
+/// The key's halves: the set bit, the class and the source or its number.
+const KEY_HIGH: usize = 0;
+const KEY_LOW: usize = 1;
+/// 32 bits of packets, and above them the first target.
+const PACKETS: usize = 2;
+/// 40 bits of bytes, which hold more than 60 s of 100 Gbit/s, and above them 24 bits of targets.
+const BYTES: usize = 3;
+const BYTES_MASK: u64 = (1 << 40) - 1;
+const ONE_TARGET: u64 = 1 << 40;
+/// Targets of one row, and so further targets of a table.
+const MAX_TARGETS: usize = (1 << 24) - 2;
 
 /// Count rows under construction, found by (class, source).
 ///
-/// All memory is reserved when the table is made; adding allocates nothing once the numbers of classes and IPv6
-/// sources have grown to what the traffic has, and clearing keeps it. Keys are hashed with a key per process, since
-/// sources are chosen by the people we watch.
+/// All memory is reserved when the table is made; adding allocates nothing once the numbers of IPv6 sources have grown
+/// to what the traffic has, and clearing keeps it. Keys are hashed with a key per process, since sources are chosen by
+/// the people we watch.
 pub struct WindowTable {
     limits: TableLimits,
-    /// A power of two, at least 8/7 of the rows.
-    slots: Vec<Slot>,
+    slots: Slots,
     /// Places of rows, in the order of their first packets.
     used: Vec<u32>,
-    classes: Numbers<PackedClass>,
-    /// Classes seen lately, by their low bits, with their numbers: few classes make most of the traffic.
-    recent_classes: Box<[(PackedClass, u32); RECENT_CLASSES]>,
     ipv6_sources: Numbers<u128>,
     /// Targets of rows beyond each row's first.
     further_targets: Targets,
@@ -108,12 +105,10 @@ impl WindowTable {
         let rows = limits.max_rows.max(1) as usize;
         WindowTable {
             limits,
-            slots: vec![EMPTY; (rows * 8).div_ceil(7).next_power_of_two()],
+            slots: Slots::new((rows * 8).div_ceil(7).next_power_of_two()),
             used: Vec::with_capacity(rows),
-            classes: Numbers::default(),
-            recent_classes: Box::new([(PackedClass::ZERO, 0); RECENT_CLASSES]),
             ipv6_sources: Numbers::default(),
-            further_targets: Targets::new(limits.max_further_targets as usize),
+            further_targets: Targets::new((limits.max_further_targets as usize).min(MAX_TARGETS)),
             hasher: RandomState::default(),
         }
     }
@@ -133,179 +128,251 @@ impl WindowTable {
     /// Adds packets to the rows of their keys.
     ///
     /// # Errors
-    /// If one needs a new row or target and the cap is reached; an empty table takes at least one packet.
+    /// If one needs a new row or target and the cap is reached, or its row can count no further; an empty table takes
+    /// at least one packet.
     pub fn add(&mut self, observations: &[Observation]) -> Result<(), Full> {
+        let mut chunks = observations.chunks(STEP);
         let mut added = 0;
-        for chunk in observations.chunks(TOGETHER) {
-            // First only touch memory, and let no branch depend on it: a wrong guess would wait for every load, and
-            // so many loads are under way at the same time.
-            let mut places = [Place::default(); TOGETHER];
-            for (place, seen) in places.iter_mut().zip(chunk) {
-                place.key = self.known_key(seen);
-                place.slot = self.home(place.key);
-                place.touched = self.slots[place.slot as usize][KEY];
+        let mut next = chunks.next().map(|chunk| (chunk, self.fetch(chunk)));
+        while let Some((chunk, places)) = next {
+            // What the next chunk needs is on its way while this one is counted.
+            next = chunks.next().map(|chunk| (chunk, self.fetch(chunk)));
+            self.count_chunk(chunk, places).map_err(|full| Full { added: added + full.added })?;
+            added += chunk.len();
+        }
+        Ok(())
+    }
+
+    /// Where packets' rows should be, with those places on their way to the cache.
+    #[inline]
+    fn fetch(&self, chunk: &[Observation]) -> [Place; STEP] {
+        let mut places = [Place::default(); STEP];
+        for (place, seen) in places.iter_mut().zip(chunk) {
+            place.key = self.known_key(seen);
+            place.slot = self.slots.home(self.hasher.hash_one(place.key));
+            prefetch(self.slots.rows(), place.slot);
+        }
+        places
+    }
+
+    #[inline]
+    fn count_chunk(&mut self, chunk: &[Observation], mut places: [Place; STEP]) -> Result<(), Full> {
+        let rows = self.slots.rows();
+        for place in &mut places[..chunk.len()] {
+            place.slot = self.slots.in_line(place.slot, place.key).unwrap_or_else(|| {
+                let next = self.slots.next_line(place.slot);
+                prefetch(rows, next);
+                next
+            });
+        }
+        for (place, seen) in places.iter_mut().zip(chunk) {
+            place.slot = self.slots.find(place.slot, place.key);
+            if first_target(&rows[place.slot]) != seen.target {
+                self.further_targets.prefetch(place.slot, seen.target, &self.hasher);
             }
-            for (place, seen) in places.iter_mut().zip(chunk) {
-                if place.touched != place.key {
-                    place.slot = self.probe(place.key);
-                }
-                if self.slots[place.slot as usize][FIRST_TARGET] != u64::from(seen.target) {
-                    place.touched = self.further_targets.touch(place.slot, seen.target, &self.hasher);
-                }
-            }
-            std::hint::black_box(&places);
-            for (place, seen) in places.iter().zip(chunk) {
-                // A row never moves, so one that was found is still there. One that was not may be there by now.
-                let found = place.key != 0 && self.slots[place.slot as usize][KEY] == place.key;
-                if !(if found { self.count(place.slot, seen) } else { self.add_row(seen) }) {
-                    return Err(Full { added });
-                }
-                added += 1;
+        }
+        for (added, (place, seen)) in places.iter().zip(chunk).enumerate() {
+            // A row never moves, so one that was found is still there. One that was not may be there by now.
+            let found = place.key != 0 && holds(&self.slots.rows()[place.slot], place.key);
+            if !(if found { self.count(place.slot, seen) } else { self.add_row(seen) }) {
+                return Err(Full { added });
             }
         }
         Ok(())
     }
 
-    /// Where the search for a key begins.
+    /// The key of a packet; 0 if its IPv6 source has no number yet.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot; there are at most 2^20")]
-    fn home(&self, key: u64) -> u32 {
-        (self.hasher.hash_one(key) as usize & (self.slots.len() - 1)) as u32
-    }
-
-    /// The slot of this key, or the empty one where it belongs.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "there are at most 2^20 slots (window.max_rows)")]
-    fn probe(&self, key: u64) -> u32 {
-        let mask = self.slots.len() - 1;
-        let mut slot = self.home(key) as usize;
-        // At least an eighth of the slots is empty, so this ends.
-        while self.slots[slot][KEY] != key && self.slots[slot][KEY] != 0 {
-            slot = (slot + 1) & mask;
-        }
-        slot as u32
-    }
-
-    /// The key of a packet whose class and source have numbers; 0 otherwise, which is no row's key.
-    #[inline]
-    fn known_key(&mut self, seen: &Observation) -> u64 {
-        let source = match seen.class.ip() {
-            IpVersion::V4 => Some(low_half(seen.source)),
-            IpVersion::V6 => self.ipv6_sources.find(&seen.source, &self.hasher),
-        };
-        match (source, self.class_number(seen.class)) {
-            (Some(source), Some(class)) => key(source, class),
-            _ => 0,
+    fn known_key(&self, seen: &Observation) -> u128 {
+        match seen.class.ip() {
+            IpVersion::V4 => key(seen.class, low_half(seen.source)),
+            IpVersion::V6 => {
+                let number = self.ipv6_sources.find(&seen.source, &self.hasher);
+                number.map_or(0, |number| key(seen.class, number))
+            }
         }
     }
 
+    /// Counts a packet in its row; `false` if its target is one too many or the row's counters are full.
     #[inline]
-    fn class_number(&mut self, class: PackedClass) -> Option<u32> {
-        let recent = &mut self.recent_classes[recent_place(class)];
-        if recent.0 == class && recent.1 != 0 {
-            return Some(recent.1);
+    fn count(&mut self, slot: usize, seen: &Observation) -> bool {
+        let row = &mut self.slots.rows_mut()[slot];
+        let bytes = u64::from(seen.bytes);
+        if halves(row[PACKETS]).1 == u32::MAX || (row[BYTES] & BYTES_MASK) + bytes > BYTES_MASK {
+            return false;
         }
-        let number = self.classes.find(&class, &self.hasher)?;
-        *recent = (class, number);
-        Some(number)
-    }
-
-    /// Counts a packet in its row; `false` if its target is one too many.
-    #[inline]
-    fn count(&mut self, slot: u32, seen: &Observation) -> bool {
-        let row = &mut self.slots[slot as usize];
-        if row[FIRST_TARGET] != u64::from(seen.target) {
+        if first_target(row) != seen.target {
             match self.further_targets.insert(slot, seen.target, &self.hasher) {
-                Insertion::New => row[PACKETS_TARGETS] += ONE_TARGET,
+                Insertion::New => row[BYTES] += ONE_TARGET,
                 Insertion::Known => {}
                 Insertion::Full => return false,
             }
         }
-        // 2^32 packets of one row would take a window of hours at any rate that a capture can hold.
-        row[PACKETS_TARGETS] += 1;
-        row[BYTES] += u64::from(seen.bytes);
+        row[PACKETS] += 1;
+        row[BYTES] += bytes;
         true
     }
 
     /// Counts a packet whose row was not there when its chunk was looked up; `false` if it needs one row too many.
     fn add_row(&mut self, seen: &Observation) -> bool {
-        let known = self.known_key(seen);
-        if known != 0 {
-            // Another packet of the chunk may have made it.
-            let slot = self.probe(known);
-            if self.slots[slot as usize][KEY] == known {
-                return self.count(slot, seen);
-            }
-        }
-        if self.used.len() >= self.limits.max_rows.max(1) as usize {
-            return false;
-        }
-        let source = match seen.class.ip() {
-            IpVersion::V4 => low_half(seen.source),
-            IpVersion::V6 => self.ipv6_sources.find_or_add(seen.source, &self.hasher),
+        let full = self.used.len() >= self.limits.max_rows.max(1) as usize;
+        let key = match seen.class.ip() {
+            IpVersion::V6 if !full => key(seen.class, self.ipv6_sources.find_or_add(seen.source, &self.hasher)),
+            _ => self.known_key(seen),
         };
-        let key = key(source, self.classes.find_or_add(seen.class, &self.hasher));
-        let slot = self.probe(key);
-        self.slots[slot as usize] = [key, ONE_TARGET, 0, u64::from(seen.target)];
-        self.used.push(slot);
-        self.count(slot, seen)
-    }
-
-    /// Only those that have numbers can be remembered, and those are fewer than all places in a quiet window.
-    fn forget_recent_classes(&mut self) {
-        for &class in &self.classes.values {
-            self.recent_classes[recent_place(class)].1 = 0;
+        let slot = self.slots.find(self.slots.home(self.hasher.hash_one(key)), key);
+        let row = &mut self.slots.rows_mut()[slot];
+        // Another packet of the chunk may have made it.
+        if key == 0 || !holds(row, key) {
+            if full {
+                return false;
+            }
+            let (high, low) = words(key);
+            *row = [high, low, u64::from(seen.target) << 32, ONE_TARGET];
+            // There are at most 2^20 slots (window.max_rows).
+            self.used.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }
+        self.count(slot, seen)
     }
 
     /// Packets in all rows.
     #[must_use]
     pub fn packets(&self) -> u64 {
-        self.used.iter().map(|&slot| u64::from(halves(self.slots[slot as usize][PACKETS_TARGETS]).1)).sum()
+        let rows = self.slots.rows();
+        self.used.iter().map(|&slot| u64::from(halves(rows[slot as usize][PACKETS]).1)).sum()
     }
 
     /// The rows sorted by key, as a batch wants them.
     pub fn sorted_rows(&mut self) -> impl Iterator<Item = CountRow> {
         // The places are sorted, not the rows: a list of rows would be the largest thing in a sensor's memory.
         let mut used = std::mem::take(&mut self.used);
-        used.sort_unstable_by_key(|&slot| self.row(&self.slots[slot as usize]).key());
+        let rows = self.slots.rows();
+        used.sort_unstable_by_key(|&slot| self.row_key(&rows[slot as usize]));
         self.used = used;
-        self.used.iter().map(|&slot| self.row(&self.slots[slot as usize]))
+        self.used.iter().map(|&slot| self.row(&self.slots.rows()[slot as usize]))
     }
 
-    fn row(&self, slot: &Slot) -> CountRow {
-        let (source, class) = halves(slot[KEY]);
-        let (targets, packets) = halves(slot[PACKETS_TARGETS]);
-        let class = self.classes.value(class);
-        let source = match class.ip() {
-            IpVersion::V4 => u128::from(source),
-            IpVersion::V6 => self.ipv6_sources.value(source),
-        };
-        CountRow { class, source, packets, targets, bytes: slot[BYTES] }
+    fn row_key(&self, row: &Slot) -> (PackedClass, u128) {
+        let key = joined(row) & !SET;
+        let source = low_half(key);
+        let class = PackedClass::from_trusted_bits(key >> 32);
+        match class.ip() {
+            IpVersion::V4 => (class, u128::from(source)),
+            IpVersion::V6 => (class, self.ipv6_sources.value(source)),
+        }
+    }
+
+    fn row(&self, row: &Slot) -> CountRow {
+        let (class, source) = self.row_key(row);
+        let (_, packets) = halves(row[PACKETS]);
+        // What is above 40 bits has 24.
+        let targets = u32::try_from(row[BYTES] >> 40).unwrap_or(u32::MAX);
+        CountRow { class, source, packets, targets, bytes: row[BYTES] & BYTES_MASK }
     }
 
     /// Empties the table and keeps its memory. Wiping everything costs the whole size, which quiet windows should
     /// not pay: few rows are taken out one by one.
     pub fn clear(&mut self) {
-        if self.used.len() < self.slots.len() / 8 {
+        let rows = self.slots.rows_mut();
+        if self.used.len() < rows.len() / 8 {
             for &slot in &self.used {
-                self.slots[slot as usize] = EMPTY;
+                rows[slot as usize] = EMPTY;
             }
         } else {
-            self.slots.fill(EMPTY);
+            rows.fill(EMPTY);
         }
         self.used.clear();
-        self.forget_recent_classes();
-        self.classes.clear(&self.hasher);
         self.ipv6_sources.clear(&self.hasher);
         self.further_targets.clear();
     }
 }
 
-/// Where a class is remembered: its service's and protocol's bits, mixed.
-const fn recent_place(class: PackedClass) -> usize {
-    let bits = class.bits();
-    ((bits >> 56) ^ (bits >> 76) ^ bits) as usize & (RECENT_CLASSES - 1)
+const EMPTY: Slot = [0; 4];
+/// Set in every key.
+const SET: u128 = 1 << 127;
+
+/// The key of a row: its class has 85 bits.
+const fn key(class: PackedClass, source: u32) -> u128 {
+    SET | class.bits() << 32 | source as u128
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
+const fn words(key: u128) -> (u64, u64) {
+    ((key >> 64) as u64, key as u64)
+}
+
+const fn joined(row: &Slot) -> u128 {
+    (row[KEY_HIGH] as u128) << 64 | row[KEY_LOW] as u128
+}
+
+#[inline]
+const fn holds(row: &Slot, key: u128) -> bool {
+    joined(row) == key
+}
+
+#[inline]
+const fn first_target(row: &Slot) -> u32 {
+    halves(row[PACKETS]).0
+}
+
+/// A power of two of slots, each within one cache line. The memory comes zeroed from the system, so that what is never
+/// used is never touched.
+struct Slots {
+    words: Vec<u64>,
+    /// Words in front of the first slot, for alignment.
+    before: usize,
+    len: usize,
+}
+
+impl Slots {
+    const CACHE_LINE: usize = 64;
+
+    fn new(len: usize) -> Slots {
+        let words = vec![0; len * size_of::<Slot>() / size_of::<u64>() + Slots::CACHE_LINE / size_of::<u64>()];
+        let before = words.as_ptr().align_offset(Slots::CACHE_LINE).min(Slots::CACHE_LINE / size_of::<u64>());
+        Slots { words, before, len }
+    }
+
+    #[inline]
+    fn rows(&self) -> &[Slot] {
+        &self.words[self.before..].as_chunks().0[..self.len]
+    }
+
+    #[inline]
+    fn rows_mut(&mut self) -> &mut [Slot] {
+        &mut self.words[self.before..].as_chunks_mut().0[..self.len]
+    }
+
+    /// Where the search for a key begins.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits choose a slot")]
+    const fn home(&self, hash: u64) -> usize {
+        hash as usize & (self.len - 1)
+    }
+
+    /// The slot of this key, or the empty one where it belongs, if either is in the same cache line as `slot`.
+    #[inline]
+    fn in_line(&self, slot: usize, key: u128) -> Option<usize> {
+        let rows = self.rows();
+        [slot, slot ^ 1].into_iter().find(|&slot| holds(&rows[slot], key) || rows[slot][KEY_HIGH] == 0)
+    }
+
+    #[inline]
+    const fn next_line(&self, slot: usize) -> usize {
+        (slot + 2) & (self.len - 1)
+    }
+
+    /// The slot of this key, or the empty one where it belongs: in the cache line of `slot` or the lines behind.
+    #[inline]
+    fn find(&self, mut slot: usize, key: u128) -> usize {
+        loop {
+            // At least an eighth of the slots is empty, so this ends.
+            match self.in_line(slot, key) {
+                Some(found) => return found,
+                None => slot = self.next_line(slot),
+            }
+        }
+    }
 }
 
 /// A bounded set of (slot, target) pairs, by open addressing.
@@ -329,7 +396,7 @@ impl Targets {
     }
 
     /// The pair as a word that is never 0.
-    const fn pair(slot: u32, target: u32) -> u64 {
+    const fn pair(slot: usize, target: u32) -> u64 {
         (slot as u64 + 1) << 32 | target as u64
     }
 
@@ -339,14 +406,13 @@ impl Targets {
         hasher.hash_one(pair) as usize & (self.pairs.len() - 1)
     }
 
-    /// Reads where the search for a pair begins.
     #[inline]
-    fn touch(&self, slot: u32, target: u32, hasher: &RandomState) -> u64 {
-        self.pairs[self.home(Targets::pair(slot, target), hasher)]
+    fn prefetch(&self, slot: usize, target: u32, hasher: &RandomState) {
+        prefetch(&self.pairs, self.home(Targets::pair(slot, target), hasher));
     }
 
     #[inline]
-    fn insert(&mut self, slot: u32, target: u32, hasher: &RandomState) -> Insertion {
+    fn insert(&mut self, slot: usize, target: u32, hasher: &RandomState) -> Insertion {
         let pair = Targets::pair(slot, target);
         let mut place = self.home(pair, hasher);
         // At least an eighth is empty, so this ends.
@@ -373,13 +439,10 @@ impl Targets {
 }
 
 /// The 32 bits of an IPv4 source.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "an IPv4 source has 32 bits")]
 const fn low_half(source: u128) -> u32 {
     source as u32
-}
-
-const fn key(source: u32, class: u32) -> u64 {
-    (source as u64) << 32 | class as u64
 }
 
 /// Upper and lower half.
@@ -490,7 +553,7 @@ mod tests {
                 prop_assert_eq!(rows, expected);
                 table.clear();
                 prop_assert!(table.is_empty());
-                prop_assert!(table.slots.iter().all(|slot| *slot == EMPTY));
+                prop_assert!(table.slots.rows().iter().all(|slot| *slot == EMPTY));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use martlet_packet::LinkType;
+use martlet_packet::{LinkType, MacAddress};
 use martlet_window::Timestamp;
 use pcap::{Active, Capture, Linktype, Precision};
 use pnet::datalink;
@@ -18,6 +18,12 @@ use crate::screen::{AddressSet, Own};
 const BATCHING_MS: i32 = 100;
 /// Packets taken from one ring before the others and the clock have their turn.
 const TURN: usize = 4096;
+/// How long packets gather once the rings are empty. A processor that slept finds its caches cold, so a thousand short
+/// turns cost far more than ten long ones; but a ring must never fill while nobody looks.
+const LONGEST_REST: Duration = Duration::from_millis(100);
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// What a ring takes for a frame besides its bytes: the kernel's headers and alignment (`tpacket3_hdr`, `sockaddr_ll`).
+const FRAME_OVERHEAD: usize = 128;
 
 /// Why capturing cannot begin or go on.
 #[derive(Debug, Error)]
@@ -97,6 +103,36 @@ impl AsFd for Ring {
 /// Open captures.
 pub struct LiveCapture {
     rings: Vec<Ring>,
+    rest: Rest,
+}
+
+/// How long to let packets gather, following the traffic.
+struct Rest {
+    length: Duration,
+    /// Whether the last turn took all there was.
+    drained: bool,
+    /// Bytes that the rings gave since the last rest.
+    gathered: usize,
+    /// More than this is too much for one rest, in bytes.
+    enough: usize,
+}
+
+impl Rest {
+    /// At most a quarter of a ring may fill in one rest: the rate may double before the next.
+    const fn new(ring_bytes: usize) -> Rest {
+        Rest { length: SHORTEST_REST, drained: false, gathered: 0, enough: ring_bytes / 4 }
+    }
+
+    /// Rests if there was nothing left to do.
+    fn take(&mut self) {
+        if !self.drained {
+            return;
+        }
+        let fast = std::mem::take(&mut self.gathered) > self.enough / 2;
+        self.length = if fast { self.length / 2 } else { self.length * 2 };
+        self.length = self.length.clamp(SHORTEST_REST, LONGEST_REST);
+        std::thread::sleep(self.length);
+    }
 }
 
 impl LiveCapture {
@@ -106,7 +142,8 @@ impl LiveCapture {
     /// If an interface does not exist or cannot be opened, or has a link type that Martlet does not read.
     pub fn open(config: &Config) -> Result<LiveCapture, LiveError> {
         let rings = config.interfaces.iter().map(|interface| open(interface, config));
-        Ok(LiveCapture { rings: rings.collect::<Result<_, _>>()? })
+        let rest = Rest::new(usize::try_from(config.ring_bytes).unwrap_or(0));
+        Ok(LiveCapture { rings: rings.collect::<Result<_, _>>()?, rest })
     }
 
     /// Replaces the kernel's filter on every interface.
@@ -121,8 +158,9 @@ impl LiveCapture {
         Ok(())
     }
 
-    /// Waits until there are frames, at most `patience`.
-    pub fn wait(&self, patience: Duration) {
+    /// Waits until there are frames, at most `patience`, and lets more gather while the rings have room.
+    pub fn wait(&mut self, patience: Duration) {
+        self.rest.take();
         let mut fds: Vec<PollFd<'_>> = self.rings.iter().map(|ring| PollFd::new(ring, PollFlags::IN)).collect();
         let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
         // An interruption by a signal is as good as a timeout: the caller looks at the clock and comes back.
@@ -134,10 +172,15 @@ impl LiveCapture {
     /// # Errors
     /// If an interface failed.
     pub fn read(&mut self, mut take: impl FnMut(Frame<'_>)) -> Result<(), LiveError> {
+        self.rest.drained = true;
         for ring in &mut self.rings {
-            for _ in 0..TURN {
+            let mut gathered = 0;
+            let mut turn = TURN;
+            while turn > 0 {
                 match ring.capture.next_packet() {
                     Ok(packet) => {
+                        turn -= 1;
+                        gathered += packet.data.len() + FRAME_OVERHEAD;
                         let (seconds, nanoseconds) = (packet.header.ts.tv_sec, packet.header.ts.tv_usec);
                         let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0);
                         let time = Timestamp::from_parts(seconds, nanoseconds);
@@ -147,6 +190,8 @@ impl LiveCapture {
                     Err(source) => return Err(LiveError::Failed { interface: ring.interface.clone(), source }),
                 }
             }
+            self.rest.drained &= turn > 0;
+            self.rest.gathered += gathered;
         }
         Ok(())
     }
@@ -193,7 +238,7 @@ pub fn own_addresses(interfaces: &[String]) -> Own {
     let mut addresses = Vec::new();
     for interface in mine {
         // Loopback and tunnels have none, or all zeros: there the addresses decide.
-        hardware.extend(interface.mac.map(|mac| mac.octets()).filter(|octets| *octets != [0; 6]));
+        hardware.extend(interface.mac.map(|mac| mac.octets()).filter(|octets| *octets != [0; 6]).map(MacAddress::new));
         addresses.extend(interface.ips.iter().map(|network| ipnet::IpNet::from(network.ip())));
     }
     let link_local =

@@ -28,6 +28,7 @@ impl FromIterator<IpNet> for AddressSet {
 
 impl AddressSet {
     /// Whether `address` is in the set.
+    #[inline]
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match address {
@@ -137,7 +138,14 @@ fn merge<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>) 
     merged
 }
 
+/// Sets of so few ranges are searched one by one: no branch then depends on a random address.
+const FEW: usize = 8;
+
+#[inline]
 fn covers<T: Copy + Ord>(ranges: &[(T, T)], address: T) -> bool {
+    if ranges.len() <= FEW {
+        return ranges.iter().any(|&(first, last)| (first <= address) & (address <= last));
+    }
     let behind = ranges.partition_point(|&(first, _)| first <= address);
     behind > 0 && ranges[behind - 1].1 >= address
 }

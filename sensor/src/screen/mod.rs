@@ -8,7 +8,7 @@ mod solicited;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use martlet_packet::{Icmp, Packet, Sender, Transport, protocol};
+use martlet_packet::{Icmp, MacAddress, Packet, Sender, Transport, protocol};
 use martlet_window::{IpVersion, RejectReason, Timestamp};
 
 pub use addresses::{AddressSet, prefixes_64};
@@ -38,7 +38,7 @@ impl Exclusion {
 #[derive(Clone, Debug, Default)]
 pub struct Own {
     /// Hardware addresses of the captured interfaces.
-    pub hardware: Vec<[u8; 6]>,
+    pub hardware: Vec<MacAddress>,
     /// The host's addresses; they decide where the link layer does not say who sent a frame.
     pub addresses: AddressSet,
 }
