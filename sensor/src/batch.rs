@@ -1,21 +1,24 @@
 //! From a closed window part to a batch frame: the second thread of a sensor.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use martlet_window::{BatchHeader, CaptureStatistics, Digest, Exposure, Marks, Posture, TrafficClass};
+use martlet_journal::Disk;
+use martlet_window::{BatchHeader, CaptureStatistics, Exposure, Marks, Origin, Posture, TrafficClass};
 use martlet_wire::WireError;
-use martlet_wire::v1::{BatchEncoder, Stream, Totals};
+use martlet_wire::v1::{BatchEncoder, Totals};
 
 use crate::aggregate::{Part, Sink, TableLimits, WindowTable};
-use crate::spool::{Spool, Spooled};
+use crate::spool::{Fresh, Place, SpoolWriter};
 
 /// Closed parts that wait for the encoder, and tables that wait to be filled again.
 const TABLES_IN_FLIGHT: usize = 2;
+/// What the encoder's buffer keeps from batch to batch, in bytes.
+const FRAME_BYTES: usize = 256 << 10;
 
-/// What stays the same over all batches of a stream.
+/// What stays the same over all batches of a sensor's life.
 #[derive(Clone, Debug)]
 pub struct BatchIdentity {
-    /// Origin and epoch.
-    pub stream: Stream,
+    /// Whose observations.
+    pub origin: Origin,
     /// Real, drill or import.
     pub class: TrafficClass,
     /// How the observed addresses behave.
@@ -39,8 +42,8 @@ pub struct Closing {
 
 /// The capture thread's end of the hand-over: parts go out, empty tables come back.
 ///
-/// The capture waits here only while all tables are with the encoder, which never waits for disk or network; the
-/// ring holds what arrives meanwhile.
+/// The capture waits here only while all tables are with the encoder, which waits for the disk but never for the
+/// network; the ring holds what arrives meanwhile.
 #[derive(Debug)]
 pub struct Handover {
     parts: Sender<Closing>,
@@ -78,40 +81,63 @@ pub fn handover(identity: BatchIdentity) -> (Handover, Batcher) {
 }
 
 impl Batcher {
-    /// Turns parts into batches until the capture ends.
+    /// Turns parts into batches until the capture ends, then looks after the spool until nobody sends from it any more.
     ///
     /// # Errors
     /// If a batch cannot be encoded.
-    pub fn run(self, spool: &Spool) -> Result<(), BatchError> {
+    pub fn run<D: Disk>(self, mut spool: SpoolWriter<D>) -> Result<(), BatchError> {
         let mut encoder = BatchEncoder::new()?;
-        let mut predecessor = Digest::default();
-        let mut totals = Totals::default();
-        for (sequence, mut closing) in (0..).zip(&self.parts) {
-            let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
-            let header = header(&self.identity, &closing, packets, sequence, predecessor);
-            let mut frame = Vec::new();
-            predecessor = match closing.part.table.take() {
-                Some(mut table) => {
-                    let written = encoder.write(&header, table.sorted_rows(), &mut frame)?;
-                    table.clear();
-                    // The other end is gone only when the capture has ended.
-                    let _ = self.tables.send(table);
-                    written
+        let mut frame = Vec::new();
+        let work = spool.work();
+        let mut works = true;
+        while works {
+            crossbeam_channel::select! {
+                recv(self.parts) -> closing => match closing {
+                    Ok(closing) => self.encode(closing, &mut encoder, &mut frame, &mut spool)?,
+                    Err(_) => break,
+                },
+                recv(work) -> more => {
+                    works = more.is_ok();
+                    spool.tend();
                 }
-                None => encoder.write(&header, [], &mut frame)?,
-            };
-            frame.shrink_to_fit();
-            totals = totals.plus(Totals::of(&header));
-            spool.push(Spooled {
-                sequence,
-                frame,
-                window_start: header.window.start,
-                packets: header.capture.packets,
-                watched_ms: header.exposure.map_or(0, |exposure| u64::from(exposure.watched_ms)),
-                totals,
-            });
+            }
+        }
+        // Nobody sends any more, but what is captured is kept.
+        for closing in &self.parts {
+            self.encode(closing, &mut encoder, &mut frame, &mut spool)?;
         }
         spool.close();
+        for () in &work {
+            spool.tend();
+        }
+        spool.finish();
+        Ok(())
+    }
+
+    /// Makes a batch of a part, and lets the spool have it.
+    fn encode<D: Disk>(
+        &self,
+        mut closing: Closing,
+        encoder: &mut BatchEncoder,
+        frame: &mut Vec<u8>,
+        spool: &mut SpoolWriter<D>,
+    ) -> Result<(), BatchError> {
+        let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
+        let header = header(&self.identity, &closing, packets, spool.place());
+        frame.clear();
+        let digest = match closing.part.table.take() {
+            Some(mut table) => {
+                let digest = encoder.write(&header, table.sorted_rows(), frame)?;
+                table.clear();
+                // The other end is gone only when the capture has ended.
+                let _ = self.tables.send(table);
+                digest
+            }
+            None => encoder.write(&header, [], frame)?,
+        };
+        spool.push(&Fresh { frame, digest, window: header.window.start, held: Totals::of(&header) });
+        // One large window must not cost its memory for ever.
+        frame.shrink_to(FRAME_BYTES);
         Ok(())
     }
 }
@@ -127,19 +153,13 @@ pub enum BatchError {
     Encode(#[from] WireError),
 }
 
-fn header(
-    identity: &BatchIdentity,
-    closing: &Closing,
-    packets: u64,
-    sequence: u64,
-    predecessor: Digest,
-) -> BatchHeader {
+fn header(identity: &BatchIdentity, closing: &Closing, packets: u64, place: Place) -> BatchHeader {
     let rejected = closing.part.rejected;
     BatchHeader {
-        origin: identity.stream.origin,
-        epoch: identity.stream.epoch,
-        sequence,
-        predecessor,
+        origin: identity.origin,
+        epoch: place.epoch,
+        sequence: place.sequence,
+        predecessor: place.predecessor,
         class: identity.class,
         posture: identity.posture,
         window: closing.part.window,

@@ -41,7 +41,8 @@ struct Cli {
 enum Command {
     /// Capture live and send counts to the collector
     #[command(
-        after_help = "Needs root or CAP_NET_RAW. Stops on SIGTERM or SIGINT after delivering what it holds. Any \
+        after_help = "Needs root or CAP_NET_RAW. Stops on SIGTERM or SIGINT after writing the open windows to its spool; what \
+                            the collector does not take at once is sent after the next start. Any \
                             key can be overridden by the environment as MARTLET_SECTION__KEY, for example \
                             MARTLET_UPLINK__COLLECTOR=collector:7460."
     )]
@@ -178,8 +179,7 @@ fn live(args: &ConfigArgs) -> ExitCode {
         return usage(&error);
     }
     match run::run(&config) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_INCOMPLETE),
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => incomplete(&format_args!("{error:#}")),
     }
 }
@@ -205,6 +205,11 @@ fn effects(config: &Config) -> String {
         observed.ipv4_addresses(),
         observed.ipv6_prefixes()
     )];
+    lines.push(format!(
+        "# keeps at most {} MiB of batches that wait for the collector, in {}",
+        config.spool_bytes >> 20,
+        run::spool_dir(config).display()
+    ));
     if observed.is_empty() && config.observe == Observe::Interface {
         lines.push("# the interfaces have no addresses now: nothing would be counted until they get some".to_owned());
     }

@@ -110,7 +110,7 @@ struct RawUplink {
 
 impl Default for RawUplink {
     fn default() -> RawUplink {
-        RawUplink { collector: "127.0.0.1:7460".to_owned(), spool_mib: 64 }
+        RawUplink { collector: "127.0.0.1:7460".to_owned(), spool_mib: 1024 }
     }
 }
 
@@ -200,7 +200,7 @@ pub struct Config {
     pub name: SensorName,
     /// How the observed addresses behave.
     pub posture: Posture,
-    /// Where the sensor keeps its identity.
+    /// Where the sensor keeps its identity and its spool.
     pub state_dir: PathBuf,
     /// Interfaces to capture on.
     pub interfaces: Vec<String>,
@@ -222,8 +222,8 @@ pub struct Config {
     pub limits: TableLimits,
     /// Host and port of the collector.
     pub collector: String,
-    /// Cap of the batches that wait for the collector.
-    pub spool_bytes: usize,
+    /// Cap of the batches that wait for the collector, on the disk.
+    pub spool_bytes: u64,
     /// Where metrics and health are served; `None` for nowhere.
     pub http: Option<SocketAddr>,
     /// Log filter.
@@ -308,7 +308,7 @@ impl TryFrom<&RawConfig> for Config {
                 )?,
             },
             collector: collector(&raw.uplink.collector)?,
-            spool_bytes: mebibytes(within("uplink.spool_mib", raw.uplink.spool_mib, 1..=16_384)?),
+            spool_bytes: u64::from(within("uplink.spool_mib", raw.uplink.spool_mib, 16..=1_048_576)?) << 20,
             http: match raw.http.listen.as_str() {
                 "" => None,
                 listen => Some(listen.parse().map_err(|_| {
@@ -418,6 +418,7 @@ mod tests {
             (format!("{GOOD}[window]\nseconds = 7\n"), "window.seconds"),
             (format!("{GOOD}[window]\nmax_rows = 1\n"), "window.max_rows"),
             (format!("{GOOD}[uplink]\ncollector = \"host\"\n"), "uplink.collector"),
+            (format!("{GOOD}[uplink]\nspool_mib = 1\n"), "uplink.spool_mib"),
             (format!("{GOOD}[http]\nlisten = \"7462\"\n"), "http.listen"),
             (GOOD.replace("posture", "postur"), "postur"),
             (format!("{GOOD}[windows]\n"), "windows"),

@@ -28,3 +28,4 @@ pub mod identity;
 pub mod metrics;
 pub mod replay;
 pub mod run;
+pub mod state_dir;

@@ -10,7 +10,7 @@ use prometheus::Registry;
 
 use crate::capture::live::Drops;
 use crate::pipeline::Outcomes;
-use crate::spool::Spool;
+use crate::spool::SpoolFigures;
 use crate::uplink::UplinkState;
 
 /// The capture thread's numbers, written once a turn.
@@ -48,7 +48,7 @@ impl CaptureMetrics {
 /// If a name is taken twice, which a test rules out.
 pub fn registry(
     capture: &Arc<CaptureMetrics>,
-    spool: &Arc<Spool>,
+    spool: &Arc<SpoolFigures>,
     uplink: &Arc<UplinkState>,
 ) -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
@@ -82,42 +82,68 @@ pub fn registry(
         &["reason"],
         move || rejected(&rejecting),
     )?)?;
-    let held = spool.clone();
+    let of_spool = |kind, name, help, cell: fn(&SpoolFigures) -> u64| {
+        let spool = spool.clone();
+        single(kind, name, help, Box::new(move || cell(&spool)))
+    };
+    let gauges: [(_, _, fn(&SpoolFigures) -> u64); 4] = [
+        (
+            "martlet_sensor_spool_batches",
+            "Batches that wait for the collector's acknowledgement; of earlier starts some may have arrived.",
+            |spool| spool.batches.load(Relaxed),
+        ),
+        ("martlet_sensor_spool_bytes", "Size of the spool on the disk.", |spool| spool.bytes.load(Relaxed)),
+        (
+            "martlet_sensor_spool_epochs",
+            "Lives of the spool of which the collector may not have committed everything.",
+            |spool| spool.epochs.load(Relaxed),
+        ),
+        (
+            "martlet_sensor_spool_disk_full",
+            "1 if the last batch found no space on the disk and was lost, else 0.",
+            |spool| u64::from(spool.disk_full.load(Relaxed)),
+        ),
+    ];
+    for (name, help, cell) in gauges {
+        of_spool(MetricKind::Gauge, name, help, cell)?;
+    }
+    let counters: [(_, _, fn(&SpoolFigures) -> u64); 6] = [
+        (
+            "martlet_sensor_spool_dropped_batches_total",
+            "Batches dropped by the quota, for want of disk space, or because the collector would not take them.",
+            |spool| spool.dropped_batches.load(Relaxed),
+        ),
+        ("martlet_sensor_spool_dropped_windows_total", "Windows whose first part was in a dropped batch.", |spool| {
+            spool.dropped_windows.load(Relaxed)
+        }),
+        ("martlet_sensor_spool_dropped_packets_total", "Packets that dropped batches held.", |spool| {
+            spool.dropped_packets.load(Relaxed)
+        }),
+        (
+            "martlet_sensor_spool_damaged_records_total",
+            "Records that were found damaged or missing at the start.",
+            |spool| spool.damaged_records.load(Relaxed),
+        ),
+        (
+            "martlet_sensor_spool_forks_total",
+            "Epochs that were left because somebody else had gone on with them: a copied machine.",
+            |spool| spool.forks.load(Relaxed),
+        ),
+        ("martlet_sensor_uplink_acknowledged_batches_total", "Batches that the collector has acknowledged.", |spool| {
+            spool.delivered.load(Relaxed)
+        }),
+    ];
+    for (name, help, cell) in counters {
+        of_spool(MetricKind::Counter, name, help, cell)?;
+    }
+    let watched = spool.clone();
     add(Family::new(
-        MetricKind::Gauge,
-        "martlet_sensor_spool_batches",
-        "Batches that wait for the collector's acknowledgement.",
+        MetricKind::Counter,
+        "martlet_sensor_spool_dropped_watched_seconds_total",
+        "Time watched in dropped batches, in seconds.",
         &[],
-        move || vec![(Vec::new(), to_f64(held.held().0 as u64))],
+        move || vec![(Vec::new(), to_f64(watched.dropped_watched_ms.load(Relaxed)) / 1000.0)],
     )?)?;
-    let bytes = spool.clone();
-    single(
-        MetricKind::Gauge,
-        "martlet_sensor_spool_bytes",
-        "Size of the batches that wait for the collector's acknowledgement.",
-        Box::new(move || bytes.held().1 as u64),
-    )?;
-    let dropped = spool.clone();
-    single(
-        MetricKind::Counter,
-        "martlet_sensor_spool_dropped_batches_total",
-        "Batches dropped because the spool was full or the collector would not take them.",
-        Box::new(move || dropped.dropped_in_all().batches),
-    )?;
-    let lost = spool.clone();
-    single(
-        MetricKind::Counter,
-        "martlet_sensor_spool_dropped_packets_total",
-        "Packets that dropped batches held.",
-        Box::new(move || lost.dropped_in_all().packets),
-    )?;
-    let delivered = spool.clone();
-    single(
-        MetricKind::Counter,
-        "martlet_sensor_uplink_acknowledged_batches_total",
-        "Batches that the collector has acknowledged.",
-        Box::new(move || delivered.delivered().batches),
-    )?;
     let connected = uplink.clone();
     single(
         MetricKind::Gauge,
@@ -144,7 +170,6 @@ fn rejected(capture: &CaptureMetrics) -> Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::AtCap;
 
     #[test]
     fn every_frame_shows_with_one_outcome() {
@@ -153,7 +178,9 @@ mod tests {
         outcomes.rejected[RejectReason::NotIp as usize] = 3;
         capture.publish(&outcomes, 2);
         capture.dropped(Drops { kernel: 4, interface: 1 });
-        let spool = Arc::new(Spool::new(1, AtCap::DropOldest));
+        let spool = Arc::new(SpoolFigures::default());
+        spool.disk_full.store(true, Relaxed);
+        spool.dropped_watched_ms.store(1500, Relaxed);
         let registry = registry(&capture, &spool, &Arc::default()).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
@@ -165,6 +192,8 @@ mod tests {
             "martlet_sensor_capture_interface_drops_total 1",
             "martlet_sensor_window_parts_total 2",
             "martlet_sensor_uplink_connected 0",
+            "martlet_sensor_spool_disk_full 1",
+            "martlet_sensor_spool_dropped_watched_seconds_total 1.5",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }

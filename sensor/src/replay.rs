@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use martlet_window::{Posture, SensorName, Timestamp, TrafficClass, WindowLength};
-use martlet_wire::v1::Stream;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
@@ -22,11 +22,8 @@ use crate::count::progress_bar;
 use crate::identity;
 use crate::pipeline::{Outcomes, Pipeline};
 use crate::screen::{AddressSet, Screen};
-use crate::spool::{AtCap, Spool};
-use crate::uplink::{self, UplinkSettings, UplinkState};
-
-/// Batches that may wait for the collector: enough to keep the line busy.
-const SPOOL_BYTES: usize = 8 << 20;
+use crate::spool::{self, MemoryDisk, SpoolFigures, SpoolSettings};
+use crate::uplink::{self, TcpDial, UplinkSettings, UplinkState};
 
 /// What to replay, and where to.
 #[derive(Debug)]
@@ -112,32 +109,26 @@ fn deliver(
     replayed: &mut Replayed,
 ) -> Result<()> {
     let origin = identity::of_imports(options.sensor.as_str());
-    let stream = Stream { origin, epoch: epoch(options, path)? };
-    let identity = BatchIdentity { stream, class: options.class, posture: options.posture };
-    let spool = Arc::new(Spool::new(SPOOL_BYTES, AtCap::Wait));
+    let epoch = epoch(options, path)?;
+    let identity = BatchIdentity { origin, class: options.class, posture: options.posture };
+    // The file is the batches' durable copy: an import that was cut off is repeated, and counts once.
+    let figures = Arc::new(SpoolFigures::default());
+    let (spool, mut outlet, _) =
+        spool::open(MemoryDisk::default(), origin, SpoolSettings::replay(), figures.clone(), Box::new(move || epoch))?;
     let (handover, batcher) = handover(identity);
-    let settings = UplinkSettings {
-        collector: collector.to_owned(),
-        name: options.sensor.clone(),
-        stream,
-        max_rows: options.limits.max_rows,
-    };
+    let settings = UplinkSettings { origin, name: options.sensor.clone(), max_rows: options.limits.max_rows };
+    let mut dial = TcpDial { collector: collector.to_owned() };
     let (parts, encoded, sent) = thread::scope(|scope| {
-        let encoder = scope.spawn({
-            let spool = spool.clone();
-            move || batcher.run(&spool)
-        });
-        let uplink = scope.spawn({
-            let spool = spool.clone();
-            move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let sent = runtime.block_on(uplink::run(&settings, &spool, &Arc::new(UplinkState::default())));
-                if sent.is_err() {
-                    // Nobody takes batches any more: let the encoder, and with it the reader, run through.
-                    spool.abandon();
-                }
-                sent.map_err(anyhow::Error::from)
+        let encoder = scope.spawn(move || batcher.run(spool));
+        let uplink = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let state = UplinkState::default();
+            let sent = runtime.block_on(uplink::run(&settings, &mut outlet, &mut dial, &mut rand::rng(), &state));
+            if sent.is_err() {
+                // Nobody takes batches any more: let the encoder, and with it the reader, run through.
+                outlet.abandon();
             }
+            sent.map_err(anyhow::Error::from)
         });
         let unavailable = options.aim.unavailable();
         let mut sink = FileSink { handover: &handover, limits: options.limits, unavailable, parts: 0 };
@@ -148,10 +139,10 @@ fn deliver(
     });
     encoded.map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
     sent.map_err(|_| anyhow::anyhow!("the uplink panicked"))??;
-    let lost = spool.dropped_in_all().batches;
+    let lost = figures.dropped_in_all().batches;
     anyhow::ensure!(lost == 0, "the collector would not take {lost} batches of {}", path.display());
     replayed.parts += parts;
-    replayed.batches += spool.delivered().batches;
+    replayed.batches += figures.delivered.load(Relaxed);
     Ok(())
 }
 

@@ -1,23 +1,25 @@
 //! `martlet-sensor run`: builds every stage of a live sensor, joins them, and stops them in reverse order.
 //!
-//! Three threads: the capture (this one), the encoder, and the edge (uplink, HTTP and signals on one tokio runtime).
+//! Three threads: the capture (this one), the encoder, which also waits for the spool's disk, and the edge (uplink, HTTP
+//! and signals on one tokio runtime).
 //! The capture opens its rings before the uplink connects, so that the sensor's own connection is seen to begin and
 //! is known as solicited.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use martlet_journal::RealDisk;
 use martlet_telemetry::admin::{self, Readiness};
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
 use martlet_telemetry::shutdown::Shutdown;
-use martlet_window::{Exposure, Timestamp, TrafficClass};
-use martlet_wire::v1::Stream;
-use rand::RngCore;
+use martlet_window::{Exposure, Origin, Timestamp, TrafficClass};
+use rand::{RngCore, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -31,60 +33,96 @@ use crate::identity;
 use crate::metrics::{self, CaptureMetrics};
 use crate::pipeline::Pipeline;
 use crate::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
-use crate::spool::{AtCap, Spool};
-use crate::uplink::{self, UplinkSettings, UplinkState};
+use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
+use crate::state_dir::StateLock;
+use crate::uplink::{self, TcpDial, UplinkSettings, UplinkState};
 
 /// How long the capture waits for frames before it looks at the clock.
 const TURN: Duration = Duration::from_millis(100);
 /// How often drops are read and an interface's addresses are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
-/// How long a stopping sensor tries to deliver what it holds.
-const LAST_DELIVERY: Duration = Duration::from_secs(5);
+/// How long a stopping sensor tries to deliver what it holds: enough for a collector that is there, and the rest is on the
+/// disk.
+const LAST_DELIVERY: Duration = Duration::from_secs(2);
 /// Wait between attempts to open a failed interface again.
 const REOPEN: Duration = Duration::from_secs(2);
 
-/// Runs a live sensor until a signal. Says whether everything that was counted was delivered.
+/// Where the batches wait for the collector.
+#[must_use]
+pub fn spool_dir(config: &Config) -> PathBuf {
+    config.state_dir.join("spool")
+}
+
+/// Runs a live sensor until a signal. What could not be delivered by then waits in the spool for the next start.
 ///
 /// # Errors
 /// If it cannot start, or can never deliver.
-pub fn run(config: &Config) -> Result<bool> {
+pub fn run(config: &Config) -> Result<()> {
+    let _lock = StateLock::take(&config.state_dir)?;
     let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
-    let stream = Stream { origin, epoch: rand::rng().next_u64() };
-    let spool = Arc::new(Spool::new(config.spool_bytes, AtCap::DropOldest));
     let uplink = Arc::new(UplinkState::default());
     let capture_metrics = Arc::new(CaptureMetrics::default());
+    let figures = Arc::new(SpoolFigures::default());
     let stop = Arc::new(AtomicBool::new(false));
 
+    // First, so that its rings hold what arrives while a large spool is read.
     let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
-    let registry = metrics::registry(&capture_metrics, &spool, &uplink)?;
-    let identity = BatchIdentity { stream, class: TrafficClass::Real, posture: config.posture };
+    let registry = metrics::registry(&capture_metrics, &figures, &uplink)?;
+    let (spool, outlet) = open_spool(config, origin, figures)?;
+    let identity = BatchIdentity { origin, class: TrafficClass::Real, posture: config.posture };
     let (handover, batcher) = handover(identity);
 
     let encoder = {
-        let (spool, stop) = (spool.clone(), stop.clone());
+        let stop = stop.clone();
         thread::Builder::new().name("encoder".into()).spawn(move || {
-            let encoded = batcher.run(&spool);
+            let encoded = batcher.run(spool);
             // It ends before the capture only when it fails, and then nothing more would be counted.
             stop.store(true, Relaxed);
             encoded
         })?
     };
-    let edge = Edge { config: config.clone(), stream, spool: spool.clone(), uplink, registry, stop: stop.clone() };
+    let edge = Edge { config: config.clone(), origin, uplink, registry, stop: stop.clone() };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
-    let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(&started))?;
+    let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(outlet, &started))?;
     if starting.recv().is_err() {
         // The edge ended before it was up: it knows why.
         drop(handover);
-        return edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
+        edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))??;
+    } else {
+        let captured = capture.run(&handover, &stop);
+        drop(handover);
+        let ended = edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
+        encoder.join().map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
+        captured?;
+        ended?;
     }
+    Ok(())
+}
 
-    let captured = capture.run(&handover, &stop);
-    drop(handover);
-    encoder.join().map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
-    stop.store(true, Relaxed);
-    let delivered = edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
-    captured?;
-    delivered
+fn open_spool(
+    config: &Config,
+    origin: Origin,
+    figures: Arc<SpoolFigures>,
+) -> Result<(SpoolWriter<RealDisk>, Outlet<RealDisk>)> {
+    let path = spool_dir(config);
+    let context = || format!("the spool in {}", path.display());
+    let disk = RealDisk::open(&path).with_context(context)?;
+    let settings = SpoolSettings::live(config.spool_bytes);
+    let draw_epoch = Box::new(|| rand::rng().next_u64());
+    let (spool, outlet, found) = spool::open(disk, origin, settings, figures, draw_epoch).with_context(context)?;
+    let Found { epochs, records, bytes, damaged, damaged_bytes, torn_bytes } = found;
+    if epochs > 0 {
+        tracing::info!("the spool holds {records} batches of {epochs} earlier starts, {bytes} bytes");
+    }
+    if damaged > 0 || damaged_bytes > 0 {
+        tracing::warn!(
+            "of the spool {damaged} batches and {damaged_bytes} bytes are damaged; they are counted as lost"
+        );
+    }
+    if torn_bytes > 0 {
+        tracing::info!("the spool ended in {torn_bytes} bytes that were not written to their end");
+    }
+    Ok((spool, outlet))
 }
 
 /// The capture thread's state.
@@ -337,58 +375,66 @@ impl Sink for LiveSink<'_> {
 /// The edge thread: everything that speaks to the network.
 struct Edge {
     config: Config,
-    stream: Stream,
-    spool: Arc<Spool>,
+    origin: Origin,
     uplink: Arc<UplinkState>,
     registry: prometheus::Registry,
     stop: Arc<AtomicBool>,
 }
 
 impl Edge {
-    fn run(self, started: &std::sync::mpsc::SyncSender<()>) -> Result<bool> {
+    fn run(self, outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(self.serve(started));
+        let result = runtime.block_on(self.serve(outlet, started));
         // Whatever happened here, the capture must not go on alone.
         self.stop.store(true, Relaxed);
         result
     }
 
-    async fn serve(&self, started: &std::sync::mpsc::SyncSender<()>) -> Result<bool> {
+    async fn serve(&self, mut outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
         let shutdown = Shutdown::install()?;
         let notifier = Notifier::from_environment();
         let readiness = Readiness::new();
         let (stopping, stopped) = watch::channel(false);
         let http = self.listen(readiness.clone(), stopped).await?;
         let settings = UplinkSettings {
-            collector: self.config.collector.clone(),
             name: self.config.name.clone(),
-            stream: self.stream,
+            origin: self.origin,
             max_rows: self.config.limits.max_rows,
         };
+        let mut dial = TcpDial { collector: self.config.collector.clone() };
+        let mut jitter = rand::rngs::StdRng::from_os_rng();
+        let figures = outlet.figures();
         let _ = started.send(());
         readiness.set_ready();
         // A manager that cannot be told waits for its own time limit; that is no reason to stop watching.
         let _ = notifier.ready();
 
-        let mut uplink = std::pin::pin!(uplink::run(&settings, &self.spool, &self.uplink));
-        let delivered = tokio::select! {
-            ended = &mut uplink => {
-                self.stop.store(true, Relaxed);
-                ended.map(|()| true).map_err(anyhow::Error::from)
-            }
-            why = async {
-                tokio::select! {
-                    signal = shutdown.requested() => signal,
-                    () = stopped_by_itself(&self.stop) => "the capture ended",
+        let ended = {
+            let sending = uplink::run(&settings, &mut outlet, &mut dial, &mut jitter, &self.uplink);
+            let mut sending = std::pin::pin!(sending);
+            tokio::select! {
+                biased;
+                ended = &mut sending => {
+                    self.stop.store(true, Relaxed);
+                    ended
                 }
-            } => {
-                tracing::info!("{why}: closing the open windows and delivering them");
-                readiness.set_stopping();
-                let _ = notifier.stopping();
-                self.stop.store(true, Relaxed);
-                match tokio::time::timeout(LAST_DELIVERY, &mut uplink).await {
-                    Ok(ended) => ended.map(|()| true).map_err(anyhow::Error::from),
-                    Err(_) => Ok(self.give_up()),
+                why = async {
+                    tokio::select! {
+                        biased;
+                        signal = shutdown.requested() => signal,
+                        () = stopped_by_itself(&self.stop) => "the capture ended",
+                    }
+                } => {
+                    tracing::info!("{why}: closing the open windows and delivering them");
+                    readiness.set_stopping();
+                    let _ = notifier.stopping();
+                    self.stop.store(true, Relaxed);
+                    let delivered = tokio::time::timeout(LAST_DELIVERY, &mut sending).await;
+                    delivered.unwrap_or_else(|_| {
+                        let waiting = figures.batches.load(Relaxed);
+                        tracing::info!("{waiting} batches stay in the spool and are delivered after the next start");
+                        Ok(())
+                    })
                 }
             }
         };
@@ -396,19 +442,7 @@ impl Edge {
         if let Some(http) = http {
             let _ = http.await;
         }
-        delivered
-    }
-
-    /// Says what is lost with this process: the spool lives in memory.
-    fn give_up(&self) -> bool {
-        let (batches, _) = self.spool.held();
-        if batches > 0 {
-            tracing::error!(
-                "{batches} batches could not be delivered within {} s and are lost",
-                LAST_DELIVERY.as_secs()
-            );
-        }
-        batches == 0
+        Ok(ended?)
     }
 
     async fn listen(

@@ -25,7 +25,8 @@ pub trait Disk: Clone + Send + 'static {
     /// If there is none of this name ([`io::ErrorKind::NotFound`]), or the disk fails.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Removes a file. Handles that are open go on reading it. A crash may bring it back until [`Self::sync_directory`].
+    /// Removes a file. Handles that are open go on reading it. A crash may bring it back until
+    /// [`Self::sync_directory`].
     ///
     /// # Errors
     /// If there is none of this name, or the disk fails.

@@ -40,8 +40,8 @@ pub struct Journal<D: Disk> {
     next: u64,
     /// The next segment's.
     ordinal: u64,
-    /// A removal may not be durable yet. Nothing else is removed before it is: segments vanish in their order, or an older
-    /// one could show again what a newer one, gone before it, superseded.
+    /// A removal may not be durable yet. Nothing else is removed before it is: segments vanish in their order, or an
+    /// older one could show again what a newer one, gone before it, superseded.
     removal_pending: bool,
     /// The record being written.
     scratch: Vec<u8>,
@@ -56,11 +56,11 @@ struct Active<F> {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Opens the journal in `disk`, whatever is in it, and calls `visit` with number and payload of every intact record, in
-    /// order. Memory is bounded by the longest record.
+    /// Opens the journal in `disk`, whatever is in it, and calls `visit` with number and payload of every intact
+    /// record, in order. Memory is bounded by the longest record.
     ///
-    /// Everything visited is durable. Damage is skipped and counted; a segment of which nothing can be read is renamed to
-    /// `*.damaged`.
+    /// Everything visited is durable. Damage is skipped and counted; a segment of which nothing can be read is renamed
+    /// to `*.damaged`.
     ///
     /// # Errors
     /// Only if the disk fails, never because of what it contains. Opening again visits all records again.
@@ -156,8 +156,8 @@ impl<D: Disk> Journal<D> {
     /// Makes everything appended durable, and returns [`Self::durable`].
     ///
     /// # Errors
-    /// If the disk fails. Then nothing appended since [`Self::durable`] counts, and [`Self::next`] is back there: append it
-    /// again. It goes to a new segment, since a failed sync says nothing about the old one.
+    /// If the disk fails. Then nothing appended since [`Self::durable`] counts, and [`Self::next`] is back there:
+    /// append it again. It goes to a new segment, since a failed sync says nothing about the old one.
     pub fn sync(&mut self) -> io::Result<u64> {
         if let Some(active) = &mut self.active
             && self.next > self.index.lock().durable
@@ -193,13 +193,13 @@ impl<D: Disk> Journal<D> {
         self.settle_removals()
     }
 
-    /// Deletes the oldest segment that holds records, for a quota, and returns their numbers. If it is the only
-    /// one, what was appended is synced and a new segment is begun first. None if nothing is held. A crash soon after may
+    /// Deletes the oldest segment that holds records, for a quota, and returns their numbers. If it is the only one,
+    /// what was appended is synced and a new segment is begun first. None if nothing is held. A crash soon after may
     /// bring it back.
     ///
     /// # Errors
-    /// If the disk fails: then nothing was dropped, except perhaps if this is the last the process hears. Calling again is
-    /// safe.
+    /// If the disk fails: then nothing was dropped, except perhaps if this is the last the process hears. Calling again
+    /// is safe.
     pub fn drop_oldest(&mut self) -> io::Result<Option<Range<u64>>> {
         loop {
             let (numbers, only) = {
@@ -220,7 +220,8 @@ impl<D: Disk> Journal<D> {
             }
             self.remove_first()?;
             if !numbers.is_empty() {
-                // If this fails it is tried again before the next removal; until then a crash may bring the segment back.
+                // If this fails it is tried again before the next removal; until then a crash may bring the segment
+                // back.
                 let _ = self.settle_removals();
                 return Ok(Some(numbers));
             }
@@ -292,7 +293,8 @@ impl<D: Disk> Journal<D> {
             self.removal_pending = true;
             return;
         }
-        // This frees space now and saves recovery from looking at it. If it fails, the next segment supersedes the rest.
+        // This frees space now and saves recovery from looking at it. If it fails, the next segment supersedes the
+        // rest.
         let cut = active.file.set_len(segment.end).is_ok();
         index.segments.push_back(Segment { bytes: if cut { segment.end } else { active.offset }, ..segment });
     }

@@ -18,7 +18,8 @@ pub struct Recovery {
     pub segments: u64,
     /// Intact records, each of which was visited.
     pub records: u64,
-    /// Numbers from `first()` to `next()`, or from the first one of a segment moved aside this time, that no intact record has.
+    /// Numbers from `first()` to `next()`, or from the first one of a segment moved aside this time, that no intact
+    /// record has.
     pub missing: u64,
     /// Intact records that do not count: a failed sync took them back.
     pub superseded: u64,
@@ -90,16 +91,13 @@ pub(crate) fn open<D: Disk>(
         }
     }
     index.durable = next;
-    if recovery.superseded > 0 {
-        // A segment without records may be all that supersedes others, so that it stays while there are such.
-        empty.clear();
-        unreadable.clear();
-    }
     remove_empty(&disk, &empty, &mut index)?;
     recovery.missing = next - index.first() - recovery.records;
     recovery.quarantined = unreadable.len() as u64;
     let before = candidates.iter().filter(|candidate| candidate.aside).map(|candidate| candidate.id).collect();
-    move_aside(&disk, &unreadable, before, &mut index)?;
+    // A name that was moved aside may be all that supersedes others: it stays while there are such.
+    let keep = if recovery.superseded > 0 { usize::MAX } else { QUARANTINE_SEGMENTS };
+    move_aside(&disk, &unreadable, before, keep, &mut index)?;
     recovery.segments = index.segments.len() as u64;
     let ordinal = candidates.last().map_or(0, |candidate| candidate.id.ordinal + 1);
     Ok((Journal::new(disk, settings, index, ordinal), recovery))
@@ -137,10 +135,10 @@ fn scan<D: Disk>(
     let name = id.name();
     let mut file = disk.open(&name).map_err(OpenError::io("open", &name))?;
     if is_last {
-        // All others were synced before the next one was begun. Of this one, memory may show what is not on the disk: not
-        // yet, or never, if a sync failed and the process ended. A sync that succeeds leaves nothing that is yet to be
-        // written, and then memory can be dropped: what is read after this is on the disk. A first failure may be an old
-        // one that is reported now.
+        // All others were synced before the next one was begun. Of this one, memory may show what is not on the disk:
+        // not yet, or never, if a sync failed and the process ended. A sync that succeeds leaves nothing that is yet to
+        // be written, and then memory can be dropped: what is read after this is on the disk. A first failure may be an
+        // old one that is reported now.
         file.sync().or_else(|_| file.sync()).map_err(OpenError::io("sync", &name))?;
         file.forget().map_err(OpenError::io("read", &name))?;
     }
@@ -224,12 +222,13 @@ fn remove_empty<D: Disk>(disk: &D, empty: &[Segment], index: &mut Index) -> Resu
     if empty.is_empty() { Ok(()) } else { disk.sync_directory().map_err(OpenError::io("sync", DIRECTORY)) }
 }
 
-/// Renames segments of which nothing can be read, and removes the oldest of those that were renamed `before` if there are
-/// too many.
+/// Renames segments of which nothing can be read, and removes the oldest of all that were renamed, now or `before`, if
+/// there are more than `keep`.
 fn move_aside<D: Disk>(
     disk: &D,
     unreadable: &[Segment],
     before: Vec<SegmentId>,
+    keep: usize,
     index: &mut Index,
 ) -> Result<(), OpenError> {
     let mut aside = before;
@@ -240,7 +239,7 @@ fn move_aside<D: Disk>(
         aside.push(segment.id);
     }
     aside.sort_unstable();
-    let surplus = aside.len().saturating_sub(QUARANTINE_SEGMENTS);
+    let surplus = aside.len().saturating_sub(keep);
     for id in &aside[..surplus] {
         let name = id.name() + DAMAGED_SUFFIX;
         disk.remove(&name).map_err(OpenError::io("remove", &name))?;

@@ -42,6 +42,12 @@ impl<D: Disk> Reader<D> {
         self.number
     }
 
+    /// Goes on at this number instead. The buffers of the segment that was being read are given back.
+    pub fn seek(&mut self, number: u64) {
+        self.number = number;
+        self.open = None;
+    }
+
     /// Reads the next record into `buffer`, which is replaced.
     ///
     /// # Errors

@@ -52,9 +52,9 @@ impl Scanner {
 
     /// Finds the next intact record that ends at `end` or before, and puts its payload into `payload`.
     ///
-    /// Undamaged segments have it right behind the last one. Otherwise every byte is tried: a head is one if its number can
-    /// be there at all (it is not below the expected one, nor further above it than fit into the bytes between), if its
-    /// checksum is right for this place, and the payload's is, too.
+    /// Undamaged segments have it right behind the last one. Otherwise every byte is tried: a head is one if its number
+    /// can be there at all (it is not below the expected one, nor further above it than fit into the bytes between), if
+    /// its checksum is right for this place, and the payload's is, too.
     pub(crate) fn next(&mut self, file: &impl DiskFile, end: u64, payload: &mut Vec<u8>) -> io::Result<Option<Found>> {
         while self.offset + HEAD <= end {
             let bytes = self.window.at(file, self.offset, HEAD_LENGTH, end)?;
@@ -115,8 +115,8 @@ struct Window {
 }
 
 impl Window {
-    /// The bytes from `offset` on: `count` or more, fewer only at `end` or the end of the file. Bytes before `end` never
-    /// change, so that what is in memory stays valid.
+    /// The bytes from `offset` on: `count` or more, fewer only at `end` or the end of the file. Bytes before `end`
+    /// never change, so that what is in memory stays valid.
     fn at(&mut self, file: &impl DiskFile, offset: u64, count: usize, end: u64) -> io::Result<&[u8]> {
         let inside = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
         let inside = inside.filter(|&skip| self.bytes.len().saturating_sub(skip) >= count);

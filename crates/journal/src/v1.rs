@@ -11,8 +11,8 @@
 //!     24      4 CRC32C of bytes 0..24
 //! ```
 //!
-//! **Place** is bytes 8..24 of the segment header and the record's offset in the segment (8 bytes): a record is one only
-//! where it was written. A copy of it inside a payload, or in a recycled block of the disk, is not.
+//! **Place** is bytes 8..24 of the segment header and the record's offset in the segment (8 bytes): a record is one
+//! only where it was written. A copy of it inside a payload, or in a recycled block of the disk, is not.
 
 /// Length of a segment header in bytes.
 pub const HEADER_LENGTH: usize = 28;

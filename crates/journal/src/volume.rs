@@ -21,8 +21,8 @@ pub trait Volume: Clone + Send + 'static {
     /// If it cannot be made, or the disk fails.
     fn directory(&self, name: &str) -> io::Result<Self::Disk>;
 
-    /// Removes a subdirectory and the files in it, durably when this returns. After an error, or a crash meanwhile, it is
-    /// there, perhaps with fewer files.
+    /// Removes a subdirectory and the files in it, durably when this returns. After an error, or a crash meanwhile, it
+    /// is there, perhaps with fewer files.
     ///
     /// # Errors
     /// If there is none, or the disk fails.

@@ -328,7 +328,7 @@ impl Run {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("MARTLET_JOURNAL_SEEDS") else { return 0..3000 };
+    let Ok(text) = std::env::var("MARTLET_JOURNAL_SEEDS") else { return 0..10_000 };
     let (from, to) = text.split_once("..").unwrap();
     from.parse().unwrap()..to.parse().unwrap()
 }

@@ -1,5 +1,5 @@
-//! A small journal damaged at every offset and cut at every length: it opens, keeps what is intact, counts the rest, and
-//! goes on.
+//! A small journal damaged at every offset and cut at every length: it opens, keeps what is intact, counts the rest,
+//! and goes on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use martlet_journal::{AppendError, Item, Journal, RealDisk, Recovery, Settings};
+use martlet_journal::{
+    AppendError, Item, Journal, RealDisk, RealVolume, Recovery, Settings, Volume, simulated::Machine,
+};
 
 const SMALL: Settings = Settings { segment_bytes: 200, max_record_bytes: 100, reserve_bytes: 0 };
 
@@ -77,4 +79,30 @@ fn release_and_quota_delete_whole_segments() {
     drop(journal);
     let (journal, _, seen) = open(directory.path());
     assert_eq!((journal.first(), journal.next(), seen.len()), (20, 20, 0));
+}
+
+fn journals_below_one_directory<V: Volume>(volume: &V) {
+    assert!(volume.directories().unwrap().is_empty());
+    for name in ["a", "b"] {
+        let (mut journal, _) = Journal::open(volume.directory(name).unwrap(), SMALL, &mut |_, _| {}).unwrap();
+        journal.append(&[name.as_bytes()]).unwrap();
+        journal.sync().unwrap();
+    }
+    let mut names = volume.directories().unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "b"]);
+    volume.remove_directory("a").unwrap();
+    assert!(volume.remove_directory("a").is_err());
+    assert_eq!(volume.directories().unwrap(), ["b"]);
+    let mut seen = Vec::new();
+    let visit = &mut |number, payload: &[u8]| seen.push((number, payload.to_vec()));
+    Journal::open(volume.directory("b").unwrap(), SMALL, visit).unwrap();
+    assert_eq!(seen, [(0, b"b".to_vec())]);
+}
+
+#[test]
+fn several_journals_share_a_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    journals_below_one_directory(&RealVolume::open(directory.path().join("spool")).unwrap());
+    journals_below_one_directory(&Machine::new(0).volume("spool"));
 }

@@ -70,7 +70,8 @@ impl Machine {
         self.shared.lock().requested.push_back((operation, fault));
     }
 
-    /// The machine crashes at the step that comes after `steps` more: during it, so that it may or may not have happened.
+    /// The machine crashes at the step that comes after `steps` more: during it, so that it may or may not have
+    /// happened.
     pub fn crash_after(&self, steps: u64) {
         let mut state = self.shared.lock();
         state.crash_at = Some(state.steps + 1 + steps);

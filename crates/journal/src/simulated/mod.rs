@@ -1,8 +1,8 @@
 //! A disk in memory that loses, tears and damages on request, deterministically from a seed.
 //!
-//! A [`Machine`] is what the test holds: it says what goes wrong and when, counts it, and survives every crash. From it come
-//! a [`Volume`] and [`Disk`]s, which are what the program under test holds: after a crash they, and all files opened through
-//! them, fail for ever, and the test takes new ones, as a new process would.
+//! A [`Machine`] is what the test holds: it says what goes wrong and when, counts it, and survives every crash. From it
+//! come a [`Volume`] and [`Disk`]s, which are what the program under test holds: after a crash they, and all files
+//! opened through them, fail for ever, and the test takes new ones, as a new process would.
 //!
 //! ```
 //! use martlet_journal::{Journal, Settings, simulated::{Crash, Machine}};
@@ -21,11 +21,13 @@
 //! assert_eq!(seen[0], b"kept");
 //! ```
 //!
-//! What it models: a page cache whose writes reach the disk only by a sync; 512-byte sectors that are written whole or not at
-//! all; directory entries that need their own sync; failed syncs after which the cache lies (see [`Faults::sync_error`]); a
-//! capacity in blocks of 4096 bytes. What it does not: time, and damage to directories themselves.
+//! What it models: a page cache whose writes reach the disk only by a sync; 512-byte sectors that are written whole or
+//! not at all; directory entries that need their own sync; failed syncs after which the cache lies (see
+//! [`Faults::sync_error`]); a capacity in blocks of 4096 bytes. What it does not: time, and damage to directories
+//! themselves.
 //!
-//! Steps are counted for everything that reaches a disk: all of [`Operation`]. `free_bytes`, `len` and `forget` are none.
+//! Steps are counted for everything that reaches a disk: all of [`Operation`]. `free_bytes`, `len` and `forget` are
+//! none.
 
 mod directory;
 mod disk;

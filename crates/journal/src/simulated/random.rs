@@ -31,8 +31,8 @@ impl Random {
         self.below(2) == 0
     }
 
-    /// True `per_million` times in a million. Draws nothing if that is 0, so that a fault that is switched off changes no
-    /// other.
+    /// True `per_million` times in a million. Draws nothing if that is 0, so that a fault that is switched off changes
+    /// no other.
     pub(super) const fn happens(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(1_000_000) < per_million as u64
     }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bytes::Reader;
 use super::columns::{self, Columns};
-use super::frame::{FrameType, Limits, begin_frame, end_frame};
+use super::frame::{FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, begin_frame, end_frame};
 use super::message::Stream;
 use crate::WireError;
 
@@ -174,6 +174,24 @@ pub fn batch_identity(payload: &[u8]) -> Result<(Stream, u64), WireError> {
     let mut reader = Reader::new(payload);
     let stream = Stream { origin: Origin(reader.array()?), epoch: reader.u64()? };
     Ok((stream, reader.u64()?))
+}
+
+/// Gives a batch, a whole frame, another place: stream, sequence number and predecessor. Returns the new digest; `None`, with
+/// the bytes unchanged, if it is no batch frame.
+///
+/// A sensor that must leave a stream takes with it what has not been counted.
+#[must_use]
+pub fn move_batch(frame: &mut [u8], stream: Stream, sequence: u64, predecessor: Digest) -> Option<Digest> {
+    let header = FrameHeader::parse(frame.first_chunk()?, &Limits { max_batch_bytes: u32::MAX, ..Limits::default() });
+    let payload = frame.get_mut(FRAME_HEADER_LENGTH..)?;
+    let is_batch = header.is_ok_and(|it| it.frame_type == FrameType::Batch && it.length as usize == payload.len());
+    let (place, _) = payload.split_first_chunk_mut::<48>().filter(|_| is_batch)?;
+    place[..16].copy_from_slice(&stream.origin.0);
+    place[16..24].copy_from_slice(&stream.epoch.to_le_bytes());
+    place[24..32].copy_from_slice(&sequence.to_le_bytes());
+    place[32..].copy_from_slice(&predecessor.0);
+    let digest = digest(payload);
+    end_frame(0, frame).ok().map(|()| digest)
 }
 
 fn take_header(reader: &mut Reader<'_>) -> Result<BatchHeader, WireError> {
