@@ -295,7 +295,8 @@ impl<D: Disk> Outlet<D> {
     fn settle(&self, epoch: u64, journaled: u64, committed: u64, last: Option<Sent>) {
         let shared = &self.shared;
         let mut state = shared.lock();
-        let Some(stretch) = state.stretch(epoch) else { return };
+        // Of an epoch that is another's, too, nobody can say whose batches are acknowledged.
+        let Some(stretch) = state.stretch(epoch).filter(|it| !it.forked) else { return };
         let reached = journaled.min(stretch.end).max(stretch.first);
         let delivered = reached.saturating_sub(stretch.journaled.max(stretch.first));
         shared.figures.delivered.fetch_add(delivered, Relaxed);
