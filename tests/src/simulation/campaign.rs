@@ -26,8 +26,6 @@ pub struct Report {
     pub faults: Tally,
     /// Different if anything that was told went differently.
     pub fingerprint: u64,
-    /// What happened, if it was to be told.
-    pub lines: Option<String>,
     /// What was found; what is wrong, if anything is.
     pub result: Result<Findings, String>,
 }
@@ -51,7 +49,7 @@ pub fn run(seed: u64, is_verbose: bool) -> Report {
     });
     // One that a task of its own caught.
     let result = if panics.any() { result.and(Err("something panicked".to_owned())) } else { result };
-    Report { seed, steps, simulated, faults, fingerprint: events.fingerprint(), lines: events.lines(), result }
+    Report { seed, steps, simulated, faults, fingerprint: events.fingerprint(), result }
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

@@ -24,7 +24,8 @@ struct Arguments {
     /// Threads; each runs one seed at a time.
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Tell what happens in each world, with the simulated time in seconds.
+    /// Tell what happens in each world, with the simulated time in seconds, one world after the other. With RUST_LOG
+    /// set, also what the daemons log.
     #[arg(long)]
     verbose: bool,
     /// Go on after a seed has failed.
@@ -45,18 +46,24 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.verbose {
+        // What the daemons themselves would log.
+        let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "off".to_owned());
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().init();
+    }
     let since = Instant::now();
-    let summary = run_all(arguments.seeds, arguments.jobs, arguments.verbose, |report| {
-        tell(report);
+    let jobs = if arguments.verbose { 1 } else { arguments.jobs };
+    let summary = run_all(arguments.seeds, jobs, arguments.verbose, |report| {
+        tell(report, arguments.verbose);
         report.result.is_ok() || arguments.keep_going
     });
     conclude(&summary, since);
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(report: &Report) {
-    if let Some(lines) = &report.lines {
-        println!("seed {}, fingerprint {:016x}\n{lines}", report.seed, report.fingerprint);
+fn tell(report: &Report, is_verbose: bool) {
+    if is_verbose {
+        println!("seed {}: {} steps, fingerprint {:016x}", report.seed, report.steps, report.fingerprint);
     }
     if let Err(what) = &report.result {
         println!("seed {} FAILED: {what}", report.seed);

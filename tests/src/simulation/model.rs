@@ -40,6 +40,8 @@ pub(super) struct Fate {
     pub(super) is_damaged: bool,
     /// A spool had to give it up for want of room.
     pub(super) is_crowded_out: bool,
+    /// The process that made it has ended: its epoch is one that is only drained.
+    pub(super) is_of_earlier_life: bool,
     /// The epoch and the number that it was given first.
     pub(super) epoch: u64,
     pub(super) sequence: u64,
@@ -64,6 +66,7 @@ impl Model {
             is_erased: false,
             is_damaged: false,
             is_crowded_out: false,
+            is_of_earlier_life: false,
             epoch: made.header.epoch,
             sequence: made.header.sequence,
         });
@@ -99,6 +102,14 @@ impl Model {
         later.any(|fate| fate.spooled == Spooled::Durable && !fate.is_damaged && !fate.is_erased)
     }
 
+    /// Whether two machines drew the same epoch, and gave the same number in it. A live epoch notices that and moves; of one
+    /// that is only drained nobody can tell whether the collector has gone on with it before a backup was restored.
+    fn has_twin(&self, id: BatchId) -> bool {
+        let (epoch, sequence) = (self.fates[id].epoch, self.fates[id].sequence);
+        let same = self.fates.iter().filter(|fate| fate.epoch == epoch && fate.sequence == sequence);
+        same.count() > 1
+    }
+
     /// What must be true of a batch in the end.
     pub(super) fn duty(&self, id: BatchId) -> Duty {
         let fate = &self.fates[id];
@@ -106,6 +117,7 @@ impl Model {
             Spooled::Interrupted | Spooled::RefusedAndForgotten => Duty::Anything,
             Spooled::Refused => Duty::Lost,
             Spooled::Durable if fate.is_erased => Duty::Anything,
+            Spooled::Durable if fate.is_of_earlier_life && self.has_twin(id) => Duty::Anything,
             Spooled::Durable if fate.is_damaged && !self.has_successor(id) => Duty::Anything,
             Spooled::Durable if fate.is_damaged || fate.is_crowded_out => Duty::CountedOrLost,
             Spooled::Durable => Duty::Counted,

@@ -92,6 +92,11 @@ impl Network {
         }))
     }
 
+    /// Tells that something happened.
+    pub(super) fn tell(&self, line: &str) {
+        self.0.events.tell(self.0.begun.elapsed(), line);
+    }
+
     pub(super) fn listen(&self, listener: Option<Listener>) {
         *self.0.listener.borrow_mut() = listener;
     }

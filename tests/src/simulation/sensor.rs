@@ -52,6 +52,8 @@ pub(super) struct Sensor {
     given: Vec<(BatchId, u64)>,
     /// What it has refused in this life.
     refused: Vec<BatchId>,
+    /// What was pushed in this life.
+    of_this_life: Vec<BatchId>,
     dropped: u64,
     pub(super) lives: u64,
 }
@@ -112,6 +114,7 @@ impl Sensor {
             part: 0,
             given: Vec::new(),
             refused: Vec::new(),
+            of_this_life: Vec::new(),
             dropped: 0,
             lives: 0,
         }
@@ -141,6 +144,7 @@ impl Sensor {
             part: 0,
             given: self.given.clone(),
             refused: Vec::new(),
+            of_this_life: Vec::new(),
             dropped: 0,
             lives: 0,
         }
@@ -234,6 +238,7 @@ impl Sensor {
         let digest = life.encoder.write(&made.header, made.rows.iter().copied(), &mut frame).unwrap();
         let fresh = Fresh { frame: &frame, digest, window: made.header.window.start, held: made.held() };
         let id = model.offer(made, &frame);
+        self.of_this_life.push(id);
         self.given.push((id, frame.len() as u64 + RECORD_OVERHEAD));
         life.writer.push(&fresh);
         if self.machine.is_down() {
@@ -244,6 +249,9 @@ impl Sensor {
         if is_refused {
             self.refused.push(id);
         }
+        let (number, epoch, sequence) = (self.number, place.epoch, place.sequence);
+        let what = if is_refused { "refuses" } else { "has" };
+        self.network.tell(&format!("sensor {number} {what} batch {id}: epoch {epoch:016x}, {sequence}"));
         self.excuse(model);
     }
 
@@ -283,6 +291,9 @@ impl Sensor {
     fn forget(&mut self, model: &mut Model) {
         for id in self.refused.drain(..) {
             model.fates[id].spooled = Spooled::RefusedAndForgotten;
+        }
+        for id in self.of_this_life.drain(..) {
+            model.fates[id].is_of_earlier_life = true;
         }
     }
 
