@@ -323,9 +323,12 @@ impl Sensor {
         let before = self.machine.image();
         let Some(flip) = self.machine.flip_synced() else { return false };
         let file = before.files(&flip.directory).and_then(|files| files.get(&flip.name));
-        if let Some(id) = file.and_then(|file| model.batch_at(file, flip.offset)) {
+        let hit = file.and_then(|file| model.batch_at(file, flip.offset));
+        if let Some(id) = hit {
             model.damage(id);
         }
+        self.network
+            .tell(&format!("sensor {}: byte {} of {} is damaged, batch {hit:?}", self.number, flip.offset, flip.name));
         true
     }
 
