@@ -122,7 +122,7 @@ pub fn open<D: Disk>(
 }
 
 fn stretch<D: Disk>(epoch: &Epoch<D>, live: bool) -> io::Result<Stretch<D>> {
-    let (first, end) = (epoch.journal.first(), epoch.journal.durable());
+    let (first, end) = (epoch.journal.first(), epoch.end());
     Ok(Stretch {
         epoch: epoch.name.epoch,
         live,
@@ -310,7 +310,7 @@ impl<D: Disk> SpoolWriter<D> {
                 Ok(Some((batches, held))) => {
                     self.shared.figures.dropped(&Loss { batches, held });
                     let first = self.old.get(at).unwrap_or(&self.live).journal.first();
-                    let end = self.old.get(at).unwrap_or(&self.live).journal.durable();
+                    let end = self.old.get(at).unwrap_or(&self.live).end();
                     let last = self.old.get(at).unwrap_or(&self.live).last;
                     let mut state = self.shared.lock();
                     if let Some(stretch) = state.stretch(epoch) {
