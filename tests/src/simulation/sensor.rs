@@ -55,6 +55,8 @@ pub(super) struct Sensor {
     /// What was pushed in this life.
     of_this_life: Vec<BatchId>,
     dropped: u64,
+    /// Its disk was full once.
+    was_filled: bool,
     pub(super) lives: u64,
 }
 
@@ -116,6 +118,7 @@ impl Sensor {
             refused: Vec::new(),
             of_this_life: Vec::new(),
             dropped: 0,
+            was_filled: false,
             lives: 0,
         }
     }
@@ -146,6 +149,7 @@ impl Sensor {
             refused: Vec::new(),
             of_this_life: Vec::new(),
             dropped: 0,
+            was_filled: false,
             lives: 0,
         }
     }
@@ -265,7 +269,7 @@ impl Sensor {
         }
         self.dropped = dropped;
         // A disk that is full leaves less than the quota.
-        let is_full = self.machine.injected().no_space > 0;
+        let is_full = self.was_filled || self.machine.injected().no_space > 0;
         let slack = 3 * self.settings.segment_bytes + 4096;
         let room = if is_full { 0 } else { self.settings.max_bytes.saturating_sub(slack) };
         let mut newer = 0;
@@ -312,6 +316,12 @@ impl Sensor {
         for &(id, _) in &self.given[backup.given..] {
             model.fates[id].is_erased = true;
         }
+    }
+
+    /// Leaves so many bytes free on its disk.
+    pub(super) fn fill(&mut self, free: u64) {
+        self.was_filled = true;
+        self.machine.set_free(free);
     }
 
     pub(super) fn back_up(&self) -> Backup {

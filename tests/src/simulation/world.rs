@@ -229,7 +229,7 @@ impl World {
             }
             Trouble::FillSensor => {
                 let free = self.random.between(0, 64 << 10);
-                self.sensors[chosen].machine.set_free(free);
+                self.sensors[chosen].fill(free);
                 self.full_until.push((until, Full::Sensor(chosen)));
                 self.fault("sensor: disk full for a while", &whom);
             }
@@ -336,10 +336,13 @@ impl World {
 
     fn copy_machine(&mut self, chosen: usize) {
         let number = self.sensors.len();
-        if number >= MOST_MACHINES {
+        // Each twin moves what it holds to an epoch of its own, and so would a copy of it: nobody could tell that it is the
+        // same.
+        if number >= MOST_MACHINES || self.has_twins {
             return;
         }
-        let is_twin = self.backups.is_empty() && self.random.percent(30);
+        let is_first = self.backups.is_empty() && number == self.plan.sensors.len();
+        let is_twin = is_first && self.random.percent(30);
         let copy = self.sensors[chosen].copy(number, is_twin);
         if is_twin {
             // One that is killed, too, draws what the other draws.
