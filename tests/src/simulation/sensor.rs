@@ -54,7 +54,6 @@ pub(super) struct Sensor {
     refused: Vec<BatchId>,
     /// What was pushed in this life.
     of_this_life: Vec<BatchId>,
-    dropped: u64,
     /// Its disk was full once.
     was_filled: bool,
     pub(super) lives: u64,
@@ -117,7 +116,6 @@ impl Sensor {
             given: Vec::new(),
             refused: Vec::new(),
             of_this_life: Vec::new(),
-            dropped: 0,
             was_filled: false,
             lives: 0,
         }
@@ -148,7 +146,6 @@ impl Sensor {
             given: self.given.clone(),
             refused: Vec::new(),
             of_this_life: Vec::new(),
-            dropped: 0,
             was_filled: false,
             lives: 0,
         }
@@ -200,11 +197,13 @@ impl Sensor {
         let figures = Arc::new(SpoolFigures::default());
         let draw = Box::new(move || entropy.next());
         let disk = self.machine.disk(SPOOL);
-        let Ok((writer, mut outlet, _)) = spool::open(disk, self.uplink.origin, self.settings, figures.clone(), draw)
+        let Ok((writer, mut outlet, found)) =
+            spool::open(disk, self.uplink.origin, self.settings, figures.clone(), draw)
         else {
             self.restart_at = Instant::now() + Duration::from_secs(1);
             return;
         };
+        self.network.tell(&format!("sensor {} starts: {found:?}", self.number));
         let mut dial = SimulatedDial { network: self.network.clone(), link: self.link.clone(), who: self.number };
         let (settings, mut jitter) = (self.uplink.clone(), self.random.generator());
         let uplink = tokio::task::spawn_local(async move {
@@ -213,7 +212,6 @@ impl Sensor {
         });
         let (work, encoder) = (writer.work(), BatchEncoder::new().unwrap());
         self.life = Some(Life { writer, work, figures, uplink, encoder, ends: None });
-        self.dropped = 0;
     }
 
     /// Closes a window, or a part of one.
@@ -256,18 +254,11 @@ impl Sensor {
         let (number, epoch, sequence) = (self.number, place.epoch, place.sequence);
         let what = if is_refused { "refuses" } else { "has" };
         self.network.tell(&format!("sensor {number} {what} batch {id}: epoch {epoch:016x}, {sequence}"));
-        self.excuse(model);
     }
 
     /// Notes which batches a spool may have given up for want of room: only the oldest, and only as many as newer ones
     /// need.
-    fn excuse(&mut self, model: &mut Model) {
-        let Some(life) = &self.life else { return };
-        let dropped = life.figures.dropped_in_all().batches - self.refused.len() as u64;
-        if dropped == self.dropped {
-            return;
-        }
-        self.dropped = dropped;
+    pub(super) fn excuse(&self, model: &mut Model) {
         // A disk that is full leaves less than the quota.
         let is_full = self.was_filled || self.machine.injected().no_space > 0;
         let slack = 3 * self.settings.segment_bytes + 4096;

@@ -89,7 +89,7 @@ pub(super) fn judge(
     let each: Vec<&Made> = counted.iter().map(|&id| &model.made[id]).collect();
     buckets(&each, &sensors, view, hash)?;
     let is_counted: BTreeSet<usize> = counted.iter().copied().collect();
-    for (identity, sensor) in sensors.iter().enumerate() {
+    for (identity, sensor) in sensors.iter().enumerate().filter(|(identity, _)| model.twins != Some(*identity)) {
         losses(model, identity, *sensor, &is_counted, view, hours)?;
     }
     exposure(&each, &sensors, hours)?;

@@ -179,6 +179,7 @@ impl World {
     }
 
     fn judge(&mut self, when: &str) -> Result<Findings, String> {
+        self.sensors.iter().for_each(|sensor| sensor.excuse(&mut self.model));
         let hours = self.collector.hours();
         let view = self.collector.view().ok_or("the collector does not run")?;
         let findings = judge(&self.model, &view, &hours, &SourceHash::new(SOURCE_KEY));
@@ -347,6 +348,7 @@ impl World {
         if is_twin {
             // One that is killed, too, draws what the other draws.
             self.has_twins = true;
+            self.model.twins = Some(copy.identity);
             self.sensors[chosen].kill(Crash::Process, &mut self.model);
         }
         copy.machine.set_faults(self.plan.sensor_faults);
