@@ -40,6 +40,8 @@ pub(super) struct Fate {
     pub(super) is_damaged: bool,
     /// A spool had to give it up for want of room.
     pub(super) is_crowded_out: bool,
+    /// Something else of its epoch was damaged, which may have said what a batch that was given up had held.
+    pub(super) has_no_witness: bool,
     /// The process that made it has ended: its epoch is one that is only drained.
     pub(super) is_of_earlier_life: bool,
     /// The epoch and the number that it was given first.
@@ -69,6 +71,7 @@ impl Model {
             is_erased: false,
             is_damaged: false,
             is_crowded_out: false,
+            has_no_witness: false,
             is_of_earlier_life: false,
             epoch: made.header.epoch,
             sequence: made.header.sequence,
@@ -92,9 +95,15 @@ impl Model {
         frames.into_iter().find(|(_, record)| record.contains(&offset)).map(|(id, _)| id)
     }
 
-    /// Batches that a file holds.
-    pub(super) fn damage(&mut self, id: BatchId) {
-        self.fates[id].is_damaged = true;
+    /// A bit was flipped in a spool's file, in this batch's record or in none's. The name says which epoch's it is.
+    pub(super) fn damage(&mut self, hit: Option<BatchId>, name: &str) {
+        if let Some(id) = hit {
+            self.fates[id].is_damaged = true;
+        }
+        let epoch = name.split(['-', '.']).nth(1).and_then(|epoch| u64::from_str_radix(epoch, 16).ok());
+        for fate in self.fates.iter_mut().filter(|fate| Some(fate.epoch) == epoch) {
+            fate.has_no_witness = true;
+        }
     }
 
     /// Whether a batch of the same epoch that was made later is durable and undamaged: then what this one held can be
@@ -122,6 +131,7 @@ impl Model {
             Spooled::Durable if fate.is_erased => Duty::Anything,
             Spooled::Durable if fate.is_of_earlier_life && self.has_twin(id) => Duty::Anything,
             Spooled::Durable if fate.is_damaged && !self.has_successor(id) => Duty::Anything,
+            Spooled::Durable if fate.is_crowded_out && fate.has_no_witness => Duty::Anything,
             Spooled::Durable if fate.is_damaged || fate.is_crowded_out => Duty::CountedOrLost,
             Spooled::Durable => Duty::Counted,
         }

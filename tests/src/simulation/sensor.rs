@@ -325,9 +325,7 @@ impl Sensor {
         let Some(flip) = self.machine.flip_synced() else { return false };
         let file = before.files(&flip.directory).and_then(|files| files.get(&flip.name));
         let hit = file.and_then(|file| model.batch_at(file, flip.offset));
-        if let Some(id) = hit {
-            model.damage(id);
-        }
+        model.damage(hit, &flip.name);
         self.network
             .tell(&format!("sensor {}: byte {} of {} is damaged, batch {hit:?}", self.number, flip.offset, flip.name));
         true
