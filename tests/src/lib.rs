@@ -11,3 +11,4 @@ pub mod daemon;
 pub mod network;
 pub mod program;
 pub mod shared;
+pub mod simulation;

@@ -52,7 +52,8 @@ pub(super) struct Epoch<D: Disk> {
     pub(super) front: Totals,
     /// How far it was acknowledged when its last record was written.
     pub(super) settled: Settled,
-    /// Records below this were dropped or given up already; what is left of the epoch only says what it held.
+    /// The record that says what was dropped of an epoch that is only drained. It is never sent: a copy of this disk may
+    /// have been made before, on which a batch has its number.
     pub(super) stub: Option<u64>,
     /// Up to where the journal was last told that records may be deleted.
     pub(super) released: u64,
@@ -64,8 +65,11 @@ impl<D: Disk> Epoch<D> {
         let mut last: Option<Last> = None;
         let mut front = None;
         let mut settled = Settled::default();
-        let (journal, recovery) = Journal::open(disk.clone(), settings, &mut |_, record| {
+        let mut stub = None;
+        let (journal, recovery) = Journal::open(disk.clone(), settings, &mut |number, record| {
             let Some((prelude, _)) = Prelude::read(record) else { return };
+            // A last record of nothing is a stub, or may as well be one.
+            stub = (prelude.kind == Kind::Loss && prelude.held == Totals::default()).then_some(number);
             front.get_or_insert(prelude.before);
             last = Some(follow(last, &prelude));
             // Only grows, and behind a collector's loss of memory what was once known stays the best guess.
@@ -74,7 +78,12 @@ impl<D: Disk> Epoch<D> {
             }
         })?;
         let front = front.unwrap_or_default();
-        Ok((Epoch { name, disk, journal, last, front, settled, stub: None, released: 0 }, recovery))
+        Ok((Epoch { name, disk, journal, last, front, settled, stub, released: 0 }, recovery))
+    }
+
+    /// Records below this are durable, and may be sent.
+    pub(super) fn end(&self) -> u64 {
+        self.stub.unwrap_or_else(|| self.journal.durable())
     }
 
     /// Appends a record. It is durable only after a sync.

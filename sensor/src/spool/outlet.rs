@@ -208,7 +208,7 @@ impl<D: Disk> Outlet<D> {
                     self.sent.push_back(Sent { number, window: prelude.window, after: prelude.after() });
                     number += 1;
                 }
-                Read::End => break,
+                Read::End(_) => break,
                 // Frames first: a gap is a message of its own.
                 _ if number > cursor => break,
                 Read::Record(..) | Read::Gap(_) => return self.gap(epoch, number),
@@ -254,15 +254,18 @@ impl<D: Disk> Outlet<D> {
                     number += 1;
                 }
                 Read::Gap(end) => (number, is_open) = (end, true),
-                // If there was a gap before it, nothing says what was in it.
-                Read::End => break,
+                Read::End(reached) => {
+                    // No record says what was in the gap before the end, but whoever wrote it does.
+                    if is_open && let Some((held, newest)) = reached {
+                        totals = Some(held);
+                        bounds = join(before.unwrap_or(newest).min(newest), newest);
+                    }
+                    break;
+                }
             }
         }
         if number == from {
             return Ok(Next::Empty);
-        }
-        if is_open && let Some(before) = before {
-            bounds = join(before, before);
         }
         let totals = totals.unwrap_or_default();
         self.sent.push_back(Sent { number: number - 1, window: bounds.1, after: totals });
@@ -294,7 +297,8 @@ impl<D: Disk> Outlet<D> {
     fn settle(&self, epoch: u64, journaled: u64, committed: u64, last: Option<Sent>) {
         let shared = &self.shared;
         let mut state = shared.lock();
-        let Some(stretch) = state.stretch(epoch) else { return };
+        // Of an epoch that is another's, too, nobody can say whose batches are acknowledged.
+        let Some(stretch) = state.stretch(epoch).filter(|it| !it.forked) else { return };
         let reached = journaled.min(stretch.end).max(stretch.first);
         let delivered = reached.saturating_sub(stretch.journaled.max(stretch.first));
         shared.figures.delivered.fetch_add(delivered, Relaxed);
@@ -342,7 +346,7 @@ impl<D: Disk> Outlet<D> {
                 let windows = (prelude.oldest.min(prelude.window), prelude.window);
                 Ok(Some(Next::Lost { to: number, totals: prelude.after(), windows }))
             }
-            Read::Gap(_) | Read::End => Ok(None),
+            Read::Gap(_) | Read::End(_) => Ok(None),
         }
     }
 
@@ -359,23 +363,25 @@ impl<D: Disk> Outlet<D> {
     fn prelude(&mut self, epoch: u64, number: u64) -> io::Result<Option<Prelude>> {
         Ok(match self.read(epoch, number)? {
             Read::Record(prelude, _) => Some(prelude),
-            Read::Gap(_) | Read::End => None,
+            Read::Gap(_) | Read::End(_) => None,
         })
     }
 
     /// Reads one record into the buffer.
     fn read(&mut self, epoch: u64, number: u64) -> io::Result<Read> {
-        let end = {
+        let (end, reached) = {
             let mut state = self.shared.lock();
-            let Some(stretch) = state.stretch(epoch) else { return Ok(Read::End) };
+            let Some(stretch) = state.stretch(epoch) else { return Ok(Read::End(None)) };
             if let Some(reader) = stretch.reader.take() {
                 self.readers.insert(epoch, reader);
             }
-            let end = stretch.end;
+            let end = (stretch.end, stretch.reached);
             self.readers.retain(|&held, _| state.stretch(held).is_some());
             end
         };
-        let Some(reader) = self.readers.get_mut(&epoch).filter(|_| number < end) else { return Ok(Read::End) };
+        let Some(reader) = self.readers.get_mut(&epoch).filter(|_| number < end) else {
+            return Ok(Read::End(reached));
+        };
         if reader.position() != number {
             reader.seek(number);
         }
@@ -386,7 +392,7 @@ impl<D: Disk> Outlet<D> {
                 None => Ok(Read::Gap(number + 1)),
             },
             Item::Damaged(numbers) => Ok(Read::Gap(numbers.end.min(end))),
-            Item::End => Ok(Read::End),
+            Item::End => Ok(Read::End(reached)),
         }
     }
 
@@ -403,8 +409,8 @@ enum Read {
     Record(Prelude, usize),
     /// Nothing up to here.
     Gap(u64),
-    /// Nothing yet.
-    End,
+    /// Nothing yet. What the epoch held up to here, and its newest window.
+    End(Option<(Totals, i64)>),
 }
 
 /// Waits for changes of a spool.

@@ -77,6 +77,8 @@ pub(super) struct Stretch<D: Disk> {
     pub(super) first: u64,
     /// Records below this are durable, and may be sent.
     pub(super) end: u64,
+    /// What the records below `end` held, and the newest start of a window among them: a gap may reach up to there.
+    pub(super) reached: Option<(Totals, i64)>,
     /// Records below this are acknowledged: the collector will not ask again unless it fails.
     pub(super) journaled: u64,
     /// Records below this may be deleted.

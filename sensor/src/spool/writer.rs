@@ -124,12 +124,13 @@ pub fn open<D: Disk>(
 }
 
 pub(super) fn stretch<D: Disk>(epoch: &Epoch<D>, live: bool) -> io::Result<Stretch<D>> {
-    let (first, end) = (epoch.journal.first(), epoch.journal.durable());
+    let (first, end) = (epoch.journal.first(), epoch.end());
     Ok(Stretch {
         epoch: epoch.name.epoch,
         live,
         first,
         end,
+        reached: epoch.last.map(|last| (last.after, last.newest)),
         journaled: 0,
         committed: 0,
         settled: epoch.settled.totals,
@@ -214,6 +215,7 @@ impl<D: Disk> SpoolWriter<D> {
             let had = end.min(stretch.journaled).saturating_sub(stretch.end);
             self.shared.figures.delivered.fetch_add(had, Relaxed);
             stretch.end = end;
+            stretch.reached = self.live.last.map(|last| (last.after, last.newest));
         }
         self.shared.count(&state);
         drop(state);
@@ -310,10 +312,12 @@ impl<D: Disk> SpoolWriter<D> {
                 Ok(Some((batches, held))) => {
                     self.shared.figures.dropped(&Loss { batches, held });
                     let first = self.old.get(at).unwrap_or(&self.live).journal.first();
-                    let end = self.old.get(at).unwrap_or(&self.live).journal.durable();
+                    let end = self.old.get(at).unwrap_or(&self.live).end();
+                    let last = self.old.get(at).unwrap_or(&self.live).last;
                     let mut state = self.shared.lock();
                     if let Some(stretch) = state.stretch(epoch) {
                         (stretch.first, stretch.end) = (first, end);
+                        stretch.reached = last.map(|last| (last.after, last.newest));
                     }
                     self.shared.count(&state);
                     return true;

@@ -32,6 +32,8 @@ struct Shared<'a, D: Disk> {
     position: Option<(u64, Option<Digest>)>,
     /// Open was sent and not answered: refusals on their way are of the time before.
     opening: bool,
+    /// What was acknowledged of the epoch that is being opened. It may be another's: the position says whose.
+    early: Option<(u64, u64)>,
     /// The collector wants the stream to go on elsewhere: it must be asked where.
     lost_place: bool,
     /// Epochs that were opened on this connection.
@@ -54,6 +56,7 @@ pub(super) async fn run<D: Disk>(
         current: None,
         position: None,
         opening: false,
+        early: None,
         lost_place: false,
         opened: BTreeSet::new(),
         visited: BTreeSet::new(),
@@ -82,6 +85,11 @@ impl<D: Disk> Shared<'_, D> {
     /// Deals with an answer.
     fn answered(&mut self, message: &Message) -> Result<(), UplinkError> {
         match *message {
+            Message::Ack { stream, journaled, committed }
+                if self.opening && Some(self.epoch_of(stream)?) == self.current =>
+            {
+                self.early = Some((journaled, committed.min(journaled)));
+            }
             Message::Ack { stream, journaled, committed } if self.opened.contains(&self.epoch_of(stream)?) => {
                 self.outlet.acknowledge(stream.epoch, journaled, committed.min(journaled));
             }
@@ -216,7 +224,7 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
         let open = {
             let mut shared = self.shared.borrow_mut();
             (shared.current, shared.position) = (Some(epoch), None);
-            (shared.opening, shared.lost_place) = (true, false);
+            (shared.opening, shared.lost_place, shared.early) = (true, false, None);
             shared.opened.insert(epoch);
             shared.visited.insert(epoch);
             Message::Open { stream: shared.stream(epoch), name: shared.settings.name.clone() }
@@ -242,6 +250,9 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
             if !is_ours {
                 shared.current = None;
                 return Ok(());
+            }
+            if let Some((journaled, committed)) = shared.early.take() {
+                shared.outlet.acknowledge(epoch, journaled, committed);
             }
         }
         self.cursor = expected;

@@ -77,6 +77,13 @@ impl Machine {
         state.crash_at = Some(state.steps + 1 + steps);
     }
 
+    /// Forgets every fault that was requested and the crash that was planned.
+    pub fn forget_plans(&self) {
+        let mut state = self.shared.lock();
+        state.requested.clear();
+        state.crash_at = None;
+    }
+
     /// The machine crashes now: everything fails until [`Self::restart`].
     pub fn crash(&self) {
         let mut state = self.shared.lock();
