@@ -264,10 +264,8 @@ impl World {
                 self.collector.stop();
                 self.fault("collector: stopped", "");
             }
-            Trouble::FlipAtCollector => {
-                if self.collector.machine.flip_synced().is_some() {
-                    self.fault("collector: bit flipped", "");
-                }
+            Trouble::FlipAtCollector if self.collector.machine.flip_synced().is_some() => {
+                self.fault("collector: bit flipped", "")
             }
             Trouble::FillCollector => {
                 let free = self.random.between(0, 64 << 10);
@@ -290,16 +288,8 @@ impl World {
                 self.collector.clock.jump(1000 * seconds);
                 self.fault("collector: clock jumps", "");
             }
-            Trouble::CutConnection => {
-                if self.network.cut_one() {
-                    self.fault("net: connection cut", "");
-                }
-            }
-            Trouble::SendAgain => {
-                if self.network.send_again() {
-                    self.fault("net: all of a connection comes again", "");
-                }
-            }
+            Trouble::CutConnection if self.network.cut_one() => self.fault("net: connection cut", ""),
+            Trouble::SendAgain if self.network.send_again() => self.fault("net: all of a connection comes again", ""),
             Trouble::Stranger => self.stranger(),
             _ => {}
         }
