@@ -12,7 +12,7 @@ use crate::spool::{Fresh, Place, SpoolWriter};
 /// Closed parts that wait for the encoder, and tables that wait to be filled again.
 const TABLES_IN_FLIGHT: usize = 2;
 /// What the encoder's buffer keeps from batch to batch, in bytes.
-const FRAME_BYTES: usize = 256 << 10;
+const FRAME_BYTES: usize = 1 << 20;
 
 /// What stays the same over all batches of a sensor's life.
 #[derive(Clone, Debug)]

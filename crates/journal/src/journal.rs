@@ -6,12 +6,13 @@ use crate::{
     AppendError, Disk, DiskFile, OpenError, Reader, Recovery,
     disk::write_full,
     index::{Index, Segment, SharedIndex},
-    v1::{HEAD_LENGTH, HEADER_LENGTH, SegmentId, write_record},
+    v1::{self, HEAD_LENGTH, HEADER_LENGTH, SegmentId},
 };
 
 const HEADER: u64 = HEADER_LENGTH as u64;
-/// What the buffer for records keeps from one to the next, in bytes.
-const SCRATCH: usize = 256 << 10;
+/// Parts of a record up to this many bytes are gathered, so that a small record takes one write; longer ones are not
+/// copied.
+const GATHERED: usize = 64 << 10;
 
 /// The limits of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Journal<D: Disk> {
     /// A removal may not be durable yet. Nothing else is removed before it is: segments vanish in their order, or an
     /// older one could show again what a newer one, gone before it, superseded.
     removal_pending: bool,
-    /// The record being written.
+    /// What is gathered of the record being written.
     scratch: Vec<u8>,
 }
 
@@ -139,11 +140,8 @@ impl<D: Disk> Journal<D> {
             Some(active) => active,
             None => self.begin_segment(self.next)?,
         };
-        self.scratch.clear();
-        write_record(&mut self.scratch, active.id, active.offset, self.next, length, parts);
-        let written = write_full(&mut active.file, &self.scratch, active.offset);
-        // One large record must not cost its memory for ever.
-        self.scratch.shrink_to(SCRATCH);
+        let head = v1::head(active.id, active.offset, self.next, length, parts);
+        let written = write_parts(&mut active, &head, parts, &mut self.scratch);
         if written.is_ok() {
             active.offset += record;
             if let Some(segment) = self.index.lock().segments.back_mut() {
@@ -327,4 +325,29 @@ impl<D: Disk> Journal<D> {
         }
         Ok(())
     }
+}
+
+/// Writes a record where the next one goes.
+fn write_parts<F: DiskFile>(
+    active: &mut Active<F>,
+    head: &[u8],
+    parts: &[&[u8]],
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut offset = active.offset;
+    let mut write = |bytes: &[u8]| {
+        write_full(&mut active.file, bytes, offset)?;
+        offset += bytes.len() as u64;
+        Ok::<_, io::Error>(())
+    };
+    scratch.clear();
+    scratch.extend_from_slice(head);
+    for part in parts {
+        if scratch.len() + part.len() > GATHERED && !scratch.is_empty() {
+            write(scratch)?;
+            scratch.clear();
+        }
+        if part.len() > GATHERED { write(part)? } else { scratch.extend_from_slice(part) }
+    }
+    write(scratch)
 }

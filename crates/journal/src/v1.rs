@@ -130,18 +130,16 @@ fn payload_checksum(head_checksum: u32, parts: &[&[u8]]) -> u32 {
     parts.iter().fold(start, |checksum, part| crc32c::crc32c_append(checksum, part))
 }
 
-/// Appends to `out` the record that is to stand at `offset` of `segment`. `length` is that of all `parts` together.
-pub fn write_record(out: &mut Vec<u8>, segment: SegmentId, offset: u64, number: u64, length: u32, parts: &[&[u8]]) {
+/// The head of the record that is to stand at `offset` of `segment`. Its payload is all `parts` in a row, `length` bytes.
+#[must_use]
+pub fn head(segment: SegmentId, offset: u64, number: u64, length: u32, parts: &[&[u8]]) -> [u8; HEAD_LENGTH] {
     let mut head = [0; HEAD_LENGTH];
     head[..4].copy_from_slice(&length.to_le_bytes());
     head[4..HEAD_CHECKSUM].copy_from_slice(&number.to_le_bytes());
     let head_checksum = crc32c::crc32c_append(segment.place(offset), &head[..HEAD_CHECKSUM]);
     head[HEAD_CHECKSUM..PAYLOAD_CHECKSUM].copy_from_slice(&head_checksum.to_le_bytes());
     head[PAYLOAD_CHECKSUM..].copy_from_slice(&payload_checksum(head_checksum, parts).to_le_bytes());
-    out.extend_from_slice(&head);
-    for part in parts {
-        out.extend_from_slice(part);
-    }
+    head
 }
 
 #[cfg(test)]
@@ -170,9 +168,7 @@ mod tests {
 
     #[test]
     fn a_record_is_one_only_where_it_was_written() {
-        let mut record = Vec::new();
-        write_record(&mut record, SEGMENT, 28, 9, 5, &[b"he", b"llo"]);
-        let head: &[u8; HEAD_LENGTH] = record.first_chunk().unwrap();
+        let head = &head(SEGMENT, 28, 9, 5, &[b"he", b"llo"]);
         let read = Head::parse(head, SEGMENT, 28).unwrap();
         assert_eq!((read.length, read.number), (5, 9));
         assert!(read.verify(b"hello") && !read.verify(b"hellp") && !read.verify(b"hell"));

@@ -197,6 +197,11 @@ impl<D: Disk> Outlet<D> {
         let epoch = self.sending;
         let mut number = cursor;
         while out.len() < enough_bytes {
+            if out.is_empty() && out.capacity() > self.record.capacity() {
+                // One of the two buffers is the large one: the one that is read into.
+                std::mem::swap(out, &mut self.record);
+                out.clear();
+            }
             if self.sent.len() >= MAX_ON_THEIR_WAY {
                 return Ok(if number > cursor { Next::Batches { to: number - 1 } } else { Next::Enough });
             }
@@ -350,9 +355,9 @@ impl<D: Disk> Outlet<D> {
         }
     }
 
-    /// Appends the frame that begins here in the record. A large one is not copied, so that it is in memory once.
+    /// Appends the frame that begins here in the record. The first of several is not copied: a large one is in memory once.
     fn take_frame(&mut self, start: usize, out: &mut Vec<u8>) {
-        if out.is_empty() && self.record.len() > BUFFER {
+        if out.is_empty() {
             std::mem::swap(out, &mut self.record);
             out.drain(..start);
         } else {

@@ -16,6 +16,8 @@ use crate::spool::{Changes, Next, Outlet, Standing};
 
 /// Frames are written together until there are so many bytes of them: quiet windows are small.
 const ENOUGH_BYTES: usize = 64 << 10;
+/// What the buffer keeps after a large batch, in bytes.
+const LARGE_BYTES: usize = 1 << 20;
 /// Longest answer of a collector, in bytes: all are control messages.
 const LONGEST_ANSWER: u32 = 512;
 /// How often a collector is asked again about an epoch that has arrived and is not committed.
@@ -287,7 +289,7 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
 
     async fn flush(&mut self) -> Result<(), UplinkError> {
         within(self.write.write_all(&self.out)).await??;
-        self.out.shrink_to(2 * ENOUGH_BYTES);
+        self.out.shrink_to(LARGE_BYTES);
         Ok(())
     }
 }
