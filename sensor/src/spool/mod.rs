@@ -49,7 +49,7 @@ pub enum AtCap {
 /// The limits of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpoolSettings {
-    /// Bytes of all batches that are held; one batch always fits.
+    /// Bytes of all batches that are held; one batch always fits, and two segments do.
     pub max_bytes: u64,
     /// What happens when there are more.
     pub at_cap: AtCap,

@@ -302,7 +302,9 @@ impl<D: Disk> SpoolWriter<D> {
             let settled = self.settled(epoch);
             let dropped = match self.old.get_mut(at) {
                 Some(old) => drop_from_old(old, &settled, whole),
-                None if whole || self.live.journal.bytes() > 2 * self.settings.segment_bytes => {
+                // Its last segment stays, for a quota too: a crash before the next batch is durable would leave no record that
+                // says what was dropped.
+                None if self.live.journal.bytes() > 2 * self.settings.segment_bytes => {
                     self.live.drop_oldest(&settled)
                 }
                 None => Ok(None),
