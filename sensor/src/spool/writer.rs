@@ -304,9 +304,7 @@ impl<D: Disk> SpoolWriter<D> {
                 Some(old) => drop_from_old(old, &settled, whole),
                 // Its last segment stays, for a quota too: a crash before the next batch is durable would leave no record that
                 // says what was dropped.
-                None if self.live.journal.bytes() > 2 * self.settings.segment_bytes => {
-                    self.live.drop_oldest(&settled)
-                }
+                None if self.live.journal.bytes() > 2 * self.settings.segment_bytes => self.live.drop_oldest(&settled),
                 None => Ok(None),
             };
             match dropped {
