@@ -43,6 +43,8 @@ trap 'exit 0' INT TERM
 
 url=http://127.0.0.1:7461
 ! curl -s "$url/healthz" >/dev/null || die "something listens on 127.0.0.1:7461 already: stop it first"
+# The collector remembers; a second drill would lie over the first. What a live capture saw stays.
+[ -n "$live" ] || rm -rf "$data/collector"
 say "starting the collector"
 # In sessions of their own, so that Ctrl-C reaches this script only, which stops them in order.
 setsid "$bin/martlet-collector" serve --data-dir "$data/collector" &
