@@ -38,6 +38,8 @@ struct Shared<'a, D: Disk> {
     early: Option<(u64, u64)>,
     /// The collector wants the stream to go on elsewhere: it must be asked where.
     lost_place: bool,
+    /// A malformed batch was logged.
+    complained: bool,
     /// Epochs that were opened on this connection.
     opened: BTreeSet<u64>,
     /// Those of them about which there is nothing more to ask now.
@@ -60,6 +62,7 @@ pub(super) async fn run<D: Disk>(
         opening: false,
         early: None,
         lost_place: false,
+        complained: false,
         opened: BTreeSet::new(),
         visited: BTreeSet::new(),
     });
@@ -121,7 +124,14 @@ impl<D: Disk> Shared<'_, D> {
         match reason {
             NackReason::OutOfSequence => {}
             NackReason::Malformed => {
-                tracing::error!("the collector finds batch {expected} malformed; it is given up and counted as lost");
+                // A collector that does so with each of a backlog must not fill the log.
+                if std::mem::replace(&mut self.complained, true) {
+                    tracing::debug!("batch {expected} is malformed, too");
+                } else {
+                    tracing::error!(
+                        "the collector finds batch {expected} malformed; it is given up and counted as lost"
+                    );
+                }
                 self.outlet.refuse(epoch, expected).map_err(UplinkError::Spool)?;
             }
             NackReason::BrokenChain => {

@@ -68,7 +68,7 @@ pub(crate) fn place_rows(place: Place, n: u64, rows: u32) -> (BatchHeader, Vec<u
     let mut seed = 1;
     let rows: Vec<CountRow> = (0..rows)
         .map(|row| {
-            seed += 1 + u128::from(row.wrapping_mul(2_654_435_761) >> 14);
+            seed += 1 + u128::from(row.wrapping_mul(2_654_435_761) >> 16);
             let packets = if row == 0 { first } else { 1 };
             CountRow { class: class.into(), source: seed, packets, targets: 1, bytes: 40 * u64::from(packets) }
         })
