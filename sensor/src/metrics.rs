@@ -109,7 +109,7 @@ pub fn registry(
     for (name, help, cell) in gauges {
         of_spool(MetricKind::Gauge, name, help, cell)?;
     }
-    let counters: [(_, _, Figure); 6] = [
+    let counters: [(_, _, Figure); 7] = [
         (
             "martlet_sensor_spool_dropped_batches_total",
             "Batches dropped by the quota, for want of disk space, or because the collector would not take them.",
@@ -130,6 +130,11 @@ pub fn registry(
             "martlet_sensor_spool_forks_total",
             "Epochs that were left because somebody else had gone on with them: a copied machine.",
             |spool| spool.forks.load(Relaxed),
+        ),
+        (
+            "martlet_sensor_uplink_wanted_again_batches_total",
+            "Batches that the collector had acknowledged and wants again: it has lost its memory of them.",
+            |spool| spool.wanted_again.load(Relaxed),
         ),
         ("martlet_sensor_uplink_acknowledged_batches_total", "Batches that the collector has acknowledged.", |spool| {
             spool.delivered.load(Relaxed)

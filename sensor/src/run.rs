@@ -5,6 +5,7 @@
 //! The capture opens its rings before the uplink connects, so that the sensor's own connection is seen to begin and
 //! is known as solicited.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,6 +100,15 @@ pub fn run(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Another number each time, and on each machine. The copies of a virtual machine may have the same random numbers for a while,
+/// but they do not reach this at the same nanosecond in the same process.
+fn draw_epoch() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (rand::rng().next_u64(), now.as_nanos(), std::process::id()).hash(&mut hasher);
+    hasher.finish()
+}
+
 fn open_spool(
     config: &Config,
     origin: Origin,
@@ -108,8 +118,8 @@ fn open_spool(
     let context = || format!("the spool in {}", path.display());
     let disk = RealDisk::open(&path).with_context(context)?;
     let settings = SpoolSettings::live(config.spool_bytes);
-    let draw_epoch = Box::new(|| rand::rng().next_u64());
-    let (spool, outlet, found) = spool::open(disk, origin, settings, figures, draw_epoch).with_context(context)?;
+    let (spool, outlet, found) =
+        spool::open(disk, origin, settings, figures, Box::new(draw_epoch)).with_context(context)?;
     let Found { epochs, records, bytes, damaged, damaged_bytes, torn_bytes } = found;
     if epochs > 0 {
         tracing::info!("the spool holds {records} batches of {epochs} earlier starts, {bytes} bytes");

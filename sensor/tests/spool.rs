@@ -122,6 +122,30 @@ fn of_two_machines_that_run_on_from_one_memory_neither_swallows_the_other() {
 }
 
 #[test]
+fn a_copy_is_known_although_the_batch_to_compare_is_damaged() {
+    let mut ledger = Ledger::default();
+    let mut original = open(&MemoryDisk::default(), SMALL, 100);
+    (0..5).for_each(|n| _ = push(&mut original.writer, n));
+    drain(&mut original.outlet, &mut ledger);
+    let disk = MemoryDisk::default();
+    let mut copy = open(&disk, SMALL, 100);
+    let held: Vec<Totals> = (20..26).map(|n| push(&mut copy.writer, n)).collect();
+    // The collector has five of this epoch, and the fifth of ours is gone. The sixth says what it was.
+    let frames = image(&disk).into_iter().flat_map(|(name, bytes)| {
+        let starts: Vec<u64> = (0..).zip(bytes.windows(4)).filter(|it| it.1 == b"MRTL").map(|it| it.0).collect();
+        starts.into_iter().map(move |start| (name.clone(), start))
+    });
+    let (name, start) = frames.into_iter().nth(4).unwrap();
+    disk.open(&name).unwrap().write_at(&[0xff; 8], start).unwrap();
+    drain(&mut copy.outlet, &mut ledger);
+    copy.writer.tend();
+    assert_eq!((copy.figures.forks.load(Relaxed), copy.outlet.epochs()), (1, vec![101]));
+    drain(&mut copy.outlet, &mut ledger);
+    assert_eq!(ledger.counted, (10..15).chain(30..34).chain([35]).collect::<Vec<_>>());
+    assert_eq!(ledger.lost, held[4]);
+}
+
+#[test]
 fn at_the_quota_the_oldest_go_and_the_loss_is_exact() {
     let settings = SpoolSettings { max_bytes: 8_000, ..SMALL };
     for (arrived, heard) in [(0, true), (1, true), (7, true), (12, true), (1, false), (7, false), (12, false)] {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crossbeam_channel::Sender;
 use martlet_journal::{Disk, Item, Reader};
 use martlet_window::Digest;
-use martlet_wire::v1::Totals;
+use martlet_wire::v1::{Totals, predecessor};
 
 use super::directory::EpochDisk;
 use super::record::{Kind, Prelude};
@@ -155,10 +155,13 @@ impl<D: Disk> Outlet<D> {
         let before = expected.checked_sub(1);
         let own = before.and_then(|before| self.prelude(epoch, before).transpose()).transpose()?;
         if !self.has_one_life {
-            let another = match (own.map(|own| own.kind), predecessor) {
-                (Some(Kind::Batch(own)), Some(theirs)) => own != theirs,
-                _ => false,
+            let own = match own.map(|own| own.kind) {
+                Some(Kind::Batch(digest)) => Some(digest),
+                Some(Kind::Loss) => None,
+                // It is gone or damaged; the batch behind it says what it was.
+                None => self.predecessor(epoch, expected)?,
             };
+            let another = own.zip(predecessor).is_some_and(|(own, theirs)| own != theirs);
             if another || (live && expected > end) {
                 self.fork(epoch);
                 return Ok(false);
@@ -168,7 +171,12 @@ impl<D: Disk> Outlet<D> {
         let mut state = self.shared.lock();
         if let Some(stretch) = state.stretch(epoch) {
             // A collector that lost its memory may want what it once had.
+            let again = stretch.journaled.min(end).saturating_sub(expected);
             stretch.journaled = stretch.journaled.min(expected);
+            if again > 0 {
+                self.shared.figures.wanted_again.fetch_add(again, Relaxed);
+                tracing::warn!("the collector wants {again} batches again that it had acknowledged");
+            }
         }
         drop(state);
         self.settle(epoch, expected, 0, last);
@@ -363,6 +371,12 @@ impl<D: Disk> Outlet<D> {
         } else {
             out.extend_from_slice(&self.record[start..]);
         }
+    }
+
+    /// What a batch says that it follows; `None` if it follows a loss, or is not there.
+    fn predecessor(&mut self, epoch: u64, number: u64) -> io::Result<Option<Digest>> {
+        let Read::Record(_, start) = self.read(epoch, number)? else { return Ok(None) };
+        Ok(predecessor(&self.record[start..]).filter(|digest| *digest != Digest::default()))
     }
 
     fn prelude(&mut self, epoch: u64, number: u64) -> io::Result<Option<Prelude>> {

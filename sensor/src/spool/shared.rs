@@ -30,6 +30,8 @@ pub struct SpoolFigures {
     pub epochs: AtomicU64,
     /// Batches that the collector has acknowledged.
     pub delivered: AtomicU64,
+    /// Batches that the collector had acknowledged and wants again: it has lost its memory of them.
+    pub wanted_again: AtomicU64,
     /// Batches dropped by the quota, for want of space, or because the collector refuses them.
     pub dropped_batches: AtomicU64,
     /// Windows that began in dropped batches.

@@ -1,14 +1,18 @@
 //! The command line of the simulation.
 
-#![expect(clippy::print_stdout, reason = "this is the program's output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program's output")]
 
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use clap::Parser;
 
 use super::campaign::{Report, Summary, run_all};
+
+/// How often a long run says how far it has come, in seconds.
+const PROGRESS: u64 = 10;
 
 /// Runs sensors, a network and a collector in one process, lets everything go wrong that a seed decides, and checks that
 /// each batch was counted exactly once or is counted as lost.
@@ -53,8 +57,13 @@ pub fn main() -> ExitCode {
     }
     let since = Instant::now();
     let jobs = if arguments.verbose { 1 } else { arguments.jobs };
+    let (all, done, said) = (arguments.seeds.end - arguments.seeds.start, AtomicU64::new(0), AtomicU64::new(0));
     let summary = run_all(arguments.seeds, jobs, arguments.verbose, |report| {
         tell(report, arguments.verbose);
+        let (done, now) = (done.fetch_add(1, Relaxed) + 1, since.elapsed().as_secs() / PROGRESS);
+        if said.fetch_max(now, Relaxed) < now {
+            eprintln!("{done} of {all} seeds in {} s", since.elapsed().as_secs());
+        }
         report.result.is_ok() || arguments.keep_going
     });
     conclude(&summary, since);

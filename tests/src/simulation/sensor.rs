@@ -41,6 +41,8 @@ pub(super) struct Sensor {
     random: Random,
     /// Where its epochs come from.
     entropy: Random,
+    /// The epoch that it draws next, if another machine draws the same.
+    shared_draw: Option<u64>,
     life: Option<Life>,
     restart_at: Instant,
     next_batch: Instant,
@@ -56,6 +58,8 @@ pub(super) struct Sensor {
     of_this_life: Vec<BatchId>,
     /// Its disk was full once.
     was_filled: bool,
+    /// Batches of earlier lives that had been acknowledged and were wanted again.
+    wanted_again: u64,
     pub(super) lives: u64,
 }
 
@@ -106,6 +110,7 @@ impl Sensor {
             uplink,
             network,
             entropy: random.child(),
+            shared_draw: None,
             random,
             life: None,
             restart_at: Instant::now(),
@@ -117,15 +122,17 @@ impl Sensor {
             refused: Vec::new(),
             of_this_life: Vec::new(),
             was_filled: false,
+            wanted_again: 0,
             lives: 0,
         }
     }
 
-    /// Another machine with a copy of this one's disk, which goes on as the same sensor. `is_twin`: it even draws the same
-    /// numbers.
+    /// Another machine with a copy of this one's disk, which goes on as the same sensor. `is_twin`: both begin the same epoch,
+    /// as do the copies of a machine that was copied while it ran.
     pub(super) fn copy(&mut self, number: usize, is_twin: bool) -> Sensor {
         let machine = Machine::from_image(self.random.next(), &self.machine.image());
-        let entropy = if is_twin { self.entropy.clone() } else { self.entropy.child() };
+        let entropy = self.entropy.child();
+        self.shared_draw = is_twin.then(|| self.random.next());
         Sensor {
             number,
             identity: self.identity,
@@ -136,6 +143,7 @@ impl Sensor {
             uplink: self.uplink.clone(),
             network: self.network.clone(),
             entropy,
+            shared_draw: self.shared_draw,
             random: self.random.child(),
             life: None,
             restart_at: Instant::now(),
@@ -147,6 +155,7 @@ impl Sensor {
             refused: Vec::new(),
             of_this_life: Vec::new(),
             was_filled: false,
+            wanted_again: 0,
             lives: 0,
         }
     }
@@ -180,8 +189,7 @@ impl Sensor {
         let is_over = self.life.as_ref().is_some_and(|life| {
             life.ends.is_some_and(|since| life.uplink.is_finished() || since.elapsed() > LONGEST_STOP)
         });
-        if is_over && let Some(life) = self.life.take() {
-            life.uplink.abort();
+        if is_over && let Some(life) = self.end_life() {
             life.writer.finish();
             self.machine.crash();
             self.machine.restart(Crash::Process);
@@ -195,7 +203,8 @@ impl Sensor {
         self.lives += 1;
         let mut entropy = self.entropy.child();
         let figures = Arc::new(SpoolFigures::default());
-        let draw = Box::new(move || entropy.next());
+        let mut shared_draw = self.shared_draw.take();
+        let draw = Box::new(move || shared_draw.take().unwrap_or_else(|| entropy.next()));
         let disk = self.machine.disk(SPOOL);
         let Ok((writer, mut outlet, found)) =
             spool::open(disk, self.uplink.origin, self.settings, figures.clone(), draw)
@@ -275,12 +284,17 @@ impl Sensor {
     /// Ends it as a crash does, now.
     pub(super) fn kill(&mut self, how: Crash, model: &mut Model) {
         self.machine.crash();
-        if let Some(life) = self.life.take() {
-            life.uplink.abort();
-        }
+        self.end_life();
         self.machine.restart(how);
         self.forget(model);
         self.restart_at = Instant::now() + self.random.millis(0, 20_000);
+    }
+
+    fn end_life(&mut self) -> Option<Life> {
+        let life = self.life.take()?;
+        life.uplink.abort();
+        self.wanted_again += life.figures.wanted_again.load(Relaxed);
+        Some(life)
     }
 
     fn forget(&mut self, model: &mut Model) {
@@ -352,6 +366,11 @@ impl Sensor {
         self.life
             .as_ref()
             .is_some_and(|life| life.figures.batches.load(Relaxed) == 0 && life.figures.epochs.load(Relaxed) == 0)
+    }
+
+    /// Batches that the collector had acknowledged and wanted again.
+    pub(super) fn wanted_again(&self) -> u64 {
+        self.wanted_again + self.life.as_ref().map_or(0, |life| life.figures.wanted_again.load(Relaxed))
     }
 
     /// What it waits for, to be told.

@@ -39,7 +39,7 @@ pub(super) struct World {
     /// When disks have space again, and commits are made.
     full_until: Vec<(Instant, Full)>,
     holds_commits_until: Instant,
-    /// Two machines draw the same numbers: the only way in which one epoch has two lives.
+    /// Two machines go on with one epoch.
     has_twins: bool,
 }
 
@@ -180,12 +180,23 @@ impl World {
 
     fn judge(&mut self, when: &str) -> Result<Findings, String> {
         self.sensors.iter().for_each(|sensor| sensor.excuse(&mut self.model));
+        self.judge_memory()?;
         let hours = self.collector.hours();
         let view = self.collector.view().ok_or("the collector does not run")?;
         let findings = judge(&self.model, &view, &hours, &SourceHash::new(SOURCE_KEY));
         let told = findings.as_ref().map_or_else(Clone::clone, |findings| format!("{findings:?}"));
         self.events.tell(self.begun.elapsed(), &format!("{when}: {told}"));
         findings.map_err(|what| format!("{when}: {what}"))
+    }
+
+    /// What was acknowledged is never wanted again, unless the collector's disk has changed what it was given.
+    fn judge_memory(&self) -> Result<(), String> {
+        let injected = self.collector.machine.injected();
+        let wanted: u64 = self.sensors.iter().map(Sensor::wanted_again).sum();
+        if wanted == 0 || injected.flipped_synced + injected.flipped_unsynced > 0 {
+            return Ok(());
+        }
+        Err(format!("{wanted} batches were wanted again that had been acknowledged"))
     }
 
     fn trouble(&mut self) {
@@ -336,14 +347,14 @@ impl World {
         let is_twin = is_first && self.random.percent(30);
         let copy = self.sensors[chosen].copy(number, is_twin);
         if is_twin {
-            // One that is killed, too, draws what the other draws.
+            // It begins the same epoch when it starts again.
             self.has_twins = true;
             self.model.twins = Some(copy.identity);
             self.sensors[chosen].kill(Crash::Process, &mut self.model);
         }
         copy.machine.set_faults(self.plan.sensor_faults);
         self.sensors.push(copy);
-        let kind = if is_twin { "sensor: machine copied with its randomness" } else { "sensor: machine copied" };
+        let kind = if is_twin { "sensor: machine copied with its epoch" } else { "sensor: machine copied" };
         self.fault(kind, &format!("sensor {chosen} to {number}"));
     }
 }

@@ -194,6 +194,13 @@ pub fn move_batch(frame: &mut [u8], stream: Stream, sequence: u64, predecessor: 
     end_frame(0, frame).ok().map(|()| digest)
 }
 
+/// The digest of the batch that a batch, a whole frame, says that it follows; `None` if the frame is too short for one.
+#[must_use]
+pub fn predecessor(frame: &[u8]) -> Option<Digest> {
+    let place: &[u8; 48] = frame.get(FRAME_HEADER_LENGTH..)?.first_chunk()?;
+    place.last_chunk().copied().map(Digest)
+}
+
 fn take_header(reader: &mut Reader<'_>) -> Result<BatchHeader, WireError> {
     let origin = Origin(reader.array()?);
     let epoch = reader.u64()?;
