@@ -1,19 +1,27 @@
 //! What one worker has counted since it last handed over.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use foldhash::fast::RandomState as TableState;
 use martlet_telemetry::counters::to_f64;
-use martlet_window::{BatchHeader, DistinctSources, Marks, Posture, RejectReason, TrafficClass, Window};
+use martlet_window::{BatchHeader, DistinctSources, IpVersion, Marks, Posture, RejectReason, TrafficClass, Window};
 use martlet_wire::v1::Columns;
 
 use super::hash::SourceHash;
 use super::hours::{HourKey, Hours, Loss, SensorHour, hour_of};
+use super::sources::SourceCounts;
 use crate::ingest::{Lost, SensorId};
-use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey, Source};
+use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey};
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
+
+/// Rows whose sources are hashed together.
+const BLOCK: usize = 1024;
+
+/// Buckets whose tables are kept for later: windows of live sensors belong to one or two.
+const SPARE_BUCKETS: usize = 2;
 
 /// Packets, bytes and distinct sources of something.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +32,13 @@ pub struct Counts {
     pub bytes: u64,
     /// Sources.
     pub sources: DistinctSources,
+}
+
+impl Counts {
+    fn add(&mut self, packets: u64, bytes: u64) {
+        self.packets += packets;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
 }
 
 /// How one sensor watched.
@@ -166,11 +181,22 @@ pub struct BucketDelta {
     /// By sensor.
     pub sensors: Table<SensorId, SensorCounts>,
     /// Packets by source.
-    pub sources: Table<Source, u64>,
+    pub sources: SourceCounts,
     /// Marks that some batch could test.
     pub tested: Marks,
     /// Marks that some batch could not test.
     pub untested: Marks,
+}
+
+impl BucketDelta {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.kinds.clear();
+        self.marks.clear();
+        self.sensors.clear();
+        self.sources.clear();
+        (self.tested, self.untested) = (Marks::NONE, Marks::NONE);
+    }
 }
 
 /// What was added to one step of the recent past.
@@ -208,6 +234,10 @@ pub struct Delta {
     pub lost: Table<SensorId, Lost>,
     /// Keys in all tables, about.
     size: usize,
+    /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
+    spare: Vec<BucketDelta>,
+    /// Hashes of the sources of a block of rows.
+    hashes: Vec<u64>,
 }
 
 /// How rows become counts.
@@ -241,6 +271,19 @@ impl Delta {
         self.size
     }
 
+    /// Takes the tables of all buckets out. What is given back by [`Delta::keep`] is used again.
+    pub fn take_buckets(&mut self) -> Vec<((TrafficClass, i64), BucketDelta)> {
+        self.buckets.drain().collect()
+    }
+
+    /// Takes back a bucket's tables.
+    pub fn keep(&mut self, mut bucket: BucketDelta) {
+        if self.spare.len() < SPARE_BUCKETS {
+            bucket.clear();
+            self.spare.push(bucket);
+        }
+    }
+
     /// Empties the tables; the outer ones keep their room.
     pub fn clear(&mut self) {
         self.buckets.clear();
@@ -264,7 +307,9 @@ impl Delta {
     ) {
         let start = header.window.start;
         let bucket_start = start - start.rem_euclid(rules.bucket_seconds);
-        let bucket = self.buckets.entry((header.class, bucket_start)).or_default();
+        let spare = &mut self.spare;
+        let new = || spare.pop().unwrap_or_default();
+        let bucket = self.buckets.entry((header.class, bucket_start)).or_insert_with(new);
         let step = start - start.rem_euclid(RECENT_STEP_SECONDS);
         let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_default());
         let before = bucket.rows.len() + bucket.sources.len();
@@ -272,26 +317,41 @@ impl Delta {
         let mut counts = SensorCounts::of(header, is_late);
         for run in &columns.runs {
             let class = run.class.unpack();
-            let range = run.range();
-            let mut run_counts = RunCounts::default();
             let service = ServiceKey::new(&class);
-            run_counts.read(rules, &class.ip, columns, range.clone(), bucket);
-            let key = RowKey { service, kind: class.kind, sensor };
-            run_counts.add_to(bucket.rows.entry(key).or_default());
-            run_counts.add_to(bucket.kinds.entry(KindKey::new(&class)).or_default());
-            for mark in class.marks.iter() {
-                run_counts.add_to(bucket.marks.entry(mark as u8).or_default());
-            }
-            if let Some(recent) = &mut recent {
+            let mut recent = recent.as_mut().map(|recent| {
                 let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
                 let service = if known { service } else { ServiceKey::overflow(class.ip) };
-                run_counts.add_to(recent.services.entry(service).or_default());
+                recent.services.entry(service).or_default()
+            });
+            let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor }).or_default();
+            let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
+            let (mut packets, mut bytes) = (0, 0u64);
+            for range in blocks(run.range()) {
+                let sources = &columns.sources[range.clone()];
+                self.hashes.clear();
+                self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(class.ip, source)));
+                row.sources.insert(&self.hashes);
+                kind.sources.insert(&self.hashes);
+                for mark in class.marks.iter() {
+                    bucket.marks.entry(mark as u8).or_default().sources.insert(&self.hashes);
+                }
+                if let Some(recent) = &mut recent {
+                    recent.sources.insert(&self.hashes);
+                }
+                bucket.sources.add(class.ip, sources, &columns.packets[range.clone()]);
+                packets += columns.packets[range.clone()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
+                bytes = columns.bytes[range].iter().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
             }
+            let marks = class.marks.iter().map(|mark| mark as u8);
+            row.add(packets, bytes);
+            kind.add(packets, bytes);
+            marks.for_each(|mark| bucket.marks.entry(mark).or_default().add(packets, bytes));
+            recent.into_iter().for_each(|recent| recent.add(packets, bytes));
             match class.ip {
-                martlet_window::IpVersion::V4 => counts.ipv4_packets += run_counts.packets,
-                martlet_window::IpVersion::V6 => counts.ipv6_packets += run_counts.packets,
+                IpVersion::V4 => counts.ipv4_packets += packets,
+                IpVersion::V6 => counts.ipv6_packets += packets,
             }
-            counts.bytes = counts.bytes.saturating_add(run_counts.bytes);
+            counts.bytes = counts.bytes.saturating_add(bytes);
         }
         // Rows of known keys still grow their sketches, by little.
         self.size += (bucket.rows.len() + bucket.sources.len()) - before + 1 + columns.len() / 4;
@@ -331,39 +391,8 @@ fn without(marks: Marks) -> Marks {
     all.filter(|&mark| !marks.contains(mark)).fold(Marks::NONE, Marks::with)
 }
 
-/// Sums and source hashes of one run, computed once and added to every table it belongs to.
-#[derive(Default)]
-struct RunCounts {
-    packets: u64,
-    bytes: u64,
-    hashes: Vec<u64>,
-}
-
-impl RunCounts {
-    fn read(
-        &mut self,
-        rules: &Rules,
-        ip: &martlet_window::IpVersion,
-        columns: &Columns,
-        range: std::ops::Range<usize>,
-        bucket: &mut BucketDelta,
-    ) {
-        self.hashes.reserve(range.len());
-        for i in range {
-            let source = Source::new(*ip, columns.sources[i]);
-            let packets = u64::from(columns.packets[i]);
-            self.packets += packets;
-            self.bytes = self.bytes.saturating_add(columns.bytes[i]);
-            self.hashes.push(rules.source_hash.of(source));
-            *bucket.sources.entry(source).or_default() += packets;
-        }
-    }
-
-    fn add_to(&self, counts: &mut Counts) {
-        counts.packets += self.packets;
-        counts.bytes = counts.bytes.saturating_add(self.bytes);
-        for &hash in &self.hashes {
-            counts.sources.insert(hash);
-        }
-    }
+/// A run in blocks whose hashes stay in the processor's nearest cache.
+fn blocks(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = run.end;
+    run.step_by(BLOCK).map(move |start| start..end.min(start + BLOCK))
 }

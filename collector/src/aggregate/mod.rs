@@ -10,6 +10,7 @@ mod decoder;
 mod delta;
 mod hash;
 mod hours;
+mod sources;
 mod worker;
 
 pub use cut::Cut;
@@ -17,4 +18,5 @@ pub use decoder::{Decoded, Decoder, Encoded};
 pub use delta::{Arrival, BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
 pub use hash::SourceHash;
 pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
+pub use sources::SourceCounts;
 pub use worker::{Counted, Counters, DecodedGroup, HandOver, Job, Plan, Worker};

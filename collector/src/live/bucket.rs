@@ -1,7 +1,5 @@
 //! One bucket of history.
 
-use std::sync::Arc;
-
 use martlet_window::{DistinctSources, Marks};
 
 use super::key::{KindKey, RowKey, ServiceKey};
@@ -13,8 +11,6 @@ use crate::ingest::SensorId;
 const ALLOCATION: usize = 16;
 
 /// Packets, bytes and distinct sources of one key.
-///
-/// The sketch is shared between a bucket and its older selves in views: a change copies only what it touches.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     /// Packets.
@@ -22,24 +18,22 @@ pub struct Row {
     /// IP total lengths, in bytes.
     pub bytes: u64,
     /// Sources.
-    pub sources: Arc<DistinctSources>,
+    pub sources: DistinctSources,
 }
 
 impl Row {
     fn add(&mut self, counts: Counts) {
-        // Every count row has a packet, so nothing was added yet where there are none.
-        if self.packets == 0 {
-            self.sources = Arc::new(counts.sources);
-        } else {
-            Arc::make_mut(&mut self.sources).merge(&counts.sources);
-        }
+        self.sources.merge(&counts.sources);
         self.packets = self.packets.saturating_add(counts.packets);
         self.bytes = self.bytes.saturating_add(counts.bytes);
     }
 
     fn heap_bytes(&self) -> usize {
-        // The sketch with its two reference counts, and what it holds: two allocations.
-        size_of::<DistinctSources>() + 2 * size_of::<usize>() + self.sources.heap_bytes() + 2 * ALLOCATION
+        // What a small set holds is in the row itself; another's is in one or two allocations.
+        match self.sources.heap_bytes() {
+            0 => 0,
+            bytes => bytes + 2 * ALLOCATION,
+        }
     }
 }
 
@@ -105,7 +99,8 @@ impl Bucket {
                 }
             }
         }
-        self.top.add(delta.sources.drain(), top_sources);
+        self.top.add(delta.sources.iter(), top_sources);
+        delta.sources.clear();
         self.tested = self.tested.union(delta.tested);
         self.untested = self.untested.union(delta.untested);
         overflowed

@@ -3,8 +3,6 @@
 //! docs/store.md specifies the bytes. Numbers are unsigned LEB128 varints unless stated otherwise; signed ones are
 //! zigzagged first. A blob is one version byte and the zstd frame of its content.
 
-use std::sync::Arc;
-
 use martlet_window::{DistinctSources, IpVersion, Kind, Marks, RejectReason};
 
 use super::bucket::{Bucket, Row};
@@ -165,7 +163,7 @@ impl Stored for Row {
 
     fn read(from: &mut Reader<'_>) -> Option<Row> {
         let (packets, bytes) = (from.number()?, from.number()?);
-        Some(Row { packets, bytes, sources: Arc::new(DistinctSources::read(&mut from.0)?) })
+        Some(Row { packets, bytes, sources: DistinctSources::read(&mut from.0)? })
     }
 }
 
@@ -334,7 +332,7 @@ impl Stored for RecentStep {
 
     fn read(from: &mut Reader<'_>) -> Option<RecentStep> {
         let (packets, bytes) = (from.number()?, from.number()?);
-        let sources = Arc::new(DistinctSources::read(&mut from.0)?);
+        let sources = DistinctSources::read(&mut from.0)?;
         let services = from.list(|from| Some((ServiceKey::from_bits(from.number()?)?, Row::read(from)?)))?;
         Some(RecentStep { packets, bytes, sources, services: services.into_iter().collect() })
     }

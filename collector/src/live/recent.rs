@@ -27,7 +27,7 @@ pub struct RecentStep {
     /// IP total lengths, in bytes.
     pub bytes: u64,
     /// Sources of all services.
-    pub sources: Arc<DistinctSources>,
+    pub sources: DistinctSources,
     /// By service, at most [`RECENT_SERVICES`] and those beyond; empty in older steps.
     pub services: BTreeMap<ServiceKey, Row>,
 }
@@ -39,11 +39,10 @@ pub type RecentSteps = BTreeMap<i64, Arc<RecentStep>>;
 pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) -> u64 {
     let mut overflowed = 0;
     let step = Arc::make_mut(steps.entry(start).or_default());
-    let sources = Arc::make_mut(&mut step.sources);
     for (service, counts) in delta.services.drain() {
         step.packets = step.packets.saturating_add(counts.packets);
         step.bytes = step.bytes.saturating_add(counts.bytes);
-        sources.merge(&counts.sources);
+        step.sources.merge(&counts.sources);
         let is_known = step.services.len() < RECENT_SERVICES || step.services.contains_key(&service);
         let service = if is_known { service } else { ServiceKey::overflow(service.ip()) };
         if service.class().is_none() {
@@ -52,7 +51,7 @@ pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) 
         let row = step.services.entry(service).or_default();
         row.packets = row.packets.saturating_add(counts.packets);
         row.bytes = row.bytes.saturating_add(counts.bytes);
-        Arc::make_mut(&mut row.sources).merge(&counts.sources);
+        row.sources.merge(&counts.sources);
     }
     overflowed
 }

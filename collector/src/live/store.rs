@@ -164,7 +164,7 @@ impl LiveStore {
             self.changed.lost.insert(sensor);
         }
         self.add_hours(delta);
-        for ((class, start), mut bucket_delta) in delta.buckets.drain() {
+        for ((class, start), mut bucket_delta) in delta.take_buckets() {
             self.changed.buckets.insert((class, start));
             self.observer.count(class, &bucket_delta);
             for (&sensor, counts) in &bucket_delta.sensors {
@@ -177,6 +177,7 @@ impl LiveStore {
                 bucket.add(&mut bucket_delta, self.config.max_keys_per_bucket, self.config.top_sources_per_bucket);
             let after = bucket.update_memory();
             self.memory_bytes = (self.memory_bytes + after as u64).saturating_sub(before as u64);
+            delta.keep(bucket_delta);
         }
         self.add_recent(delta, now);
         delta.clear();

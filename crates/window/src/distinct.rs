@@ -4,6 +4,8 @@
 //! estimation algorithm", 2007; the estimate from them as in Ertl: "New cardinality estimation algorithms for
 //! HyperLogLog sketches", arXiv:1702.01284, 2017, which needs no table of bias corrections.
 
+use std::sync::Arc;
+
 /// Up to this many distinct hashes the count is exact.
 const EXACT_LIMIT: usize = 1024;
 /// log2 of the number of registers.
@@ -18,10 +20,15 @@ const EXACT: u8 = 0;
 /// First byte of written registers.
 const REGISTER: u8 = 1;
 
+/// So many hashes are held without an allocation: most sets of a quiet network stay as small.
+const INLINE: usize = 2;
+
 /// A mergeable set of source hashes that can say how many there are.
 ///
 /// It takes 64-bit hashes: whoever feeds it hashes addresses with a secret key, the same for all sketches that are
-/// ever merged, so that no sender can aim at a register.
+/// ever merged, so that no sender can aim at a register or at a place in the table of an exact set.
+///
+/// Clones share what is large; a change copies it once.
 #[derive(Clone, Debug)]
 pub struct DistinctSources {
     form: Form,
@@ -29,15 +36,62 @@ pub struct DistinctSources {
 
 #[derive(Clone, Debug)]
 enum Form {
-    /// Sorted, unique hashes.
-    Exact(Vec<u64>),
+    /// None, one or two hashes; 0 stands for no hash.
+    Few([u64; INLINE]),
+    /// More, up to [`EXACT_LIMIT`].
+    Exact(Arc<Table>),
     /// For each register the largest rank seen.
-    Registers(Box<[u8; REGISTERS]>),
+    Registers(Arc<[u8; REGISTERS]>),
+}
+
+/// A set of hashes: open addressing with linear probing, at most three quarters full.
+#[derive(Clone, Debug)]
+struct Table {
+    /// A power of two of places; 0 is an empty one.
+    places: Box<[u64]>,
+    count: usize,
+}
+
+impl Table {
+    fn with_room_for(count: usize) -> Table {
+        let places = (count * 4).div_ceil(3).next_power_of_two().max(8);
+        Table { places: vec![0; places].into_boxed_slice(), count: 0 }
+    }
+
+    /// Adds a hash that is not 0.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "only the low bits are looked at")]
+    fn insert(&mut self, hash: u64) {
+        let mask = self.places.len() - 1;
+        let mut place = hash as usize & mask;
+        while self.places[place] != hash {
+            if self.places[place] == 0 {
+                self.places[place] = hash;
+                self.count += 1;
+                if self.count * 4 > self.places.len() * 3 {
+                    self.grow();
+                }
+                return;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut larger = Table { places: vec![0; self.places.len() * 2].into_boxed_slice(), count: 0 };
+        self.hashes().for_each(|hash| larger.insert(hash));
+        *self = larger;
+    }
+
+    fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().copied().filter(|&hash| hash != 0)
+    }
 }
 
 impl Default for DistinctSources {
     fn default() -> DistinctSources {
-        DistinctSources { form: Form::Exact(Vec::new()) }
+        DistinctSources { form: Form::Few([0; INLINE]) }
     }
 }
 
@@ -45,35 +99,55 @@ impl DistinctSources {
     /// The relative standard error of an estimate that is not exact: 1.04 / sqrt(registers).
     pub const STANDARD_ERROR: f64 = 0.01625;
 
-    /// Adds one hash.
-    pub fn insert(&mut self, hash: u64) {
-        match &mut self.form {
-            Form::Exact(hashes) => {
-                if let Err(place) = hashes.binary_search(&hash) {
-                    hashes.insert(place, hash);
-                    if hashes.len() > EXACT_LIMIT {
+    /// Adds hashes.
+    pub fn insert(&mut self, hashes: &[u64]) {
+        let mut rest = hashes;
+        while let Some((&hash, behind)) = rest.split_first() {
+            rest = match &mut self.form {
+                Form::Few(few) => {
+                    if !insert_few(few, one(hash)) {
+                        let mut table = Table::with_room_for(INLINE + rest.len().min(EXACT_LIMIT));
+                        few.iter().for_each(|&hash| table.insert(hash));
+                        self.form = Form::Exact(Arc::new(table));
+                        continue;
+                    }
+                    behind
+                }
+                Form::Exact(table) => {
+                    let table = Arc::make_mut(table);
+                    let mut rest = rest.iter();
+                    // Only a set that is full need be looked at for each hash.
+                    while table.count <= EXACT_LIMIT
+                        && let Some(&hash) = rest.next()
+                    {
+                        table.insert(one(hash));
+                    }
+                    if table.count > EXACT_LIMIT {
                         self.coarsen();
                     }
+                    rest.as_slice()
                 }
-            }
-            Form::Registers(registers) => observe(registers, hash),
+                Form::Registers(registers) => {
+                    let registers = Arc::make_mut(registers);
+                    rest.iter().for_each(|&hash| observe(registers, one(hash)));
+                    &[]
+                }
+            };
         }
     }
 
     /// Adds everything that `other` has seen. Associative, commutative and idempotent.
     pub fn merge(&mut self, other: &DistinctSources) {
         match (&mut self.form, &other.form) {
-            (_, Form::Exact(hashes)) => {
-                for &hash in hashes {
-                    self.insert(hash);
-                }
-            }
-            (Form::Exact(_), Form::Registers(_)) => {
+            (Form::Few([0, 0]), _) => self.form = other.form.clone(),
+            (_, Form::Few(few)) => few.iter().filter(|&&hash| hash != 0).for_each(|&hash| self.insert(&[hash])),
+            (_, Form::Exact(table)) => self.insert(&table.hashes().collect::<Vec<u64>>()),
+            (Form::Few(_) | Form::Exact(_), Form::Registers(_)) => {
                 self.coarsen();
                 self.merge(other);
             }
             (Form::Registers(mine), Form::Registers(theirs)) => {
-                for (mine, theirs) in mine.iter_mut().zip(theirs.iter()) {
+                for (mine, theirs) in Arc::make_mut(mine).iter_mut().zip(theirs.iter()) {
                     *mine = (*mine).max(*theirs);
                 }
             }
@@ -85,7 +159,8 @@ impl DistinctSources {
     #[must_use]
     pub fn count(&self) -> u64 {
         match &self.form {
-            Form::Exact(hashes) => hashes.len() as u64,
+            Form::Few(few) => few.iter().filter(|&&hash| hash != 0).count() as u64,
+            Form::Exact(table) => table.count as u64,
             Form::Registers(registers) => estimate(registers),
         }
     }
@@ -93,33 +168,44 @@ impl DistinctSources {
     /// Whether [`Self::count`] is exact.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        matches!(self.form, Form::Exact(_))
+        !matches!(self.form, Form::Registers(_))
     }
 
-    /// Memory on the heap, in bytes.
+    /// Memory on the heap, in bytes, reference counts included.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
+        const COUNTS: usize = 2 * size_of::<usize>();
         match &self.form {
-            Form::Exact(hashes) => hashes.capacity() * size_of::<u64>(),
-            Form::Registers(_) => REGISTERS,
+            Form::Few(_) => 0,
+            Form::Exact(table) => COUNTS + size_of::<Table>() + table.places.len() * size_of::<u64>(),
+            Form::Registers(_) => COUNTS + REGISTERS,
         }
+    }
+
+    /// The hashes of an exact set, ascending.
+    fn hashes(&self) -> Vec<u64> {
+        let mut hashes: Vec<u64> = match &self.form {
+            Form::Few(few) => few.iter().copied().filter(|&hash| hash != 0).collect(),
+            Form::Exact(table) => table.hashes().collect(),
+            Form::Registers(_) => Vec::new(),
+        };
+        hashes.sort_unstable();
+        hashes
     }
 
     /// Appends the set in the form that [`DistinctSources::read`] takes: a byte 0, the number of hashes (2 bytes) and the
     /// hashes ascending (8 bytes each); or a byte 1 and 4096 registers. Numbers are little-endian.
     pub fn write(&self, out: &mut Vec<u8>) {
-        match &self.form {
-            Form::Exact(hashes) => {
-                out.push(EXACT);
-                // There are at most EXACT_LIMIT of them.
-                out.extend_from_slice(&u16::try_from(hashes.len()).unwrap_or(u16::MAX).to_le_bytes());
-                hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
-            }
-            Form::Registers(registers) => {
-                out.push(REGISTER);
-                out.extend_from_slice(&**registers);
-            }
+        if let Form::Registers(registers) = &self.form {
+            out.push(REGISTER);
+            out.extend_from_slice(&**registers);
+            return;
         }
+        let hashes = self.hashes();
+        out.push(EXACT);
+        // There are at most EXACT_LIMIT of them.
+        out.extend_from_slice(&u16::try_from(hashes.len()).unwrap_or(u16::MAX).to_le_bytes());
+        hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
     }
 
     /// Takes a set off the front of `bytes`; `None` if what is there is no set.
@@ -137,14 +223,16 @@ impl DistinctSources {
                 if length > EXACT_LIMIT || !hashes.is_sorted_by(|a, b| a < b) {
                     return None;
                 }
-                (Form::Exact(hashes), rest)
+                let mut exact = DistinctSources::default();
+                exact.insert(&hashes);
+                (exact.form, rest)
             }
             REGISTER => {
                 let (registers, rest) = rest.split_first_chunk::<REGISTERS>()?;
                 if registers.iter().any(|&rank| usize::from(rank) > MAX_RANK) {
                     return None;
                 }
-                (Form::Registers(Box::new(*registers)), rest)
+                (Form::Registers(Arc::new(*registers)), rest)
             }
             _ => return None,
         };
@@ -153,14 +241,26 @@ impl DistinctSources {
     }
 
     fn coarsen(&mut self) {
-        if let Form::Exact(hashes) = &self.form {
-            let mut registers = Box::new([0u8; REGISTERS]);
-            for &hash in hashes {
-                observe(&mut registers, hash);
-            }
-            self.form = Form::Registers(registers);
+        let mut registers = [0u8; REGISTERS];
+        match &self.form {
+            Form::Few(few) => few.iter().filter(|&&hash| hash != 0).for_each(|&hash| observe(&mut registers, hash)),
+            Form::Exact(table) => table.hashes().for_each(|hash| observe(&mut registers, hash)),
+            Form::Registers(_) => return,
         }
+        self.form = Form::Registers(Arc::new(registers));
     }
+}
+
+/// A hash as it is held: 0 means none, so that it stands for 1. One in 2^64 sources is taken for another.
+#[inline]
+const fn one(hash: u64) -> u64 {
+    if hash == 0 { 1 } else { hash }
+}
+
+/// Adds a hash; false if there is no room.
+fn insert_few(few: &mut [u64; INLINE], hash: u64) -> bool {
+    let place = few.iter_mut().find(|place| **place == hash || **place == 0);
+    place.map(|place| *place = hash).is_some()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "twelve bits of index; a rank is at most 53")]
@@ -243,12 +343,12 @@ mod tests {
     fn exact_up_to_the_limit_and_not_beyond() {
         let mut sources = DistinctSources::default();
         for n in 0..EXACT_LIMIT as u64 {
-            sources.insert(hash(n));
-            sources.insert(hash(n / 2));
+            sources.insert(&[hash(n)]);
+            sources.insert(&[hash(n / 2)]);
         }
         assert!(sources.is_exact());
         assert_eq!(sources.count(), EXACT_LIMIT as u64);
-        sources.insert(hash(1 << 40));
+        sources.insert(&[hash(1 << 40)]);
         assert!(!sources.is_exact());
     }
 
@@ -261,7 +361,7 @@ mod tests {
             for round in 0..rounds {
                 let mut sources = DistinctSources::default();
                 for n in 0..size {
-                    sources.insert(hash(round << 32 | n));
+                    sources.insert(&[hash(round << 32 | n)]);
                 }
                 let error = sources.count() as f64 / size as f64 - 1.0;
                 squares += error * error;
@@ -275,7 +375,7 @@ mod tests {
     fn sets_come_back_and_damaged_ones_do_not() {
         for size in [0u64, 1, 1024, 1025, 5000] {
             let mut sources = DistinctSources::default();
-            (0..size).for_each(|n| sources.insert(hash(n)));
+            (0..size).for_each(|n| sources.insert(&[hash(n)]));
             let mut bytes = Vec::new();
             sources.write(&mut bytes);
             bytes.push(77);
@@ -297,7 +397,7 @@ mod tests {
         fn merging_is_the_union(a in 0u64..3000, b in 0u64..3000, start in 0u64..3000) {
             let fill = |from: u64, n: u64| {
                 let mut sources = DistinctSources::default();
-                (from..from + n).for_each(|i| sources.insert(hash(i)));
+                (from..from + n).for_each(|i| sources.insert(&[hash(i)]));
                 sources
             };
             let (left, right) = (fill(0, a), fill(start, b));

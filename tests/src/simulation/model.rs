@@ -24,7 +24,9 @@ pub(super) enum Spooled {
     Interrupted,
     /// The spool could not write it, and holds the loss in memory until it can.
     Refused,
-    /// As before, and then the process ended: the loss may have been written down or not.
+    /// As refused, and then the disk was copied: what could be written of the attempt may be whole on the copy.
+    RefusedAndCopied,
+    /// As refused, and then the process ended: the loss may have been written down or not.
     RefusedAndForgotten,
     /// It is durable.
     Durable,
@@ -58,6 +60,9 @@ pub(super) struct Model {
     /// Two machines of this identity drew the same epoch. Behind a gap no predecessor is checked, so that there the batches of
     /// one can stand for those of the other: what is lost of it is not known exactly.
     pub(super) twins: Option<usize>,
+    /// What the collector's disk had was changed. It asks for what it knows no more, and the other of two machines that went on
+    /// with one epoch may be the one to answer.
+    pub(super) is_collector_damaged: bool,
     by_body: HashMap<Vec<u8>, BatchId>,
 }
 
@@ -122,14 +127,25 @@ impl Model {
         same.count() > 1
     }
 
+    /// Whether the batches of two machines that went on with one epoch can stand for each other: where the predecessor is not
+    /// known, because the collector lost its memory, or because one machine had to tell of a gap in what it only drains.
+    fn may_stand_for_another(&self, id: BatchId) -> bool {
+        let fate = &self.fates[id];
+        let is_uncertain = self.is_collector_damaged || fate.has_no_witness && fate.is_of_earlier_life;
+        let mut same = (0..self.fates.len()).filter(|&other| self.fates[other].epoch == fate.epoch);
+        self.twins.is_some() && is_uncertain && same.any(|other| self.has_twin(other))
+    }
+
     /// What must be true of a batch in the end.
     pub(super) fn duty(&self, id: BatchId) -> Duty {
         let fate = &self.fates[id];
         match fate.spooled {
             Spooled::Interrupted | Spooled::RefusedAndForgotten => Duty::Anything,
             Spooled::Refused => Duty::Lost,
+            Spooled::RefusedAndCopied => Duty::CountedOrLost,
             Spooled::Durable if fate.is_erased => Duty::Anything,
             Spooled::Durable if fate.is_of_earlier_life && self.has_twin(id) => Duty::Anything,
+            Spooled::Durable if self.may_stand_for_another(id) => Duty::Anything,
             Spooled::Durable if fate.is_damaged && !self.has_successor(id) => Duty::Anything,
             Spooled::Durable if fate.is_crowded_out && fate.has_no_witness => Duty::Anything,
             Spooled::Durable if fate.is_damaged || fate.is_crowded_out => Duty::CountedOrLost,

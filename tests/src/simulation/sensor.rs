@@ -129,7 +129,10 @@ impl Sensor {
 
     /// Another machine with a copy of this one's disk, which goes on as the same sensor. `is_twin`: both begin the same epoch,
     /// as do the copies of a machine that was copied while it ran.
-    pub(super) fn copy(&mut self, number: usize, is_twin: bool) -> Sensor {
+    pub(super) fn copy(&mut self, number: usize, is_twin: bool, model: &mut Model) -> Sensor {
+        for &id in &self.refused {
+            model.fates[id].spooled = Spooled::RefusedAndCopied;
+        }
         let machine = Machine::from_image(self.random.next(), &self.machine.image());
         let entropy = self.entropy.child();
         self.shared_draw = is_twin.then(|| self.random.next());

@@ -25,7 +25,7 @@ struct Sum {
 impl Sum {
     fn is(&self, row: &Row, hash: &SourceHash) -> bool {
         let mut expected = DistinctSources::default();
-        self.sources.iter().for_each(|&(ip, bits)| expected.insert(hash.of(Source::new(ip, bits))));
+        self.sources.iter().for_each(|&(ip, bits)| expected.insert(&[hash.of(Source::new(ip, bits))]));
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         expected.write(&mut ours);
         row.sources.write(&mut theirs);

@@ -180,6 +180,8 @@ impl World {
 
     fn judge(&mut self, when: &str) -> Result<Findings, String> {
         self.sensors.iter().for_each(|sensor| sensor.excuse(&mut self.model));
+        let injected = self.collector.machine.injected();
+        self.model.is_collector_damaged = injected.flipped_synced + injected.flipped_unsynced > 0;
         self.judge_memory()?;
         let hours = self.collector.hours();
         let view = self.collector.view().ok_or("the collector does not run")?;
@@ -191,9 +193,8 @@ impl World {
 
     /// What was acknowledged is never wanted again, unless the collector's disk has changed what it was given.
     fn judge_memory(&self) -> Result<(), String> {
-        let injected = self.collector.machine.injected();
         let wanted: u64 = self.sensors.iter().map(Sensor::wanted_again).sum();
-        if wanted == 0 || injected.flipped_synced + injected.flipped_unsynced > 0 {
+        if wanted == 0 || self.model.is_collector_damaged {
             return Ok(());
         }
         Err(format!("{wanted} batches were wanted again that had been acknowledged"))
@@ -345,7 +346,7 @@ impl World {
         }
         let is_first = self.backups.is_empty() && number == self.plan.sensors.len();
         let is_twin = is_first && self.random.percent(30);
-        let copy = self.sensors[chosen].copy(number, is_twin);
+        let copy = self.sensors[chosen].copy(number, is_twin, &mut self.model);
         if is_twin {
             // It begins the same epoch when it starts again.
             self.has_twins = true;

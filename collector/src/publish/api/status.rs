@@ -240,7 +240,7 @@ fn recent(view: &LiveView, class: TrafficClass, now: i64) -> Recent {
             complete: complete_until.is_some_and(|until| start + RECENT_STEP_SECONDS <= until),
             packets: step.packets,
             bytes: step.bytes,
-            sources: Distinct::from(&*step.sources),
+            sources: Distinct::from(&step.sources),
         });
     let mut windows: Vec<RecentWindow> = windows.collect();
     windows.reverse();
@@ -271,7 +271,7 @@ fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
         Some(RecentPort {
             port: NamedPort::new(class.ip, class.protocol, port),
             packets: row.packets,
-            sources: Distinct::from(&*row.sources),
+            sources: Distinct::from(&row.sources),
         })
     });
     ports.collect()

@@ -12,8 +12,11 @@
 
 use martlet_window::{CountRow, IpVersion, PackedClass};
 
-use super::bytes::{put_varint, take_u64, take_varint, unzigzag, zigzag};
+use super::bytes::{put_varint, take_eight_small, take_u64, take_varint, unzigzag, zigzag};
 use crate::WireError;
+
+/// Most bytes that the header of an IP packet can state: IPv6's own and a full payload length.
+const LONGEST_PACKET: u64 = 65_575;
 
 /// Rows of one class, next to each other in the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,16 +86,11 @@ impl Columns {
         self.clear();
         self.read_runs(raw, rows)?;
         self.read_sources(raw)?;
-        for _ in 0..rows {
-            self.packets.push(take_count(raw)?);
-        }
+        read_counts(raw, rows, &mut self.packets)?;
         self.read_bytes(raw)?;
-        for i in 0..rows {
-            let targets = take_count(raw)?;
-            if targets > self.packets[i] {
-                return Err(WireError::Inconsistent);
-            }
-            self.targets.push(targets);
+        read_counts(raw, rows, &mut self.targets)?;
+        if self.targets.iter().zip(&self.packets).any(|(targets, packets)| targets > packets) {
+            return Err(WireError::Inconsistent);
         }
         if raw.is_empty() { Ok(()) } else { Err(WireError::BadColumn) }
     }
@@ -131,15 +129,9 @@ impl Columns {
 
     fn read_sources(&mut self, raw: &mut &[u8]) -> Result<(), WireError> {
         for run in &self.runs {
-            let v4 = run.class.ip() == IpVersion::V4;
-            let mut previous: Option<u128> = None;
-            for _ in run.range() {
-                let source = if v4 { take_v4(raw, previous)? } else { take_v6(raw, previous)? };
-                if previous.is_some_and(|previous| previous >= source) {
-                    return Err(WireError::NotSorted);
-                }
-                self.sources.push(source);
-                previous = Some(source);
+            match run.class.ip() {
+                IpVersion::V4 => read_v4(raw, run.range().len(), &mut self.sources)?,
+                IpVersion::V6 => read_v6(raw, run.range().len(), &mut self.sources)?,
             }
         }
         Ok(())
@@ -147,18 +139,40 @@ impl Columns {
 
     fn read_bytes(&mut self, raw: &mut &[u8]) -> Result<(), WireError> {
         for (run, &base) in self.runs.iter().zip(&self.bases) {
-            for i in run.range() {
-                let expected = u64::from(self.packets[i]).wrapping_mul(base);
+            let mut packets = &self.packets[run.range()];
+            while let Some((&count, rest)) = packets.split_first() {
+                if let Some((eight, rest)) = packets.split_first_chunk::<8>()
+                    && base <= LONGEST_PACKET
+                    && raw.first_chunk() == Some(&[0; 8])
+                {
+                    // Eight rows of typical packets.
+                    self.bytes.extend_from_slice(&eight.map(|count| u64::from(count) * base));
+                    (*raw, packets) = (&raw[8..], rest);
+                    continue;
+                }
+                let expected = u64::from(count).wrapping_mul(base);
                 let bytes = expected.wrapping_add_signed(unzigzag(take_u64(raw)?));
-                // An IP packet has at most 65,575 stated bytes (IPv6 header and a full payload length).
-                if bytes > u64::from(self.packets[i]) * 65_575 {
+                if bytes > u64::from(count) * LONGEST_PACKET {
                     return Err(WireError::Inconsistent);
                 }
                 self.bytes.push(bytes);
+                packets = rest;
             }
         }
         Ok(())
     }
+}
+
+/// Reads so many counts.
+fn read_counts(raw: &mut &[u8], rows: usize, out: &mut Vec<u32>) -> Result<(), WireError> {
+    while out.len() < rows {
+        let eight = if rows - out.len() >= 8 { take_eight_small(raw) } else { None };
+        match eight {
+            Some(eight) => out.extend_from_slice(&eight.map(|less_one| u32::from(less_one) + 1)),
+            None => out.push(take_count(raw)?),
+        }
+    }
+    Ok(())
 }
 
 /// A count that is at least 1 and is sent less 1.
@@ -167,10 +181,35 @@ fn take_count(raw: &mut &[u8]) -> Result<u32, WireError> {
     u32::try_from(less_one).ok().and_then(|count| count.checked_add(1)).ok_or(WireError::BadColumn)
 }
 
-fn take_v4(raw: &mut &[u8], previous: Option<u128>) -> Result<u128, WireError> {
-    let step = u128::from(take_u64(raw)?);
-    let source = previous.unwrap_or(0) + step;
-    if source > u128::from(u32::MAX) { Err(WireError::BadColumn) } else { Ok(source) }
+/// Reads the sources of a run.
+fn read_v4(raw: &mut &[u8], rows: usize, out: &mut Vec<u128>) -> Result<(), WireError> {
+    let mut source = 0;
+    for place in 0..rows {
+        let step = take_u64(raw)?;
+        if step == 0 && place > 0 {
+            return Err(WireError::NotSorted);
+        }
+        source = u64::saturating_add(source, step);
+        if source > u64::from(u32::MAX) {
+            return Err(WireError::BadColumn);
+        }
+        out.push(u128::from(source));
+    }
+    Ok(())
+}
+
+/// Reads the sources of a run.
+fn read_v6(raw: &mut &[u8], rows: usize, out: &mut Vec<u128>) -> Result<(), WireError> {
+    let mut previous = None;
+    for _ in 0..rows {
+        let source = take_v6(raw, previous)?;
+        if previous.is_some_and(|previous| previous >= source) {
+            return Err(WireError::NotSorted);
+        }
+        out.push(source);
+        previous = Some(source);
+    }
+    Ok(())
 }
 
 fn take_v6(raw: &mut &[u8], previous: Option<u128>) -> Result<u128, WireError> {
