@@ -6,13 +6,12 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use martlet_benches::{Recycle, Traffic, pipeline};
+use martlet_benches::{Recycle, Traffic, observations, pipeline, rows};
 use martlet_packet::{LinkType, parse};
-use martlet_sensor::aggregate::{Observation, TableLimits, WindowTable};
+use martlet_sensor::aggregate::{TableLimits, WindowTable};
 use martlet_sensor::classify::{Aim, classify};
 use martlet_window::{
-    BatchHeader, CaptureStatistics, CountRow, Digest, Marks, Origin, Posture, Timestamp, TrafficClass, WindowLength,
-    address_bits,
+    BatchHeader, CaptureStatistics, Digest, Marks, Origin, Posture, Timestamp, TrafficClass, WindowLength,
 };
 use martlet_wire::v1::{BatchEncoder, BatchView, Columns, FRAME_HEADER_LENGTH, Limits};
 
@@ -43,21 +42,6 @@ fn packet(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-fn observations(traffic: &Traffic) -> Vec<Observation> {
-    let seen = traffic.frames(0).map(|frame| {
-        let packet = parse(LinkType::Ethernet, frame.bytes).unwrap();
-        let class = classify(&packet, Aim::AsSeen).into();
-        Observation { class, source: address_bits(packet.source), target: 1, bytes: packet.length }
-    });
-    seen.collect()
-}
-
-fn rows(traffic: &Traffic) -> Vec<CountRow> {
-    let mut table = WindowTable::new(TableLimits::default());
-    table.add(&observations(traffic)).unwrap();
-    table.sorted_rows().collect()
 }
 
 fn table(c: &mut Criterion) {

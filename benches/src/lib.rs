@@ -4,13 +4,13 @@
 //! results in `results/`.
 
 use martlet_drill::{Drill, DrillConfig};
-use martlet_packet::LinkType;
-use martlet_sensor::aggregate::{Aggregator, Part, Sink, TableLimits, WindowTable};
+use martlet_packet::{LinkType, parse};
+use martlet_sensor::aggregate::{Aggregator, Observation, Part, Sink, TableLimits, WindowTable};
 use martlet_sensor::capture::Frame;
-use martlet_sensor::classify::Aim;
+use martlet_sensor::classify::{Aim, classify};
 use martlet_sensor::pipeline::Pipeline;
 use martlet_sensor::screen::{AddressSet, Screen};
-use martlet_window::{Timestamp, WindowLength};
+use martlet_window::{CountRow, Timestamp, WindowLength, address_bits};
 
 /// Frames of background radiation, one after the other in one buffer.
 #[derive(Debug, Default)]
@@ -91,4 +91,31 @@ pub fn pipeline(limits: TableLimits) -> Pipeline {
     let observed: AddressSet = std::iter::once(DrillConfig::default().dark.into()).collect();
     let aggregator = Aggregator::new(WindowLength::DEFAULT, limits);
     Pipeline::new(Screen::offline(&observed, true), Aim::AsSeen, observed, aggregator)
+}
+
+/// What a sensor sees of the traffic.
+///
+/// # Panics
+/// If a frame of the drill is no packet.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a benchmark has nobody to tell")]
+pub fn observations(traffic: &Traffic) -> Vec<Observation> {
+    let seen = traffic.frames(0).map(|frame| {
+        let packet = parse(LinkType::Ethernet, frame.bytes).expect("a packet of the drill");
+        let class = classify(&packet, Aim::AsSeen).into();
+        Observation { class, source: address_bits(packet.source), target: 1, bytes: packet.length }
+    });
+    seen.collect()
+}
+
+/// The traffic as the rows of one window.
+///
+/// # Panics
+/// If a window cannot hold so many rows.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a benchmark has nobody to tell")]
+pub fn rows(traffic: &Traffic) -> Vec<CountRow> {
+    let mut table = WindowTable::new(TableLimits::default());
+    table.add(&observations(traffic)).expect("room for the drill");
+    table.sorted_rows().collect()
 }

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use foldhash::fast::RandomState as TableState;
+use indexmap::IndexMap;
 use martlet_telemetry::counters::to_f64;
-use martlet_window::{BatchHeader, DistinctSources, IpVersion, Marks, Posture, RejectReason, TrafficClass, Window};
+use martlet_window::{
+    BatchHeader, Class, DistinctSources, IpVersion, Marks, Posture, RejectReason, TrafficClass, Window,
+};
 use martlet_wire::v1::Columns;
 
 use super::hash::SourceHash;
@@ -16,7 +19,11 @@ use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, SILENT_
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
+/// The same with its entries in the order in which they came.
+type OrderedTable<K, V> = IndexMap<K, V, TableState>;
 
+/// Runs whose rows are looked up together.
+const RUNS: usize = 64;
 /// Rows whose sources are hashed together.
 const BLOCK: usize = 1024;
 
@@ -173,7 +180,7 @@ impl Arrival {
 #[derive(Debug, Default)]
 pub struct BucketDelta {
     /// By sensor, service and kind.
-    pub rows: Table<RowKey, Counts>,
+    pub rows: OrderedTable<RowKey, Counts>,
     /// By IP version, protocol and kind.
     pub kinds: Table<KindKey, Counts>,
     /// By mark; a row with several marks is in each.
@@ -236,6 +243,8 @@ pub struct Delta {
     size: usize,
     /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
     spare: Vec<BucketDelta>,
+    /// Class, service and place of runs that are counted together.
+    places: Vec<(Class, ServiceKey, usize)>,
     /// Hashes of the sources of a block of rows.
     hashes: Vec<u64>,
 }
@@ -315,43 +324,54 @@ impl Delta {
         let before = bucket.rows.len() + bucket.sources.len();
         let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let mut counts = SensorCounts::of(header, is_late);
-        for run in &columns.runs {
-            let class = run.class.unpack();
-            let service = ServiceKey::new(&class);
-            let mut recent = recent.as_mut().map(|recent| {
-                let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
-                let service = if known { service } else { ServiceKey::overflow(class.ip) };
-                recent.services.entry(service).or_default()
+        for runs in columns.runs.chunks(RUNS) {
+            // Where many rows lie is looked up first: the processor then waits for several at a time.
+            let places = runs.iter().map(|run| {
+                let class = run.class.unpack();
+                let service = ServiceKey::new(&class);
+                let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor });
+                let place = row.index();
+                row.or_default();
+                (class, service, place)
             });
-            let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor }).or_default();
-            let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
-            let (mut packets, mut bytes) = (0, 0u64);
-            for range in blocks(run.range()) {
-                let sources = &columns.sources[range.clone()];
-                self.hashes.clear();
-                self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(class.ip, source)));
-                row.sources.insert(&self.hashes);
-                kind.sources.insert(&self.hashes);
-                for mark in class.marks.iter() {
-                    bucket.marks.entry(mark as u8).or_default().sources.insert(&self.hashes);
+            self.places.clear();
+            self.places.extend(places);
+            for (run, &(class, service, row)) in runs.iter().zip(&self.places) {
+                let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
+                let mut recent = recent.as_mut().map(|recent| {
+                    let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
+                    let service = if known { service } else { ServiceKey::overflow(class.ip) };
+                    recent.services.entry(service).or_default()
+                });
+                let row = &mut bucket.rows[row];
+                let (mut packets, mut bytes) = (0, 0u64);
+                for range in blocks(run.range()) {
+                    let sources = &columns.sources[range.clone()];
+                    self.hashes.clear();
+                    self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(class.ip, source)));
+                    row.sources.insert(&self.hashes);
+                    kind.sources.insert(&self.hashes);
+                    for mark in class.marks.iter() {
+                        bucket.marks.entry(mark as u8).or_default().sources.insert(&self.hashes);
+                    }
+                    if let Some(recent) = &mut recent {
+                        recent.sources.insert(&self.hashes);
+                    }
+                    bucket.sources.add(class.ip, sources, &columns.packets[range.clone()]);
+                    packets += columns.packets[range.clone()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
+                    bytes = columns.bytes[range].iter().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
                 }
-                if let Some(recent) = &mut recent {
-                    recent.sources.insert(&self.hashes);
+                let marks = class.marks.iter().map(|mark| mark as u8);
+                row.add(packets, bytes);
+                kind.add(packets, bytes);
+                marks.for_each(|mark| bucket.marks.entry(mark).or_default().add(packets, bytes));
+                recent.into_iter().for_each(|recent| recent.add(packets, bytes));
+                match class.ip {
+                    IpVersion::V4 => counts.ipv4_packets += packets,
+                    IpVersion::V6 => counts.ipv6_packets += packets,
                 }
-                bucket.sources.add(class.ip, sources, &columns.packets[range.clone()]);
-                packets += columns.packets[range.clone()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
-                bytes = columns.bytes[range].iter().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
+                counts.bytes = counts.bytes.saturating_add(bytes);
             }
-            let marks = class.marks.iter().map(|mark| mark as u8);
-            row.add(packets, bytes);
-            kind.add(packets, bytes);
-            marks.for_each(|mark| bucket.marks.entry(mark).or_default().add(packets, bytes));
-            recent.into_iter().for_each(|recent| recent.add(packets, bytes));
-            match class.ip {
-                IpVersion::V4 => counts.ipv4_packets += packets,
-                IpVersion::V6 => counts.ipv6_packets += packets,
-            }
-            counts.bytes = counts.bytes.saturating_add(bytes);
         }
         // Rows of known keys still grow their sketches, by little.
         self.size += (bucket.rows.len() + bucket.sources.len()) - before + 1 + columns.len() / 4;

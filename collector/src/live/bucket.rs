@@ -88,8 +88,8 @@ impl Bucket {
     /// packets so counted are returned.
     pub fn add(&mut self, delta: &mut BucketDelta, max_keys: usize, top_sources: usize) -> u64 {
         let overflowed = self.add_rows(delta, max_keys);
-        add_sorted(&mut self.kinds, delta.kinds.drain());
-        add_sorted(&mut self.marks, delta.marks.drain());
+        add_sorted(&mut self.kinds, sorted(delta.kinds.drain()));
+        add_sorted(&mut self.marks, sorted(delta.marks.drain()));
         for (sensor, counts) in delta.sensors.drain() {
             match self.sensors.binary_search_by_key(&sensor, |entry| entry.0) {
                 Ok(place) => self.sensors[place].1.add(&counts),
@@ -107,29 +107,22 @@ impl Bucket {
     }
 
     fn add_rows(&mut self, delta: &mut BucketDelta, max_keys: usize) -> u64 {
-        let known = self.rows.len();
+        let mut rows: Vec<(RowKey, Counts)> = delta.rows.drain(..).collect();
+        let room = max_keys.saturating_sub(self.rows.len());
         let mut overflowed = 0;
-        let mut overflow: Vec<(RowKey, Counts)> = Vec::new();
-        if known + delta.rows.len() > max_keys {
-            let mut room = max_keys.saturating_sub(known);
-            let mut rows: Vec<(RowKey, Counts)> = delta.rows.drain().collect();
+        if rows.len() > room {
             // The heaviest new keys get the room that is left.
-            rows.sort_unstable_by_key(|(key, counts)| (std::cmp::Reverse(counts.packets), *key));
-            for (key, counts) in rows {
-                let is_known = self.rows[..known].binary_search_by_key(&key, |entry| entry.0).is_ok();
-                if is_known || room > 0 {
-                    room -= usize::from(!is_known);
-                    delta.rows.insert(key, counts);
-                } else {
-                    overflowed += counts.packets;
-                    overflow.push((RowKey { service: ServiceKey::overflow(key.service.ip()), ..key }, counts));
-                }
+            let is_known = |key: &RowKey| self.rows.binary_search_by_key(key, |entry| entry.0).is_ok();
+            rows.sort_by_cached_key(|(key, counts)| (!is_known(key), std::cmp::Reverse(counts.packets), *key));
+            let known = rows.partition_point(|(key, _)| is_known(key));
+            for (key, counts) in rows.iter_mut().skip(known + room) {
+                overflowed += counts.packets;
+                key.service = ServiceKey::overflow(key.service.ip());
             }
         }
-        add_sorted(&mut self.rows, delta.rows.drain());
-        for row in overflow {
-            add_sorted(&mut self.rows, std::iter::once(row));
-        }
+        // A sensor's rows come nearly in this order.
+        rows.sort_by_key(|row| row.0);
+        add_sorted(&mut self.rows, rows.into_iter());
         overflowed
     }
 
@@ -155,14 +148,23 @@ impl Bucket {
     }
 }
 
-/// Adds counts to a sorted list: in place where the key is known, the others with one sort at the end.
+/// The entries of a small table, ascending by key.
+fn sorted<K: Ord + Copy>(counts: impl Iterator<Item = (K, Counts)>) -> impl Iterator<Item = (K, Counts)> {
+    let mut counts: Vec<(K, Counts)> = counts.collect();
+    counts.sort_unstable_by_key(|entry| entry.0);
+    counts.into_iter()
+}
+
+/// Adds counts, ascending by key, to a list that is, too. A key may come several times.
 fn add_sorted<K: Ord + Copy>(list: &mut Vec<(K, Row)>, counts: impl Iterator<Item = (K, Counts)>) {
-    let known = list.len();
     let mut new: Vec<(K, Row)> = Vec::new();
+    let mut at = 0;
     for (key, counts) in counts {
-        match list[..known].binary_search_by_key(&key, |entry| entry.0) {
-            Ok(place) => list[place].1.add(counts),
-            Err(_) => {
+        at = gallop(list, at, &key);
+        match (list.get_mut(at).filter(|entry| entry.0 == key), new.last_mut()) {
+            (Some((_, row)), _) => row.add(counts),
+            (None, Some((last, row))) if *last == key => row.add(counts),
+            _ => {
                 let mut row = Row::default();
                 row.add(counts);
                 new.push((key, row));
@@ -172,8 +174,18 @@ fn add_sorted<K: Ord + Copy>(list: &mut Vec<(K, Row)>, counts: impl Iterator<Ite
     if !new.is_empty() {
         list.reserve_exact(new.len());
         list.append(&mut new);
-        // Two sorted runs after sorting the tail: the stable sort merges them in linear time.
-        list[known..].sort_unstable_by_key(|entry| entry.0);
+        // Two sorted runs, which the stable sort merges in linear time.
         list.sort_by_key(|entry| entry.0);
     }
+}
+
+/// The first place from `from` on whose key is not below `key`: by steps that double, since the next key is mostly near.
+fn gallop<K: Ord, V>(list: &[(K, V)], from: usize, key: &K) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step <= list.len() && list[low + step - 1].0 < *key {
+        low += step;
+        step *= 2;
+    }
+    let high = (low + step - 1).min(list.len());
+    low + list[low..high].partition_point(|entry| entry.0 < *key)
 }

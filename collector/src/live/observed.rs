@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState as TableState;
 use martlet_window::{Kind, Mark, TrafficClass};
 
 use super::codec::{Reader, Stored, Writer};
-use super::key::RowKey;
-use crate::aggregate::{BucketDelta, Counts};
+use crate::aggregate::BucketDelta;
 use crate::config::{MetricsConfig, TCP, UDP};
 use crate::ingest::SensorId;
 
@@ -76,6 +76,13 @@ pub struct ObservedSample {
     pub bytes: u64,
 }
 
+impl ObservedSample {
+    const fn add(&mut self, other: ObservedSample) {
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
 /// The labels of a kind series: class, sensor, protocol, kind.
 pub type KindSeries = (TrafficClass, SensorId, &'static str, Kind);
 
@@ -123,7 +130,31 @@ pub struct ObserverImage {
 struct Ranking {
     promoted: BTreeSet<(u8, u16)>,
     rates: HashMap<(u8, u16), f64>,
-    current: HashMap<(u8, u16), u64>,
+    /// By [`place`]; empty until something is counted.
+    ports: Vec<PortState>,
+}
+
+/// What is known of one port since the last evaluation.
+#[derive(Clone, Copy, Debug, Default)]
+struct PortState {
+    packets: u64,
+    /// It has a series, by configuration or promotion.
+    is_tracked: bool,
+    is_configured: bool,
+}
+
+/// Ports of TCP and UDP together.
+const PORTS: usize = 2 << 16;
+
+/// Where a port of TCP or UDP lies among both.
+fn place((protocol, port): (u8, u16)) -> usize {
+    usize::from(protocol == UDP) << 16 | usize::from(port)
+}
+
+/// The port that lies there.
+#[expect(clippy::cast_possible_truncation, reason = "the low sixteen bits are the port")]
+const fn port_at(place: usize) -> (u8, u16) {
+    (if place >> 16 == 0 { TCP } else { UDP }, place as u16)
 }
 
 impl Observer {
@@ -176,31 +207,39 @@ impl Observer {
     pub(super) fn count(&mut self, class: TrafficClass, delta: &BucketDelta) {
         self.dirty = true;
         self.unwritten = true;
+        let ranking = &mut self.classes[class as usize];
+        if ranking.ports.is_empty() {
+            ranking.track(&self.configured);
+        }
+        // Rows are many, and the series that they belong to are few.
+        let mut sums: HashMap<(SensorId, &'static str, Kind), (u64, ObservedSample), TableState> = HashMap::default();
         for (key, counts) in &delta.rows {
-            self.count_row(class, key, counts);
+            let Some(packed) = key.service.class() else { continue };
+            let protocol = protocol_label(packed.protocol);
+            let added = ObservedSample { packets: counts.packets, bytes: counts.bytes };
+            let (all, rest) = sums.entry((key.sensor, protocol, key.kind)).or_default();
+            *all += added.packets;
+            let port = key.service.port().filter(|(protocol, _)| matches!(*protocol, TCP | UDP));
+            match port.filter(|&port| ranking.count(port, counts.packets)) {
+                Some((_, port)) => {
+                    let series = Series { class, sensor: key.sensor, protocol, port: Some(port) };
+                    self.all.entry(series).or_default().add(added);
+                }
+                None => rest.add(added),
+            }
+        }
+        let kinds = Arc::make_mut(&mut self.published.kinds);
+        for ((sensor, protocol, kind), (packets, rest)) in sums {
+            *kinds.entry((class, sensor, protocol, kind)).or_default() += packets;
+            // A row has a packet at least: without any there was no such row.
+            if rest.packets > 0 {
+                self.all.entry(Series { class, sensor, protocol, port: None }).or_default().add(rest);
+            }
         }
         let marks = Arc::make_mut(&mut self.published.marks);
         for (&mark, counts) in &delta.marks {
             *marks.entry((class, mark)).or_default() += counts.packets;
         }
-    }
-
-    fn count_row(&mut self, class: TrafficClass, key: &RowKey, counts: &Counts) {
-        let Some(packed) = key.service.class() else {
-            return;
-        };
-        let protocol = protocol_label(packed.protocol);
-        let port = key.service.port().filter(|(protocol, _)| matches!(*protocol, TCP | UDP));
-        if let Some(port) = port.filter(|port| !self.configured.contains(port)) {
-            *self.classes[class as usize].current.entry(port).or_default() += counts.packets;
-        }
-        let tracked = port.filter(|port| self.published.tracked[class as usize].contains(port));
-        let series = Series { class, sensor: key.sensor, protocol, port: tracked.map(|(_, port)| port) };
-        let sample = self.all.entry(series).or_default();
-        sample.packets = sample.packets.saturating_add(counts.packets);
-        sample.bytes = sample.bytes.saturating_add(counts.bytes);
-        let kinds = Arc::make_mut(&mut self.published.kinds);
-        *kinds.entry((class, key.sensor, protocol, key.kind)).or_default() += counts.packets;
     }
 
     /// Promotes and retires ports; `now` is the wall clock in seconds since the Unix epoch.
@@ -220,6 +259,9 @@ impl Observer {
         self.unwritten = true;
         let sets = self.tracked();
         if *self.published.tracked != sets {
+            for ranking in self.classes.iter_mut().filter(|ranking| !ranking.ports.is_empty()) {
+                ranking.track(&self.configured);
+            }
             self.published.tracked = Arc::new(sets);
             self.dirty = true;
         }
@@ -241,12 +283,39 @@ impl Observer {
 }
 
 impl Ranking {
+    /// Counts packets of a port, and says whether it has a series.
+    fn count(&mut self, port: (u8, u16), packets: u64) -> bool {
+        let state = &mut self.ports[place(port)];
+        state.packets = state.packets.saturating_add(packets);
+        state.is_tracked
+    }
+
+    /// Notes which ports have series.
+    fn track(&mut self, configured: &BTreeSet<(u8, u16)>) {
+        if self.ports.is_empty() {
+            self.ports = vec![PortState::default(); PORTS];
+        }
+        for state in &mut self.ports {
+            state.is_tracked = false;
+        }
+        for &port in configured {
+            let state = &mut self.ports[place(port)];
+            (state.is_tracked, state.is_configured) = (true, true);
+        }
+        for &port in &self.promoted {
+            self.ports[place(port)].is_tracked = true;
+        }
+    }
+
     fn evaluate(&mut self, places: usize, midnight: bool) {
         for rate in self.rates.values_mut() {
             *rate *= DECAY;
         }
-        for (port, packets) in self.current.drain() {
-            *self.rates.entry(port).or_default() += martlet_telemetry::counters::to_f64(packets);
+        for (place, port) in self.ports.iter_mut().enumerate().filter(|(_, port)| port.packets > 0) {
+            let packets = std::mem::take(&mut port.packets);
+            if !port.is_configured {
+                *self.rates.entry(port_at(place)).or_default() += martlet_telemetry::counters::to_f64(packets);
+            }
         }
         self.rates.retain(|_, rate| *rate >= NEGLIGIBLE);
         let ranked = self.highest(places);
@@ -371,7 +440,8 @@ pub fn mark_name(number: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::ServiceKey;
+    use crate::aggregate::Counts;
+    use crate::live::{RowKey, ServiceKey};
     use martlet_window::{Class, IpVersion, Marks, Service};
 
     fn seen(observer: &mut Observer, ports: &[(u16, u64)]) {
