@@ -1,7 +1,9 @@
-//! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window.
+//! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window; and [`load`] on a collector.
 //!
-//! The benchmarks are in `benches/`, shell programs that measure whole processes beside it (`run.sh`), and dated
-//! results in `results/`.
+//! The benchmarks are in `benches/`, shell programs that measure whole processes beside it, and dated results in
+//! `results/`.
+
+pub mod load;
 
 use martlet_drill::{Drill, DrillConfig};
 use martlet_packet::{LinkType, parse};
