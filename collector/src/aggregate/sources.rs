@@ -66,6 +66,30 @@ impl SourceCounts {
         self.len() == 0
     }
 
+    /// Packets of a source.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 source has 32 bits")]
+    pub fn get(&self, source: Source) -> Option<u64> {
+        if source.ip == IpVersion::V6 || self.places.is_empty() {
+            return self.ipv6.get(&source.bits()).copied().filter(|_| source.ip == IpVersion::V6);
+        }
+        let (address, mask) = (source.bits() as u32, self.places.len() - 1);
+        let mut at = self.home(address) & mask;
+        while self.places[at].packets > 0 {
+            if self.places[at].source == address {
+                return Some(self.packets(&self.places[at]));
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// Packets of a place that is taken, and what was carried from it.
+    fn packets(&self, place: &Place) -> u64 {
+        let carried = if self.carried.is_empty() { None } else { self.carried.get(&place.source) };
+        u64::from(place.packets) + carried.copied().unwrap_or(0)
+    }
+
     /// Adds rows: sources as in a count row, and as many counts of packets, each at least 1.
     pub fn add(&mut self, ip: IpVersion, sources: &[u128], packets: &[u32]) {
         match ip {
@@ -136,11 +160,7 @@ impl SourceCounts {
     /// All sources, each once, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (Source, u64)> {
         let places = self.places.iter().filter(|place| place.packets > 0);
-        let ipv4 = places.map(|place| {
-            let carried = if self.carried.is_empty() { None } else { self.carried.get(&place.source) };
-            let packets = u64::from(place.packets) + carried.copied().unwrap_or(0);
-            (Source::new(IpVersion::V4, place.source.into()), packets)
-        });
+        let ipv4 = places.map(|place| (Source::new(IpVersion::V4, place.source.into()), self.packets(place)));
         ipv4.chain(self.ipv6.iter().map(|(&source, &packets)| (Source::new(IpVersion::V6, source), packets)))
     }
 
@@ -169,6 +189,8 @@ mod tests {
     fn sums(counts: &SourceCounts) -> BTreeMap<Source, u64> {
         let sums: BTreeMap<Source, u64> = counts.iter().collect();
         assert_eq!(sums.len(), counts.len());
+        assert!(sums.iter().all(|(&source, &packets)| counts.get(source) == Some(packets)));
+        assert_eq!(counts.get(Source::new(IpVersion::V4, u32::MAX.into())), None);
         sums
     }
 

@@ -22,10 +22,10 @@ pub struct Row {
 }
 
 impl Row {
-    fn add(&mut self, counts: Counts) {
-        self.sources.merge(&counts.sources);
-        self.packets = self.packets.saturating_add(counts.packets);
-        self.bytes = self.bytes.saturating_add(counts.bytes);
+    fn merge(&mut self, other: &Row) {
+        self.sources.merge(&other.sources);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
     fn heap_bytes(&self) -> usize {
@@ -99,7 +99,7 @@ impl Bucket {
                 }
             }
         }
-        self.top.add(delta.sources.iter(), top_sources);
+        self.top.add(&delta.sources, top_sources);
         delta.sources.clear();
         self.tested = self.tested.union(delta.tested);
         self.untested = self.untested.union(delta.untested);
@@ -108,21 +108,27 @@ impl Bucket {
 
     fn add_rows(&mut self, delta: &mut BucketDelta, max_keys: usize) -> u64 {
         let mut rows: Vec<(RowKey, Counts)> = delta.rows.drain(..).collect();
-        let room = max_keys.saturating_sub(self.rows.len());
-        let mut overflowed = 0;
-        if rows.len() > room {
-            // The heaviest new keys get the room that is left.
-            let is_known = |key: &RowKey| self.rows.binary_search_by_key(key, |entry| entry.0).is_ok();
-            rows.sort_by_cached_key(|(key, counts)| (!is_known(key), std::cmp::Reverse(counts.packets), *key));
-            let known = rows.partition_point(|(key, _)| is_known(key));
-            for (key, counts) in rows.iter_mut().skip(known + room) {
-                overflowed += counts.packets;
-                key.service = ServiceKey::overflow(key.service.ip());
-            }
-        }
         // A sensor's rows come nearly in this order.
         rows.sort_by_key(|row| row.0);
-        add_sorted(&mut self.rows, rows.into_iter());
+        let mut new = add_known(&mut self.rows, rows.into_iter());
+        let room = max_keys.saturating_sub(self.rows.len());
+        let mut overflow = Vec::new();
+        if new.len() > room {
+            // The heaviest get the room that is left.
+            new.sort_unstable_by_key(|(key, row)| (std::cmp::Reverse(row.packets), *key));
+            overflow = new.split_off(room);
+            new.sort_unstable_by_key(|row| row.0);
+        }
+        insert_sorted(&mut self.rows, new);
+        let mut overflowed = 0;
+        for (key, row) in overflow {
+            overflowed += row.packets;
+            let key = RowKey { service: ServiceKey::overflow(key.service.ip()), ..key };
+            match self.rows.binary_search_by_key(&key, |entry| entry.0) {
+                Ok(place) => self.rows[place].1.merge(&row),
+                Err(place) => self.rows.insert(place, (key, row)),
+            }
+        }
         overflowed
     }
 
@@ -155,22 +161,29 @@ fn sorted<K: Ord + Copy>(counts: impl Iterator<Item = (K, Counts)>) -> impl Iter
     counts.into_iter()
 }
 
-/// Adds counts, ascending by key, to a list that is, too. A key may come several times.
+/// Adds counts, ascending by key, to a list that is, too.
 fn add_sorted<K: Ord + Copy>(list: &mut Vec<(K, Row)>, counts: impl Iterator<Item = (K, Counts)>) {
-    let mut new: Vec<(K, Row)> = Vec::new();
+    let new = add_known(list, counts);
+    insert_sorted(list, new);
+}
+
+/// Adds what has a place in the list already, and returns the rest. Both are ascending by key.
+fn add_known<K: Ord>(list: &mut [(K, Row)], counts: impl Iterator<Item = (K, Counts)>) -> Vec<(K, Row)> {
     let mut at = 0;
-    for (key, counts) in counts {
+    let mut new = Vec::new();
+    for (key, Counts { packets, bytes, sources }) in counts {
         at = gallop(list, at, &key);
-        match (list.get_mut(at).filter(|entry| entry.0 == key), new.last_mut()) {
-            (Some((_, row)), _) => row.add(counts),
-            (None, Some((last, row))) if *last == key => row.add(counts),
-            _ => {
-                let mut row = Row::default();
-                row.add(counts);
-                new.push((key, row));
-            }
+        let added = Row { packets, bytes, sources };
+        match list.get_mut(at).filter(|entry| entry.0 == key) {
+            Some((_, row)) => row.merge(&added),
+            None => new.push((key, added)),
         }
     }
+    new
+}
+
+/// Takes in rows whose keys are not in the list. Both are ascending by key.
+fn insert_sorted<K: Ord + Copy>(list: &mut Vec<(K, Row)>, mut new: Vec<(K, Row)>) {
     if !new.is_empty() {
         list.reserve_exact(new.len());
         list.append(&mut new);

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 
 use super::key::Source;
+use crate::aggregate::SourceCounts;
 
 /// A listed source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +56,30 @@ impl TopSources {
     }
 
     /// Adds exact counts, then keeps the `capacity` heaviest.
-    pub fn add(&mut self, counts: impl Iterator<Item = (Source, u64)>, capacity: usize) {
-        let known = self.entries.len();
-        let mut new = Vec::new();
-        for (source, packets) in counts {
-            match self.entries[..known].binary_search_by_key(&source, |entry| entry.source) {
-                Ok(place) => {
-                    let entry = &mut self.entries[place];
-                    entry.packets = entry.packets.saturating_add(packets);
-                }
-                // It may have been here before, unlisted.
-                Err(_) => new.push(TopEntry { source, packets, error: self.floor }),
+    pub fn add(&mut self, counts: &SourceCounts, capacity: usize) {
+        for entry in &mut self.entries {
+            let packets = counts.get(entry.source).unwrap_or(0);
+            entry.packets = entry.packets.saturating_add(packets);
+        }
+        // What is lighter than all of a full list would be dropped from it at once.
+        let lightest = self.entries.iter().map(TopEntry::bound).min().filter(|_| self.entries.len() >= capacity);
+        let (known, floor) = (self.entries.len(), self.floor);
+        let mut dropped = 0;
+        for (source, packets) in counts.iter() {
+            // It may have been here before, unlisted.
+            let entry = TopEntry { source, packets, error: floor };
+            let is_light = lightest.is_some_and(|lightest| entry.bound() < lightest);
+            if is_light && entry.bound() <= dropped {
+                continue;
+            }
+            let is_new = self.entries[..known].binary_search_by_key(&source, |entry| entry.source).is_err();
+            match (is_new, is_light) {
+                (true, true) => dropped = entry.bound(),
+                (true, false) => self.entries.push(entry),
+                (false, _) => {}
             }
         }
-        self.entries.reserve_exact(new.len());
-        self.entries.append(&mut new);
+        self.floor = floor.max(dropped);
         if self.entries.len() > capacity {
             self.prune(capacity);
         }
@@ -93,6 +103,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    fn counts(of: impl IntoIterator<Item = (u128, u64)>) -> SourceCounts {
+        let mut counts = SourceCounts::default();
+        for (source, packets) in of {
+            counts.add(IpVersion::V4, &[source], &[u32::try_from(packets).unwrap()]);
+        }
+        counts
+    }
+
     proptest! {
         #[test]
         fn the_bounds_hold(rounds in proptest::collection::vec(
@@ -105,7 +123,7 @@ mod tests {
                     *delta.entry(source).or_default() += packets;
                     *truth.entry(source).or_default() += packets;
                 }
-                top.add(delta.iter().map(|(&s, &n)| (Source::new(IpVersion::V4, s), n)), 10);
+                top.add(&counts(delta), 10);
                 prop_assert!(top.entries().len() <= 10);
                 for (&source, &packets) in &truth {
                     let source = Source::new(IpVersion::V4, source);
@@ -125,8 +143,8 @@ mod tests {
         let source = |n: u128| Source::new(IpVersion::V4, n);
         let mut top = TopSources::default();
         for round in 0..100u128 {
-            let flood = (0..50).map(|i| (source(1000 + round * 50 + i), 1));
-            top.add(flood.chain([(source(1), 20)]), 64);
+            let flood = (0..50).map(|i| (1000 + round * 50 + i, 1));
+            top.add(&counts(flood.chain([(1, 20)])), 64);
         }
         let heavy = top.entries().iter().find(|entry| entry.source == source(1)).unwrap();
         assert_eq!((heavy.packets, heavy.error), (2000, 0));
