@@ -1,7 +1,6 @@
 //! What one worker has counted since it last handed over.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use foldhash::fast::RandomState as TableState;
 use indexmap::IndexMap;
@@ -24,11 +23,9 @@ type OrderedTable<K, V> = IndexMap<K, V, TableState>;
 
 /// Runs whose rows are looked up together.
 const RUNS: usize = 64;
-/// Rows whose sources are hashed together.
-const BLOCK: usize = 1024;
 
-/// Buckets whose tables are kept for later: windows of live sensors belong to one or two.
-const SPARE_BUCKETS: usize = 2;
+/// Buckets whose tables are kept for later: those of live sensors are one or two, those of a backlog more.
+const SPARE_BUCKETS: usize = 8;
 
 /// Packets, bytes and distinct sources of something.
 #[derive(Clone, Debug, Default)]
@@ -243,9 +240,11 @@ pub struct Delta {
     size: usize,
     /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
     spare: Vec<BucketDelta>,
+    /// The same of steps.
+    spare_steps: Vec<RecentDelta>,
     /// Class, service and place of runs that are counted together.
     places: Vec<(Class, ServiceKey, usize)>,
-    /// Hashes of the sources of a block of rows.
+    /// Hashes of the sources of a batch.
     hashes: Vec<u64>,
 }
 
@@ -293,6 +292,19 @@ impl Delta {
         }
     }
 
+    /// Takes the tables of all steps out, as [`Delta::take_buckets`].
+    pub fn take_steps(&mut self) -> Vec<((TrafficClass, i64), RecentDelta)> {
+        self.recent.drain().collect()
+    }
+
+    /// Takes back a step's tables.
+    pub fn keep_step(&mut self, mut step: RecentDelta) {
+        if self.spare_steps.len() < SPARE_BUCKETS {
+            step.services.clear();
+            self.spare_steps.push(step);
+        }
+    }
+
     /// Empties the tables; the outer ones keep their room.
     pub fn clear(&mut self) {
         self.buckets.clear();
@@ -320,15 +332,26 @@ impl Delta {
         let new = || spare.pop().unwrap_or_default();
         let bucket = self.buckets.entry((header.class, bucket_start)).or_insert_with(new);
         let step = start - start.rem_euclid(RECENT_STEP_SECONDS);
-        let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_default());
+        let spare = &mut self.spare_steps;
+        let new = || spare.pop().unwrap_or_default();
+        let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_insert_with(new));
         let before = bucket.rows.len() + bucket.sources.len();
         let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let mut counts = SensorCounts::of(header, is_late);
+        // Classes are sorted by IP version first.
+        let ipv4 = columns.runs.partition_point(|run| run.class.ip() == IpVersion::V4);
+        let ipv4 = ipv4.checked_sub(1).map_or(0, |last| columns.runs[last].range().end);
+        self.hashes.clear();
+        for (ip, range) in [(IpVersion::V4, 0..ipv4), (IpVersion::V6, ipv4..columns.len())] {
+            let sources = &columns.sources[range.clone()];
+            self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(ip, source)));
+            bucket.sources.add(ip, sources, &columns.packets[range]);
+        }
         for runs in columns.runs.chunks(RUNS) {
             // Where many rows lie is looked up first: the processor then waits for several at a time.
             let places = runs.iter().map(|run| {
                 let class = run.class.unpack();
-                let service = ServiceKey::new(&class);
+                let service = ServiceKey::new(run.class);
                 let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor });
                 let place = row.index();
                 row.or_default();
@@ -338,34 +361,26 @@ impl Delta {
             self.places.extend(places);
             for (run, &(class, service, row)) in runs.iter().zip(&self.places) {
                 let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
-                let mut recent = recent.as_mut().map(|recent| {
-                    let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
-                    let service = if known { service } else { ServiceKey::overflow(class.ip) };
-                    recent.services.entry(service).or_default()
-                });
                 let row = &mut bucket.rows[row];
-                let (mut packets, mut bytes) = (0, 0u64);
-                for range in blocks(run.range()) {
-                    let sources = &columns.sources[range.clone()];
-                    self.hashes.clear();
-                    self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(class.ip, source)));
-                    row.sources.insert(&self.hashes);
-                    kind.sources.insert(&self.hashes);
-                    for mark in class.marks.iter() {
-                        bucket.marks.entry(mark as u8).or_default().sources.insert(&self.hashes);
-                    }
-                    if let Some(recent) = &mut recent {
-                        recent.sources.insert(&self.hashes);
-                    }
-                    bucket.sources.add(class.ip, sources, &columns.packets[range.clone()]);
-                    packets += columns.packets[range.clone()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
-                    bytes = columns.bytes[range].iter().fold(bytes, |sum, &bytes| sum.saturating_add(bytes));
-                }
-                let marks = class.marks.iter().map(|mark| mark as u8);
+                let hashes = &self.hashes[run.range()];
+                row.sources.insert(hashes);
+                kind.sources.insert(hashes);
+                let packets = columns.packets[run.range()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
+                let bytes = columns.bytes[run.range()].iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
                 row.add(packets, bytes);
                 kind.add(packets, bytes);
-                marks.for_each(|mark| bucket.marks.entry(mark).or_default().add(packets, bytes));
-                recent.into_iter().for_each(|recent| recent.add(packets, bytes));
+                for mark in class.marks.iter() {
+                    let mark = bucket.marks.entry(mark as u8).or_default();
+                    mark.sources.insert(hashes);
+                    mark.add(packets, bytes);
+                }
+                if let Some(recent) = &mut recent {
+                    let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
+                    let service = if known { service } else { ServiceKey::overflow(class.ip) };
+                    let service = recent.services.entry(service).or_default();
+                    service.sources.insert(hashes);
+                    service.add(packets, bytes);
+                }
                 match class.ip {
                     IpVersion::V4 => counts.ipv4_packets += packets,
                     IpVersion::V6 => counts.ipv6_packets += packets,
@@ -409,10 +424,4 @@ impl Delta {
 fn without(marks: Marks) -> Marks {
     let all = martlet_window::Mark::ALL.into_iter();
     all.filter(|&mark| !marks.contains(mark)).fold(Marks::NONE, Marks::with)
-}
-
-/// A run in blocks whose hashes stay in the processor's nearest cache.
-fn blocks(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = run.end;
-    run.step_by(BLOCK).map(move |start| start..end.min(start + BLOCK))
 }

@@ -18,7 +18,7 @@ use crate::journal::Checkpoint;
 use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 
 /// A worker hands its tables over early when they hold about so many keys.
-const LARGE_DELTA: usize = 1 << 17;
+const LARGE_DELTA: usize = 1 << 18;
 
 /// What became of payloads that were decoded together, with the payloads.
 pub type DecodedGroup = Vec<Result<(Decoded, Encoded), WireError>>;

@@ -115,7 +115,7 @@ impl Bucket {
         let mut overflow = Vec::new();
         if new.len() > room {
             // The heaviest get the room that is left.
-            new.sort_unstable_by_key(|(key, row)| (std::cmp::Reverse(row.packets), *key));
+            new.select_nth_unstable_by_key(room, |(key, row)| (std::cmp::Reverse(row.packets), *key));
             overflow = new.split_off(room);
             new.sort_unstable_by_key(|row| row.0);
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use martlet_window::{Class, IpVersion, Kind, Marks, PackedClass, Service, address_from_bits};
+use martlet_window::{Class, IpVersion, Kind, PackedClass, Service, address_from_bits};
 
 use crate::ingest::SensorId;
 
@@ -19,9 +19,8 @@ impl ServiceKey {
     /// The key of a class; kind and marks do not matter.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "53 bits are left of a class without its marks")]
-    pub fn new(class: &Class) -> ServiceKey {
-        let plain = Class { kind: Kind::Scan, marks: Marks::NONE, ..*class };
-        ServiceKey((PackedClass::from(plain).bits() >> MARK_BITS) as u64)
+    pub const fn new(class: PackedClass) -> ServiceKey {
+        ServiceKey((class.plain().bits() >> MARK_BITS) as u64)
     }
 
     /// The key of everything that is not told apart any more.
@@ -39,7 +38,8 @@ impl ServiceKey {
         if self.0 & OVERFLOW != 0 {
             return None;
         }
-        PackedClass::from_bits(u128::from(self.0) << MARK_BITS).map(PackedClass::unpack)
+        // A key comes from a class, or was checked when it was read.
+        Some(PackedClass::from_trusted_bits(u128::from(self.0) << MARK_BITS).unpack())
     }
 
     /// The key as one number, as it is stored.
@@ -49,9 +49,9 @@ impl ServiceKey {
 
     /// The key with this number, if there is one.
     pub(super) fn from_bits(bits: u64) -> Option<ServiceKey> {
-        let key = ServiceKey(bits);
-        let known = key.class().is_some() || [OVERFLOW, OVERFLOW | 1].contains(&bits);
-        known.then_some(key)
+        let is_class = |class: PackedClass| class == class.plain();
+        let known = PackedClass::from_bits(u128::from(bits) << MARK_BITS).is_some_and(is_class);
+        (known || [OVERFLOW, OVERFLOW | 1].contains(&bits)).then_some(ServiceKey(bits))
     }
 
     /// IP version.
@@ -137,6 +137,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use martlet_window::Marks;
 
     #[test]
     fn keys_come_back() {
@@ -145,7 +146,7 @@ mod tests {
             let marks = Marks::from_bits(0x3fff).unwrap();
             let class = Class { ip: IpVersion::V6, protocol: 255, service, kind: Kind::Other, marks };
             let plain = Class { kind: Kind::Scan, marks: Marks::NONE, ..class };
-            assert_eq!(ServiceKey::new(&class).class(), Some(plain));
+            assert_eq!(ServiceKey::new(class.into()).class(), Some(plain));
         }
         for ip in [IpVersion::V4, IpVersion::V6] {
             assert_eq!((ServiceKey::overflow(ip).class(), ServiceKey::overflow(ip).ip()), (None, ip));

@@ -454,7 +454,7 @@ mod tests {
                 kind: Kind::Scan,
                 marks: Marks::NONE,
             };
-            let key = RowKey { service: ServiceKey::new(&class), kind: Kind::Scan, sensor: SensorId(0) };
+            let key = RowKey { service: ServiceKey::new(class.into()), kind: Kind::Scan, sensor: SensorId(0) };
             delta.rows.insert(key, Counts { packets, bytes: packets * 40, ..Counts::default() });
         }
         observer.count(TrafficClass::Real, &delta);

@@ -203,13 +203,14 @@ impl LiveStore {
     }
 
     fn add_recent(&mut self, delta: &mut Delta, now: i64) {
-        for ((class, start), mut step) in delta.recent.drain() {
+        for ((class, start), mut step) in delta.take_steps() {
             let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
             if !in_future {
                 self.changed.recent.insert((class, start));
                 let class = &mut self.classes[class as usize];
                 self.recent_overflowed_packets += recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
             }
+            delta.keep_step(step);
         }
         for (class, name) in self.classes.iter_mut().zip(TrafficClass::ALL) {
             if let Some(end) = class.last_window_end.filter(|_| !class.recent.is_empty()) {

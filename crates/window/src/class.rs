@@ -112,6 +112,12 @@ impl PackedClass {
         self.0
     }
 
+    /// The class as if it were a scan without marks: IP version, protocol and service are left.
+    #[must_use]
+    pub const fn plain(self) -> PackedClass {
+        PackedClass(self.0 & !(3 << KIND | (u32::MAX as u128) << MARKS))
+    }
+
     /// IP version of the outer header.
     #[must_use]
     pub const fn ip(self) -> IpVersion {
