@@ -58,7 +58,7 @@ load() {
 # half SHAPE SENSORS: half of the rate of that shape's closed loop, of as many sensors if there was one.
 half() {
     jq -s --arg shape "$1" --argjson sensors "$2" \
-        'map(select(.shape == $shape and (.open_loop | not))) | (map(select(.sensors == $sensors)) + .)[0].rows_per_s / 2 | floor' \
+        'map(select(.shape == $shape and (.open_loop | not))) | (map(select(.sensors == $sensors)) + .)[0].rows_per_s // empty | . / 2 | floor' \
         "$work/lines"
 }
 
@@ -79,7 +79,9 @@ if [ "$open_seconds" != 0 ]; then
         count=$open_sensors
         [ "$shape" != single-giant ] || count=1
         # Few frames are prepared and sent again: preparing a minute of load would take longer than the load.
-        load "$shape" "$count" --rate "$(half "$shape" "$count")" --seconds "$open_seconds" --memory-mb 96
+        rate=$(half "$shape" "$count")
+        [ -n "$rate" ] || { echo "$shape: no closed loop to take half of" >&2; continue; }
+        load "$shape" "$count" --rate "$rate" --seconds "$open_seconds" --memory-mb 96
     done
 fi
 

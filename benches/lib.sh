@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For the scripts beside it, behind scripts/lib.sh: a release collector with a data directory of its own, stopped when the script ends.
 
 bin=${CARGO_TARGET_DIR:-target}/release

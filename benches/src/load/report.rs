@@ -114,7 +114,7 @@ impl Report {
         let seconds = seen().map(|it| it.last_journaled).max().unwrap_or_default().as_secs_f64();
         let (near, far): (Vec<Sample>, Vec<Sample>) = samples.iter().partition(|it| is_at_boundary(it.due, &commits));
         let all = histogram(&samples)?;
-        let over = |divisor: f64| if divisor > 0.0 { Some(rows as f64 / divisor) } else { None };
+        let over = |divisor: f64| if divisor > 0.0 { Some((rows as f64 / divisor).round()) } else { None };
         let wire_bytes: u64 = seen().map(|it| it.wire_bytes).sum();
         Ok(Report {
             shape: plan.shape.name(),
@@ -126,10 +126,10 @@ impl Report {
             in_flight: if let Pace::Closed(closed) = plan.pace { Some(closed.in_flight) } else { None },
             batches,
             rows,
-            seconds,
+            seconds: rounded(seconds),
             rows_per_s: over(seconds).unwrap_or(0.0),
-            seconds_to_commit: commits.last().copied().unwrap_or_default().as_secs_f64(),
-            collector_cpu_s: spent.collector.map(|(cpu_s, _)| cpu_s),
+            seconds_to_commit: rounded(commits.last().copied().unwrap_or_default().as_secs_f64()),
+            collector_cpu_s: spent.collector.map(|(cpu_s, _)| rounded(cpu_s)),
             rows_per_cpu_s: spent.collector.and_then(|(cpu_s, _)| over(cpu_s)),
             ack_ms: Latency {
                 p50: quantile_ms(&all, 0.5),
@@ -140,15 +140,19 @@ impl Report {
             ack_ms_at_boundary: Boundary::of(&near)?,
             ack_ms_elsewhere: Boundary::of(&far)?,
             commits: commits.len(),
-            wire_bytes_per_row: if sent > 0 { wire_bytes as f64 / (sent * u64::from(plan.rows)) as f64 } else { 0.0 },
-            rss_mb: spent.collector.map(|(_, memory)| memory.peak_kib as f64 / 1024.0),
-            rss_now_mb: spent.collector.map(|(_, memory)| memory.now_kib as f64 / 1024.0),
+            wire_bytes_per_row: if sent > 0 {
+                rounded(wire_bytes as f64 / (sent * u64::from(plan.rows)) as f64)
+            } else {
+                0.0
+            },
+            rss_mb: spent.collector.map(|(_, memory)| rounded(memory.peak_kib as f64 / 1024.0)),
+            rss_now_mb: spent.collector.map(|(_, memory)| rounded(memory.now_kib as f64 / 1024.0)),
             history: false,
             refused: seen().map(|it| it.refused).sum(),
             nacks: seen().map(|it| it.nacks).sum(),
             reused_batches: seen().map(|it| it.reused).sum(),
-            prepared_mb: prepared_bytes as f64 / f64::from(1 << 20),
-            load_cpu_s: spent.own_cpu_s,
+            prepared_mb: rounded(prepared_bytes as f64 / f64::from(1 << 20)),
+            load_cpu_s: rounded(spent.own_cpu_s),
             interrupted,
             errors,
         })
@@ -165,6 +169,11 @@ impl Boundary {
         let histogram = histogram(samples)?;
         Ok(Boundary { p99: quantile_ms(&histogram, 0.99), batches: histogram.len() })
     }
+}
+
+/// Written with three decimals: more would claim what clocks and ticks do not know.
+fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
 }
 
 /// Each sensor sees the end of a commit by an Ack of its own, some milliseconds apart: one commit, at the first of them.
