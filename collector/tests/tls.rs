@@ -6,9 +6,9 @@
 mod certificates;
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -307,6 +307,37 @@ fn a_collector_stops_amid_a_handshake() {
     let begun = Instant::now();
     fixture.server.stop();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_log_says_what_is_wrong_on_either_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "ours");
+    let Pair { certificate, key } = authority.sign("localhost");
+    let over_tls = [("MARTLET_INGEST__TLS__CERTIFICATE", certificate), ("MARTLET_INGEST__TLS__KEY", key)];
+    for (settings, words) in [(&over_tls[..], "what came is no TLS"), (&[], "[ingest.tls] is not set")] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_martlet-collector"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path().join(words.len().to_string()))
+            .envs(settings.iter().map(|(name, path)| (name, path)))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let ready = lines.find(|line| line.contains("sensors: ")).unwrap();
+        let address = ready.split_once("sensors: ").unwrap().1.split(';').next().unwrap().parse().unwrap();
+        if settings.is_empty() {
+            TlsClient::connect(address, &authority, None).refused();
+        } else {
+            let mut out = Vec::new();
+            hello().write(&mut out);
+            tcp(address).write_all(&out).unwrap();
+        }
+        let told = lines.find(|line| line.contains("ended: ")).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(told.contains(words), "{told}");
+    }
 }
 
 /// Exit status, standard output and standard error of `check` with these settings.
