@@ -1,5 +1,7 @@
 //! Sensor and collector, the real programs, over TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../support/certificates.rs"]
 mod certificates;
 
