@@ -1,6 +1,6 @@
 //! TLS as sensors and others meet it on the collector's port.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../tests/support/certificates.rs"]
 mod certificates;
@@ -349,6 +349,9 @@ fn check(settings: &[(&str, &str)]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// Settings, and what is said of them.
+type Mistake<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn check_reads_the_files_and_says_what_is_wrong() {
     const CERTIFICATE: &str = "MARTLET_INGEST__TLS__CERTIFICATE";
@@ -371,7 +374,7 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     assert_eq!(config.ingest.tls, Some(wanted));
 
     let absent = "/nonexistent/file.pem";
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    let cases: [Mistake; 6] = [
         (&[(CERTIFICATE, certificate)], &["ingest.tls.key is not set"]),
         (&[(KEY, key)], &["ingest.tls.certificate is not set"]),
         (&[(CERTIFICATE, absent), (KEY, key)], &["ingest.tls.certificate", absent, "cannot be read"]),

@@ -304,6 +304,9 @@ fn a_server_that_falls_silent_or_leaves_amid_the_handshake_is_an_error() {
     });
 }
 
+/// Settings, and what is said of them.
+type Mistake<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn check_reads_the_files_and_says_what_is_wrong() {
     let fixture = Fixture::new();
@@ -334,7 +337,7 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     assert!(!out.contains("warning"), "{out}");
 
     let absent = "/nonexistent/file.pem";
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    let cases: [Mistake; 6] = [
         (&[("SERVER_NAME", "x")], &["uplink.tls", "ca is not set"]),
         (&[("CA", absent)], &["uplink.tls", absent, "cannot be read"]),
         (&[("CA", &key)], &["uplink.tls", &key, "no certificate"]),
