@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
 
 use crate::config::Config;
+use crate::ingest::Tls;
 use crate::run::Collector;
 
 /// Exit status when the work failed.
@@ -74,6 +75,8 @@ impl Settings {
             config.store.data_dir = directory;
         }
         config.check().map_err(|error| error.to_string())?;
+        // Files that cannot be used are a mistake in the configuration, found before anything is started.
+        Tls::configured(&config.ingest).map_err(|error| error.to_string())?;
         Ok(config)
     }
 }
@@ -88,7 +91,12 @@ pub fn main() -> ExitCode {
 }
 
 fn check(settings: Settings) -> ExitCode {
-    let printed = settings.effective().and_then(|config| toml::to_string(&config).map_err(|error| error.to_string()));
+    let printed = settings.effective().and_then(|config| {
+        for warning in config.ingest.warnings() {
+            tell(&format!("warning: {warning}"));
+        }
+        toml::to_string(&config).map_err(|error| error.to_string())
+    });
     match printed {
         Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +113,9 @@ fn serve(settings: Settings) -> ExitCode {
     };
     if let Err(error) = log::init(&config.log.filter, config.log.format) {
         return complain(&error.to_string(), MISUSED);
+    }
+    for warning in config.ingest.warnings() {
+        tracing::warn!("{warning}");
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,9 +177,13 @@ fn report(told: std::io::Result<()>) {
 }
 
 fn complain(message: &str, status: u8) -> ExitCode {
+    tell(message);
+    ExitCode::from(status)
+}
+
+fn tell(message: &str) {
     // Standard error may be gone; there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "martlet-collector: {message}");
-    ExitCode::from(status)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use martlet_telemetry::config::ConfigError;
 use martlet_telemetry::log::Format;
+use martlet_telemetry::tls;
 use martlet_wire::v1::Limits;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -84,6 +85,20 @@ pub struct IngestConfig {
     pub max_rows: u32,
     /// How far a sensor's clock may be from the collector's before it is called wrong, in seconds.
     pub max_clock_offset_seconds: u32,
+    /// TLS; without it sensors are taken over plain TCP.
+    pub tls: Option<IngestTlsConfig>,
+}
+
+/// `[ingest.tls]`. An empty path is one that was not given: of two variables of the environment one comes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestTlsConfig {
+    /// The collector's certificate and its chain, as PEM.
+    pub certificate: PathBuf,
+    /// Its key, as PEM.
+    pub key: PathBuf,
+    /// Certificates as PEM; with it, only sensors with a certificate that one of these has signed are taken.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[aggregate]`
@@ -225,6 +240,7 @@ impl Default for IngestConfig {
             max_batch_bytes: limits.max_batch_bytes,
             max_rows: limits.max_rows,
             max_clock_offset_seconds: 60,
+            tls: None,
         }
     }
 }
@@ -296,6 +312,22 @@ impl IngestConfig {
     #[must_use]
     pub const fn handshake_timeout(&self) -> Duration {
         Duration::from_secs(self.handshake_timeout_seconds)
+    }
+
+    /// What an operator should know although it is allowed.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(tls) = &self.tls else {
+            let plain = || {
+                format!(
+                    "ingest.listen = {}: batches are taken unencrypted and from anybody; set [ingest.tls], or keep the \
+                     port on loopback or in a tunnel",
+                    self.listen
+                )
+            };
+            return (!self.listen.ip().to_canonical().is_loopback()).then(plain).into_iter().collect();
+        };
+        tls::exposed_key(&tls.key).into_iter().collect()
     }
 
     /// Longest silence within a frame.
@@ -402,6 +434,16 @@ mod tests {
         config.check().unwrap();
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn plain_tcp_beyond_loopback_is_told() {
+        let mut ingest = IngestConfig::default();
+        assert_eq!(ingest.warnings(), Vec::<String>::new());
+        ingest.listen = "[::]:7460".parse().unwrap();
+        assert!(ingest.warnings()[0].contains("[ingest.tls]"));
+        ingest.tls = Some(IngestTlsConfig::default());
+        assert_eq!(ingest.warnings(), Vec::<String>::new());
     }
 
     #[test]

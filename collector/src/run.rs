@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::ingest::{self, Gate, Ingest};
+use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
@@ -30,6 +30,9 @@ const HTTP_GRACE: Duration = Duration::from_millis(500);
 /// Why the collector cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The files of `ingest.tls` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data directory cannot be had.
     #[error(transparent)]
     DataDirectory(#[from] LockError),
@@ -103,9 +106,10 @@ impl Collector {
     /// it had acknowledged before is counted. HTTP answers 503 until then.
     ///
     /// # Errors
-    /// If the data directory, the store, the journal, an address or a thread cannot be had.
+    /// If the certificates, the data directory, the store, the journal, an address or a thread cannot be had.
     pub async fn start(config: Config) -> Result<Collector, StartError> {
         // What can fail for the operator's reasons comes first.
+        let tls = Tls::configured(&config.ingest)?;
         let lock = DirectoryLock::take(&config.store.data_dir)?;
         let sensors = bind(config.ingest.listen, "sensors").await?;
         let readers = bind(config.http.listen, "HTTP").await?;
@@ -135,7 +139,7 @@ impl Collector {
         let (threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         visible.await.map_err(|_| StartError::Replay)?;
 
-        let gate = Gate::new(config.ingest, ingest_counters, links.behind());
+        let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
         let obituary = Obituary::new("the listener for sensors", &deaths_sender);
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();

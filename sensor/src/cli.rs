@@ -19,6 +19,7 @@ use crate::count::{self, CountOptions, Format};
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
 use crate::screen::{AddressSet, Screen};
+use crate::uplink::{ClientTls, TlsSettings, TlsSettingsError};
 
 /// Exit code when the work was done, but not all of it: a damaged file, a lost connection, a failed interface.
 const EXIT_INCOMPLETE: u8 = 1;
@@ -100,6 +101,8 @@ struct ReplayArgs {
     /// Host and port of the collector
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7460")]
     collector: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Count windows, but send nothing
     #[arg(long, conflicts_with = "collector")]
     dry_run: bool,
@@ -120,6 +123,31 @@ struct ReplayArgs {
     speed: Option<f64>,
     #[command(flatten)]
     files: FileArgs,
+}
+
+/// The keys of `[uplink.tls]` as flags.
+#[derive(Debug, Args)]
+struct TlsArgs {
+    /// Call the collector over TLS, and trust the certificates in this PEM file
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    ca: Option<PathBuf>,
+    /// Name that the collector's certificate is for, if it is not the host that is called
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    server_name: Option<String>,
+    /// Certificate to show to the collector, a PEM file
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "key"])]
+    certificate: Option<PathBuf>,
+    /// Key of that certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    fn load(self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
+        let TlsArgs { ca, server_name, certificate, key } = self;
+        let Some(ca) = ca else { return Ok(None) };
+        ClientTls::load(&TlsSettings { ca, server_name, certificate, key }, collector).map(Some)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -210,6 +238,9 @@ fn effects(config: &Config) -> String {
         config.spool_bytes >> 20,
         run::spool_dir(config).display()
     ));
+    if let Some(warning) = config.tls.as_ref().and_then(ClientTls::warning) {
+        lines.push(format!("# warning: {warning}"));
+    }
     if observed.is_empty() && config.observe == Observe::Interface {
         lines.push("# the interfaces have no addresses now: nothing would be counted until they get some".to_owned());
     }
@@ -246,6 +277,13 @@ fn replay(args: ReplayArgs) -> ExitCode {
     if let Err(error) = log::init("warn", log::Format::Plain) {
         return usage(&error);
     }
+    let tls = match args.tls.load(&args.collector) {
+        Ok(tls) => tls,
+        Err(error) => return usage(&error),
+    };
+    if let Some(warning) = tls.as_ref().and_then(ClientTls::warning) {
+        tracing::warn!("{warning}");
+    }
     let options = ReplayOptions {
         observe: args.files.observe.into_iter().collect(),
         drop_solicited: args.files.drop_solicited,
@@ -265,6 +303,7 @@ fn replay(args: ReplayArgs) -> ExitCode {
         limits: TableLimits::default(),
         speed: args.speed,
         collector: (!args.dry_run).then_some(args.collector),
+        tls,
     };
     match replay::run(&options) {
         Ok(replayed) => {

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::aggregate::TableLimits;
 use crate::screen::{AddressSet, Exclusion};
+use crate::uplink::{ClientTls, TlsSettings};
 
 /// The configuration file, as written. Every key is explained in systemd/sensor.toml.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -106,11 +107,22 @@ impl Default for RawWindow {
 struct RawUplink {
     collector: String,
     spool_mib: u32,
+    tls: Option<RawTls>,
+}
+
+/// An empty path is one that was not given: of several variables of the environment one comes first.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawTls {
+    ca: PathBuf,
+    server_name: Option<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Default for RawUplink {
     fn default() -> RawUplink {
-        RawUplink { collector: "127.0.0.1:7460".to_owned(), spool_mib: 1024 }
+        RawUplink { collector: "127.0.0.1:7460".to_owned(), spool_mib: 1024, tls: None }
     }
 }
 
@@ -222,6 +234,8 @@ pub struct Config {
     pub limits: TableLimits,
     /// Host and port of the collector.
     pub collector: String,
+    /// How it is called over TLS, with the files read; `None` for plain TCP.
+    pub tls: Option<ClientTls>,
     /// Cap of the batches that wait for the collector, on the disk.
     pub spool_bytes: u64,
     /// Where metrics and health are served; `None` for nowhere.
@@ -308,6 +322,7 @@ impl TryFrom<&RawConfig> for Config {
                 )?,
             },
             collector: collector(&raw.uplink.collector)?,
+            tls: raw.uplink.tls.as_ref().map(|tls| client_tls(tls, &raw.uplink.collector)).transpose()?,
             spool_bytes: u64::from(within("uplink.spool_mib", raw.uplink.spool_mib, 16..=1_048_576)?) << 20,
             http: match raw.http.listen.as_str() {
                 "" => None,
@@ -328,6 +343,12 @@ fn collector(text: &str) -> Result<String, InvalidConfig> {
         Some(1u16..) => Ok(text.to_owned()),
         _ => Err(invalid("uplink.collector", format_args!("{text:?} is no host and port such as collector:7460"))),
     }
+}
+
+fn client_tls(raw: &RawTls, collector: &str) -> Result<ClientTls, InvalidConfig> {
+    let RawTls { ca, server_name, certificate, key } = raw.clone();
+    let settings = TlsSettings { ca, server_name, certificate, key };
+    ClientTls::load(&settings, collector).map_err(|error| invalid("uplink.tls", error))
 }
 
 fn observe(raw: &RawNetworks) -> Result<Observe, InvalidConfig> {
@@ -419,6 +440,9 @@ mod tests {
             (format!("{GOOD}[window]\nmax_rows = 1\n"), "window.max_rows"),
             (format!("{GOOD}[uplink]\ncollector = \"host\"\n"), "uplink.collector"),
             (format!("{GOOD}[uplink]\nspool_mib = 1\n"), "uplink.spool_mib"),
+            (format!("{GOOD}[uplink.tls]\n"), "uplink.tls: ca is not set"),
+            (format!("{GOOD}[uplink.tls]\nca = \"/nonexistent/ca.pem\"\n"), "/nonexistent/ca.pem"),
+            (format!("{GOOD}[uplink.tls]\ncas = \"\"\n"), "cas"),
             (format!("{GOOD}[http]\nlisten = \"7462\"\n"), "http.listen"),
             (GOOD.replace("posture", "postur"), "postur"),
             (format!("{GOOD}[windows]\n"), "windows"),

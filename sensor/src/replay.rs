@@ -23,7 +23,7 @@ use crate::identity;
 use crate::pipeline::{Outcomes, Pipeline};
 use crate::screen::{AddressSet, Screen};
 use crate::spool::{self, MemoryDisk, SpoolFigures, SpoolSettings};
-use crate::uplink::{self, TcpDial, UplinkSettings, UplinkState};
+use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
 
 /// What to replay, and where to.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct ReplayOptions {
     pub speed: Option<f64>,
     /// Host and port of the collector; `None` to count windows only.
     pub collector: Option<String>,
+    /// How it is called over TLS; `None` for plain TCP.
+    pub tls: Option<ClientTls>,
 }
 
 /// What was replayed.
@@ -117,7 +119,7 @@ fn deliver(
         spool::open(MemoryDisk::default(), origin, SpoolSettings::replay(), figures.clone(), Box::new(move || epoch))?;
     let (handover, batcher) = handover(identity);
     let settings = UplinkSettings { origin, name: options.sensor.clone(), max_rows: options.limits.max_rows };
-    let mut dial = TcpDial { collector: collector.to_owned() };
+    let mut dial = TlsDial { under: TcpDial { collector: collector.to_owned() }, tls: options.tls.clone() };
     let (parts, encoded, sent) = thread::scope(|scope| {
         let encoder = scope.spawn(move || batcher.run(spool));
         let uplink = scope.spawn(move || {

@@ -36,7 +36,7 @@ use crate::pipeline::Pipeline;
 use crate::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
-use crate::uplink::{self, TcpDial, UplinkSettings, UplinkState};
+use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
 
 /// How long the capture waits for frames before it looks at the clock.
 const TURN: Duration = Duration::from_millis(100);
@@ -59,6 +59,9 @@ pub fn spool_dir(config: &Config) -> PathBuf {
 /// # Errors
 /// If it cannot start, or can never deliver.
 pub fn run(config: &Config) -> Result<()> {
+    if let Some(warning) = config.tls.as_ref().and_then(ClientTls::warning) {
+        tracing::warn!("{warning}");
+    }
     let _lock = StateLock::take(&config.state_dir)?;
     let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
     let uplink = Arc::new(UplinkState::default());
@@ -411,7 +414,8 @@ impl Edge {
             origin: self.origin,
             max_rows: self.config.limits.max_rows,
         };
-        let mut dial = TcpDial { collector: self.config.collector.clone() };
+        let under = TcpDial { collector: self.config.collector.clone() };
+        let mut dial = TlsDial { under, tls: self.config.tls.clone() };
         let mut jitter = rand::rngs::StdRng::from_os_rng();
         let figures = outlet.figures();
         let _ = started.send(());

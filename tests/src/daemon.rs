@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -71,11 +72,20 @@ impl Collector {
     /// If it does not start.
     #[must_use]
     pub fn start() -> Collector {
+        Collector::start_with(&[])
+    }
+
+    /// As [`Collector::start`], with variables of the environment.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_with(settings: &[(&str, &Path)]) -> Collector {
         let state = tempfile::tempdir().unwrap();
         let (ingest, http) = (free_address(), free_address());
         let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
-        let daemon = Daemon::start(command.arg(state.path()));
+        let daemon = Daemon::start(command.arg(state.path()).envs(settings.iter().copied()));
         let collector = Collector { daemon, ingest, http, _state: state };
         eventually("the collector to be ready", || get(http, "/readyz").is_some_and(|(status, _)| status == 200));
         collector

@@ -191,7 +191,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = timeout(self.shared.config.frame_timeout(), self.write.write_all(&self.out)).await;
+        // TLS may hold back what the socket did not take at once, until it is flushed.
+        let write = async {
+            self.write.write_all(&self.out).await?;
+            self.write.flush().await
+        };
+        let written = timeout(self.shared.config.frame_timeout(), write).await;
         self.out.clear();
         match written {
             // A peer that went away is its own affair; the reader sees the same end.

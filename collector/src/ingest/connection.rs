@@ -53,17 +53,26 @@ impl End {
     }
 }
 
+/// Who calls.
+pub(super) struct Caller {
+    pub(super) address: IpAddr,
+    /// Number of the connection, for the log.
+    pub(super) number: u64,
+    /// When Hello must have come.
+    pub(super) hello_by: Instant,
+}
+
 /// Serves one connection until it ends.
 pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     shared: &Shared,
     read: R,
     write: W,
-    peer: IpAddr,
-    number: u64,
+    caller: &Caller,
     stopping: &Once,
 ) {
+    let &Caller { address, number, hello_by } = caller;
     let welcome = Message::Welcome {
-        your_address: peer.to_canonical(),
+        your_address: address.to_canonical(),
         max_batch_bytes: shared.config.max_batch_bytes,
         max_rows: shared.config.max_rows,
     };
@@ -79,6 +88,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         little: None,
         open: HashMap::new(),
         welcome: Some(welcome),
+        hello_by,
         name: String::new(),
     };
     // The middle ends with the reader, and the writer with the middle.
@@ -130,6 +140,7 @@ struct Reader<'a> {
     open: HashMap<Stream, OpenStream>,
     /// The answer to Hello; gone once it was given.
     welcome: Option<Message>,
+    hello_by: Instant,
     /// The peer's name, for the log.
     name: String,
 }
@@ -160,7 +171,8 @@ impl Reader<'_> {
                 sleep(REST).await;
             }
         }
-        let patience = if self.welcome.is_some() { config.handshake_timeout() } else { config.idle_timeout() };
+        let before_hello = || self.hello_by.saturating_duration_since(Instant::now());
+        let patience = if self.welcome.is_some() { before_hello() } else { config.idle_timeout() };
         let frame = match read_frame(read, rules, patience).await {
             // A peer that waits for our answers is not idle.
             Err(FrameFailure::Idle) if self.owes_answers() => return Ok(()),
@@ -187,6 +199,7 @@ impl Reader<'_> {
             FrameFailure::Idle => End::refused(Violation::IdleTimeout, RefusalReason::Idle),
             FrameFailure::Slow => End::refused(Violation::FrameTimeout, RefusalReason::Idle),
             FrameFailure::Memory => End::refused(Violation::MemoryTimeout, RefusalReason::Full),
+            FrameFailure::Tls => End::refused(Violation::UnexpectedTls, RefusalReason::Protocol),
             FrameFailure::Wire(error) => self.bad_frame(error),
         }
     }
@@ -352,7 +365,7 @@ impl Reader<'_> {
         let _ = self.hand_over().await;
         if let Some(violation) = end.violation {
             self.shared.counters.violations.increment(violation);
-            self.shared.complain(number, &self.name, violation);
+            self.shared.complain(number, &self.name, violation, violation.advice());
         }
         if let Some(reason) = end.farewell {
             let _ = self.push(Pending::Answer(Message::Refused { reason })).await;

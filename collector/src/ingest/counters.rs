@@ -47,8 +47,12 @@ labelled! {
 labelled! {
     /// Why a connection was ended, or a request on it refused.
     pub enum Violation {
-        /// No Hello within `ingest.handshake_timeout_seconds`.
+        /// No Hello, TLS handshake included, within `ingest.handshake_timeout_seconds`.
         HandshakeTimeout = "handshake_timeout",
+        /// The TLS handshake failed; see the TLS failures.
+        TlsHandshake = "tls_handshake",
+        /// TLS, and `ingest.tls` is not set.
+        UnexpectedTls = "unexpected_tls",
         /// A frame began and did not go on, or came too slowly.
         FrameTimeout = "frame_timeout",
         /// No frame within `ingest.idle_timeout_seconds`.
@@ -77,6 +81,26 @@ labelled! {
 }
 
 labelled! {
+    /// Why a TLS handshake failed.
+    pub enum TlsFailure {
+        /// What came is no TLS, such as a sensor that is not set to speak it.
+        NotTls = "not_tls",
+        /// The peer knows no TLS 1.3, or nothing else that both know.
+        Incompatible = "incompatible",
+        /// The peer showed no certificate, and `ingest.tls.client_ca` is set.
+        NoCertificate = "no_certificate",
+        /// The peer's certificate is not signed by one of `ingest.tls.client_ca`, or expired.
+        BadCertificate = "bad_certificate",
+        /// The peer ended it: it does not take our certificate, most likely.
+        Refused = "refused",
+        /// The connection broke.
+        Broken = "broken",
+        /// Anything else that no right peer does.
+        Other = "other",
+    }
+}
+
+labelled! {
     /// Frames received whole, by type.
     pub enum FrameOutcome {
         /// Hello.
@@ -89,6 +113,33 @@ labelled! {
         Lost = "lost",
         /// A type that only collectors send.
         Other = "other",
+    }
+}
+
+impl Violation {
+    /// What a line about it says besides its name.
+    pub(super) const fn advice(self) -> &'static str {
+        match self {
+            Violation::UnexpectedTls => ": a sensor with [uplink.tls] calls, and [ingest.tls] is not set",
+            _ => "",
+        }
+    }
+}
+
+impl TlsFailure {
+    /// What a line about it says.
+    pub(super) const fn advice(self) -> &'static str {
+        match self {
+            TlsFailure::NotTls => ": what came is no TLS, perhaps from a sensor without [uplink.tls]",
+            TlsFailure::Incompatible => ": the peer does not know TLS 1.3",
+            TlsFailure::NoCertificate => ": the peer showed no certificate, and ingest.tls.client_ca is set",
+            TlsFailure::BadCertificate => {
+                ": the peer's certificate is not signed by one of ingest.tls.client_ca, or is expired"
+            }
+            TlsFailure::Refused => ": the peer refused, perhaps because it does not trust our certificate",
+            TlsFailure::Broken => ": the connection broke",
+            TlsFailure::Other => ": the peer breaks the rules of TLS",
+        }
     }
 }
 
@@ -166,6 +217,8 @@ pub struct Counters {
     pub refused: Arc<EnumCounters<Refusal>>,
     /// Why connections ended or requests were refused.
     pub violations: Arc<EnumCounters<Violation>>,
+    /// Why TLS handshakes failed.
+    pub tls_failures: Arc<EnumCounters<TlsFailure>>,
     /// Frames received whole.
     pub frames: Arc<EnumCounters<FrameOutcome>>,
     /// What was wrong with frames.

@@ -15,6 +15,9 @@ const ALLOWANCE: usize = 32 << 10;
 /// First size of a payload's buffer.
 const FIRST_BUFFER: usize = 2 << 10;
 
+/// What every TLS connection begins with: a record of type handshake, of a version 3.x (RFC 8446, 5.1).
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+
 /// Why there is no frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FrameFailure {
@@ -28,6 +31,8 @@ pub(super) enum FrameFailure {
     Slow,
     /// Others held the memory for too long.
     Memory,
+    /// The bytes are TLS, behind which the protocol may be.
+    Tls,
     /// The bytes are not the protocol.
     Wire(WireError),
 }
@@ -72,6 +77,9 @@ pub(super) async fn read_frame(
     let have = first.ok().filter(|&length| length > 0).ok_or(FrameFailure::Closed)?;
     let begun = Instant::now();
     fill(reader, &mut head[have..], rules, Instant::now() + rules.silence).await?;
+    if head.starts_with(&TLS_HANDSHAKE) {
+        return Err(FrameFailure::Tls);
+    }
     let header = FrameHeader::parse(&head, &rules.limits).map_err(FrameFailure::Wire)?;
     let length = header.length as usize;
     let deadline = Instant::now() + rules.silence + Duration::from_secs(u64::from(header.length) / rules.pace);

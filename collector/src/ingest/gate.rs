@@ -9,13 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use martlet_telemetry::counters::Labelled;
 use martlet_wire::v1::{Message, RefusalReason};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, join};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Budget;
-use super::connection;
-use super::counters::{Counters, Refusal, Violation};
+use super::connection::{self, Caller};
+use super::counters::{Counters, Refusal, TlsFailure, Violation};
 use super::frames::FrameRules;
+use super::tls::Tls;
 use crate::aggregate::Job;
 use crate::config::IngestConfig;
 use crate::journal::{Queue, State};
@@ -30,6 +31,7 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Gate {
     pub(super) shared: Arc<Shared>,
+    tls: Option<Tls>,
 }
 
 /// What a gate leads to.
@@ -82,13 +84,15 @@ impl Complaints {
 
 impl Shared {
     /// Writes a line about a peer that broke a rule, if none was written of late. Everything is counted anyway.
-    pub(super) fn complain(&self, number: u64, name: &str, violation: Violation) {
+    pub(super) fn complain(&self, number: u64, name: &str, violation: Violation, advice: &str) {
         let Some(withheld) = self.complaints.turn() else {
             return;
         };
         let reason = Violation::NAMES[violation.index()];
         let name = if name.is_empty() { "a peer without a name" } else { name };
-        tracing::warn!("connection {number} of {name} ended: {reason} ({withheld} more since the last such line)");
+        tracing::warn!(
+            "connection {number} of {name} ended: {reason}{advice} ({withheld} more since the last such line)"
+        );
     }
 }
 
@@ -111,11 +115,17 @@ impl Gate {
             callers: Mutex::default(),
             complaints: Complaints::default(),
         };
-        Gate { shared: Arc::new(shared) }
+        Gate { shared: Arc::new(shared), tls: None }
+    }
+
+    /// The same gate behind TLS, if there is any.
+    #[must_use]
+    pub fn behind_tls(self, tls: Option<Tls>) -> Gate {
+        Gate { tls, ..self }
     }
 
     /// Serves one connection from `peer` until it ends, or until it has answered what it had taken when `stopping`
-    /// happened. One too many is told so.
+    /// happened. One too many is told so; with TLS it is only ended, since telling would take a handshake.
     pub async fn serve<R, W>(&self, read: R, mut write: W, peer: IpAddr, stopping: &Once)
     where
         R: AsyncRead + Unpin,
@@ -123,16 +133,54 @@ impl Gate {
     {
         match Visit::admit(&self.shared, peer) {
             Ok(_visit) => {
-                let number = self.shared.connections.fetch_add(1, Relaxed) + 1;
-                connection::serve(&self.shared, read, write, peer, number, stopping).await;
+                let caller = Caller {
+                    address: peer,
+                    number: self.shared.connections.fetch_add(1, Relaxed) + 1,
+                    hello_by: Instant::now() + self.shared.config.handshake_timeout(),
+                };
+                match &self.tls {
+                    None => connection::serve(&self.shared, read, write, &caller, stopping).await,
+                    Some(tls) => self.serve_tls(tls, join(read, write), &caller, stopping).await,
+                }
             }
             Err(refusal) => {
                 self.shared.counters.refused.increment(refusal);
-                let mut out = Vec::new();
-                Message::Refused { reason: RefusalReason::Full }.write(&mut out);
-                let _ = timeout(REFUSAL_PATIENCE, write.write_all(&out)).await;
+                if self.tls.is_none() {
+                    let mut out = Vec::new();
+                    Message::Refused { reason: RefusalReason::Full }.write(&mut out);
+                    let _ = timeout(REFUSAL_PATIENCE, write.write_all(&out)).await;
+                }
             }
         }
+    }
+
+    /// As [`connection::serve`], behind a handshake.
+    async fn serve_tls<IO>(&self, tls: &Tls, line: IO, caller: &Caller, stopping: &Once)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepted = tokio::select! {
+            biased;
+            () = stopping.happened() => return,
+            accepted = timeout_at(caller.hello_by, tls.accept(line)) => accepted,
+        };
+        let failure = match accepted {
+            Ok(Ok(Some((read, write)))) => {
+                return connection::serve(&self.shared, read, write, caller, stopping).await;
+            }
+            Ok(Ok(None)) => return,
+            Ok(Err(failure)) => Some(failure),
+            Err(_) => None,
+        };
+        let violation = match failure {
+            Some(failure) => {
+                self.shared.counters.tls_failures.increment(failure);
+                Violation::TlsHandshake
+            }
+            None => Violation::HandshakeTimeout,
+        };
+        self.shared.counters.violations.increment(violation);
+        self.shared.complain(caller.number, "", violation, failure.map_or("", TlsFailure::advice));
     }
 
     /// Counts a connection that the system could not hand over.

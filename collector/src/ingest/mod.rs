@@ -33,6 +33,10 @@
 //!    of the next. What comes out of a backlog comes as soon as there is room for it; one batch may be held up by the
 //!    network, three in a row that keep the pace of windows are not. It decides nothing but what is shown.
 //!
+//! # TLS
+//! With `ingest.tls` a connection is let in as without, so that its handshake is limited in number and, together with Hello,
+//! in time. Behind the handshake the same code serves the decrypted stream.
+//!
 //! Time is tokio's, and what carries bytes is any [`AsyncRead`](tokio::io::AsyncRead) and
 //! [`AsyncWrite`](tokio::io::AsyncWrite): a simulation runs [`Gate::serve`] on connections and a clock of its own.
 //!
@@ -48,9 +52,11 @@ mod gate;
 mod listener;
 mod sensor;
 mod submit;
+mod tls;
 
 pub use budget::{Budget, Share, decoded_cost};
-pub use counters::{BatchOutcome, Counters, FrameOutcome, Lost, Refusal, Token, Violation};
+pub use counters::{BatchOutcome, Counters, FrameOutcome, Lost, Refusal, TlsFailure, Token, Violation};
 pub use gate::{Behind, Gate};
 pub use listener::{Ingest, listen};
 pub use sensor::SensorId;
+pub use tls::{Tls, TlsError};

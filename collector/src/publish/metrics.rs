@@ -256,6 +256,12 @@ impl Families<'_> {
                 counters.violations.clone(),
             )?,
             Family::of_counters(
+                "martlet_collector_ingest_tls_failures_total",
+                "TLS handshakes that failed.",
+                &["reason"],
+                counters.tls_failures.clone(),
+            )?,
+            Family::of_counters(
                 "martlet_collector_ingest_frames_total",
                 "Frames received whole.",
                 &["type"],

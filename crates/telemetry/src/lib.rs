@@ -5,6 +5,7 @@
 //! - [`counters`]: counters indexed by closed enums, and metrics read from them at scrape time.
 //! - [`build`]: which build is running.
 //! - [`shutdown`] and [`notify`]: stopping on a signal, and telling the service manager when to wait for us.
+//! - [`tls`]: certificates and keys from files.
 //! - [`http`] and [`admin`]: an HTTP server that slow clients cannot hold up, with `/metrics`, `/healthz`, `/readyz`.
 
 pub mod admin;
@@ -15,3 +16,4 @@ pub mod http;
 pub mod log;
 pub mod notify;
 pub mod shutdown;
+pub mod tls;

@@ -5,6 +5,7 @@
 
 mod dial;
 mod session;
+mod tls;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,6 +22,7 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use dial::{Dial, TcpDial};
+pub use tls::{AnyRead, AnyWrite, ClientTls, TlsDial, TlsSettings, TlsSettingsError};
 
 use crate::spool::Outlet;
 
@@ -37,6 +39,8 @@ labelled! {
         Opened = "opened",
         /// Nobody listens, or the network is down.
         Unreachable = "unreachable",
+        /// Certificates do not fit, or only one side speaks TLS.
+        Tls = "tls",
         /// The collector refused us.
         Refused = "refused",
         /// The connection broke or fell silent.
@@ -54,7 +58,13 @@ pub enum UplinkError {
     Unreachable(std::io::Error),
     /// The connection broke.
     #[error("the connection broke: {0}")]
-    Broken(#[from] std::io::Error),
+    Broken(std::io::Error),
+    /// TLS failed.
+    #[error("{}", tls::in_words(.0))]
+    Tls(rustls::Error),
+    /// The collector speaks TLS, and we did not.
+    #[error("the collector speaks TLS; set uplink.tls here, or leave out ingest.tls there")]
+    WantsTls,
     /// Nothing came for too long.
     #[error("the collector does not answer")]
     Silent,
@@ -83,10 +93,29 @@ pub enum UplinkError {
     Spool(std::io::Error),
 }
 
+impl From<std::io::Error> for UplinkError {
+    /// Of a connection that was made. With TLS 1.3 the collector looks at our certificate only then.
+    fn from(error: std::io::Error) -> UplinkError {
+        match tls::cause(&error) {
+            Some(cause) => UplinkError::Tls(cause.clone()),
+            None => UplinkError::Broken(error),
+        }
+    }
+}
+
 impl UplinkError {
+    /// Of a connection that could not be made.
+    fn of_dialling(error: std::io::Error) -> UplinkError {
+        match UplinkError::from(error) {
+            UplinkError::Broken(error) => UplinkError::Unreachable(error),
+            other => other,
+        }
+    }
+
     const fn outcome(&self) -> ConnectionOutcome {
         match self {
             UplinkError::Unreachable(_) => ConnectionOutcome::Unreachable,
+            UplinkError::Tls(_) | UplinkError::WantsTls => ConnectionOutcome::Tls,
             UplinkError::Broken(_) | UplinkError::Silent | UplinkError::Spool(_) => ConnectionOutcome::Broken,
             UplinkError::Refused(_) | UplinkError::TooManyRows { .. } => ConnectionOutcome::Refused,
             UplinkError::Wire(_) | UplinkError::Unexpected | UplinkError::BrokenChain => ConnectionOutcome::Protocol,
@@ -171,7 +200,7 @@ async fn converse<D: Disk, C: Dial>(
     if outlet.is_done() {
         return Ok(());
     }
-    let (mut read, mut write) = within(dial.dial()).await?.map_err(UplinkError::Unreachable)?;
+    let (mut read, mut write) = within(dial.dial()).await?.map_err(UplinkError::of_dialling)?;
     let hello = Message::Hello { peer: settings.origin, name: settings.name.clone() };
     session::send(&mut write, &hello).await?;
     let welcome = within(session::receive(&mut read, &mut Vec::new())).await??;

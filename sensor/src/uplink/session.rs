@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const ENOUGH_BYTES: usize = 64 << 10;
 const LARGE_BYTES: usize = 1 << 20;
 /// Longest answer of a collector, in bytes: all are control messages.
 const LONGEST_ANSWER: u32 = 512;
+/// What a collector that speaks TLS answers to anything else: a record of type alert, of a version 3.x (RFC 8446, 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
 /// How often a collector is asked again about an epoch that has arrived and is not committed.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -298,7 +301,7 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
     }
 
     async fn flush(&mut self) -> Result<(), UplinkError> {
-        within(self.write.write_all(&self.out)).await??;
+        write_out(&mut self.write, &self.out).await?;
         self.out.shrink_to(LARGE_BYTES);
         Ok(())
     }
@@ -307,7 +310,39 @@ impl<D: Disk, W: AsyncWrite + Unpin> Sender<'_, '_, D, W> {
 pub(super) async fn send(write: &mut (impl AsyncWrite + Unpin), message: &Message) -> Result<(), UplinkError> {
     let mut out = Vec::new();
     message.write(&mut out);
-    within(write.write_all(&out)).await??;
+    write_out(write, &out).await
+}
+
+/// Writes everything. TLS may hold back what the socket did not take at once, until it is flushed.
+async fn write_out(write: &mut (impl AsyncWrite + Unpin), out: &[u8]) -> Result<(), UplinkError> {
+    let written = async {
+        write.write_all(out).await?;
+        write.flush().await
+    };
+    Ok(within(written).await??)
+}
+
+async fn receive_head(read: &mut (impl AsyncRead + Unpin)) -> Result<[u8; FRAME_HEADER_LENGTH], UplinkError> {
+    let mut head = [0; FRAME_HEADER_LENGTH];
+    // An alert is shorter than a header, and nothing comes behind it.
+    fill(read, &mut head[..TLS_ALERT.len()], 0).await?;
+    if head.starts_with(&TLS_ALERT) {
+        return Err(UplinkError::WantsTls);
+    }
+    fill(read, &mut head, TLS_ALERT.len()).await?;
+    Ok(head)
+}
+
+/// Reads into everything behind the first `have` bytes.
+async fn fill(read: &mut (impl AsyncRead + Unpin), buffer: &mut [u8], mut have: usize) -> Result<(), UplinkError> {
+    while have < buffer.len() {
+        match read.read(&mut buffer[have..]).await {
+            Ok(more @ 1..) => have += more,
+            // Whether TLS was ended properly is the same to us: what was not acknowledged is sent again.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
+            _ => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the collector ended it").into()),
+        }
+    }
     Ok(())
 }
 
@@ -315,14 +350,13 @@ pub(super) async fn receive(
     read: &mut (impl AsyncRead + Unpin),
     payload: &mut Vec<u8>,
 ) -> Result<Message, UplinkError> {
-    let mut head = [0; FRAME_HEADER_LENGTH];
-    read.read_exact(&mut head).await?;
+    let head = receive_head(read).await?;
     let header = FrameHeader::parse(&head, &Limits::default())?;
     if header.length > LONGEST_ANSWER {
         return Err(UplinkError::Unexpected);
     }
     payload.resize(header.length as usize, 0);
-    read.read_exact(payload).await?;
+    fill(read, payload, 0).await?;
     header.verify(payload)?;
     match Message::read(header.frame_type, payload)? {
         Message::Refused { reason } => Err(UplinkError::Refused(reason)),

@@ -142,6 +142,7 @@ struct IngestStatus {
     batches: BTreeMap<&'static str, u64>,
     frame_errors: BTreeMap<&'static str, u64>,
     violations: BTreeMap<&'static str, u64>,
+    tls_failures: BTreeMap<&'static str, u64>,
     lost: LostStatus,
 }
 
@@ -292,6 +293,7 @@ fn ingest(sources: &Sources, view: &LiveView) -> IngestStatus {
         batches,
         frame_errors: by_name(&counters.frame_errors),
         violations: by_name(&counters.violations),
+        tls_failures: by_name(&counters.tls_failures),
         lost: LostStatus::from(&lost),
     }
 }
