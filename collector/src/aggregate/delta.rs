@@ -8,7 +8,7 @@ use martlet_telemetry::counters::to_f64;
 use martlet_window::{
     BatchHeader, Class, DistinctSources, IpVersion, Marks, Posture, RejectReason, TrafficClass, Window,
 };
-use martlet_wire::v1::Columns;
+use martlet_wire::v1::{Columns, Run};
 
 use super::hash::SourceHash;
 use super::hours::{HourKey, Hours, Loss, SensorHour, hour_of};
@@ -210,6 +210,15 @@ pub struct RecentDelta {
     pub services: Table<ServiceKey, Counts>,
 }
 
+impl RecentDelta {
+    /// The counts of a service, or of all that find no room.
+    fn service(&mut self, service: ServiceKey) -> &mut Counts {
+        let has_room = self.services.len() < RECENT_SERVICES || self.services.contains_key(&service);
+        let service = if has_room { service } else { ServiceKey::overflow(service.ip()) };
+        self.services.entry(service).or_default()
+    }
+}
+
 /// What was added to a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassDelta {
@@ -242,10 +251,75 @@ pub struct Delta {
     spare: Vec<BucketDelta>,
     /// The same of steps.
     spare_steps: Vec<RecentDelta>,
-    /// Class, service and place of runs that are counted together.
-    places: Vec<(Class, ServiceKey, usize)>,
+    adder: RowAdder,
+}
+
+/// What is used again from batch to batch to add rows.
+#[derive(Debug, Default)]
+struct RowAdder {
     /// Hashes of the sources of a batch.
     hashes: Vec<u64>,
+    /// Class, service and place of runs that are added together.
+    places: Vec<(Class, ServiceKey, usize)>,
+}
+
+impl RowAdder {
+    /// Hashes the sources of a batch, and counts their packets.
+    fn count_sources(&mut self, rules: &Rules, bucket: &mut BucketDelta, columns: &Columns) {
+        // Classes are sorted by IP version first.
+        let ipv4 = columns.runs.partition_point(|run| run.class.ip() == IpVersion::V4);
+        let ipv4 = ipv4.checked_sub(1).map_or(0, |last| columns.runs[last].range().end);
+        self.hashes.clear();
+        for (ip, range) in [(IpVersion::V4, 0..ipv4), (IpVersion::V6, ipv4..columns.len())] {
+            let sources = &columns.sources[range.clone()];
+            self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(ip, source)));
+            bucket.sources.add(ip, sources, &columns.packets[range]);
+        }
+    }
+
+    /// Adds runs to the tables by service and by mark, and returns their sums.
+    fn add(
+        &mut self,
+        bucket: &mut BucketDelta,
+        mut recent: Option<&mut RecentDelta>,
+        sensor: SensorId,
+        runs: &[Run],
+        columns: &Columns,
+    ) -> Sums {
+        // Where many rows lie is looked up first: the processor then waits for several at a time.
+        self.places.clear();
+        self.places.extend(runs.iter().map(|run| {
+            let (class, service) = (run.class.unpack(), ServiceKey::new(run.class));
+            let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor });
+            let place = row.index();
+            row.or_default();
+            (class, service, place)
+        }));
+        let mut all = Sums::default();
+        for (run, &(class, service, place)) in runs.iter().zip(&self.places) {
+            let hashes = &self.hashes[run.range()];
+            let packets = columns.packets[run.range()].iter().map(|&packets| u64::from(packets)).sum();
+            let bytes = columns.bytes[run.range()].iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
+            let add = |counts: &mut Counts| {
+                counts.sources.insert(hashes);
+                counts.add(packets, bytes);
+            };
+            add(&mut bucket.rows[place]);
+            class.marks.iter().for_each(|mark| add(bucket.marks.entry(mark as u8).or_default()));
+            if let Some(recent) = &mut recent {
+                add(recent.service(service));
+            }
+            all.packets += packets;
+            all.bytes = all.bytes.saturating_add(bytes);
+        }
+        all
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    packets: u64,
+    bytes: u64,
 }
 
 /// How rows become counts.
@@ -338,55 +412,24 @@ impl Delta {
         let before = bucket.rows.len() + bucket.sources.len();
         let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let mut counts = SensorCounts::of(header, is_late);
-        // Classes are sorted by IP version first.
-        let ipv4 = columns.runs.partition_point(|run| run.class.ip() == IpVersion::V4);
-        let ipv4 = ipv4.checked_sub(1).map_or(0, |last| columns.runs[last].range().end);
-        self.hashes.clear();
-        for (ip, range) in [(IpVersion::V4, 0..ipv4), (IpVersion::V6, ipv4..columns.len())] {
-            let sources = &columns.sources[range.clone()];
-            self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(ip, source)));
-            bucket.sources.add(ip, sources, &columns.packets[range]);
-        }
-        for runs in columns.runs.chunks(RUNS) {
-            // Where many rows lie is looked up first: the processor then waits for several at a time.
-            let places = runs.iter().map(|run| {
-                let class = run.class.unpack();
-                let service = ServiceKey::new(run.class);
-                let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor });
-                let place = row.index();
-                row.or_default();
-                (class, service, place)
-            });
-            self.places.clear();
-            self.places.extend(places);
-            for (run, &(class, service, row)) in runs.iter().zip(&self.places) {
-                let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
-                let row = &mut bucket.rows[row];
-                let hashes = &self.hashes[run.range()];
-                row.sources.insert(hashes);
-                kind.sources.insert(hashes);
-                let packets = columns.packets[run.range()].iter().map(|&packets| u64::from(packets)).sum::<u64>();
-                let bytes = columns.bytes[run.range()].iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
-                row.add(packets, bytes);
-                kind.add(packets, bytes);
-                for mark in class.marks.iter() {
-                    let mark = bucket.marks.entry(mark as u8).or_default();
-                    mark.sources.insert(hashes);
-                    mark.add(packets, bytes);
-                }
-                if let Some(recent) = &mut recent {
-                    let known = recent.services.len() < RECENT_SERVICES || recent.services.contains_key(&service);
-                    let service = if known { service } else { ServiceKey::overflow(class.ip) };
-                    let service = recent.services.entry(service).or_default();
-                    service.sources.insert(hashes);
-                    service.add(packets, bytes);
-                }
-                match class.ip {
-                    IpVersion::V4 => counts.ipv4_packets += packets,
-                    IpVersion::V6 => counts.ipv6_packets += packets,
-                }
-                counts.bytes = counts.bytes.saturating_add(bytes);
+        self.adder.count_sources(rules, bucket, columns);
+        for runs in columns.runs.chunk_by(|a, b| a.class.kind_bits() == b.class.kind_bits()) {
+            let (Some(first), Some(last)) = (runs.first(), runs.last()) else { continue };
+            let class = first.class.unpack();
+            let (mut packets, mut bytes) = (0, 0u64);
+            for runs in runs.chunks(RUNS) {
+                let added = self.adder.add(bucket, recent.as_deref_mut(), sensor, runs, columns);
+                packets += added.packets;
+                bytes = bytes.saturating_add(added.bytes);
             }
+            let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
+            kind.sources.insert(&self.adder.hashes[first.range().start..last.range().end]);
+            kind.add(packets, bytes);
+            match class.ip {
+                IpVersion::V4 => counts.ipv4_packets += packets,
+                IpVersion::V6 => counts.ipv6_packets += packets,
+            }
+            counts.bytes = counts.bytes.saturating_add(bytes);
         }
         // Rows of known keys still grow their sketches, by little.
         self.size += (bucket.rows.len() + bucket.sources.len()) - before + 1 + columns.len() / 4;

@@ -31,14 +31,14 @@ const PROTOCOLS: [&str; 5] = ["tcp", "udp", "icmp", "icmpv6", "other"];
 /// How many of the highest rates are written down.
 const STORED_RATES: usize = 1024;
 
-/// The names of protocols in labels; everything else is `other`.
-const fn protocol_label(protocol: u8) -> &'static str {
+/// Place of a protocol's name among [`PROTOCOLS`].
+const fn protocol_place(protocol: u8) -> usize {
     match protocol {
-        TCP => "tcp",
-        UDP => "udp",
-        1 => "icmp",
-        58 => "icmpv6",
-        _ => "other",
+        TCP => 0,
+        UDP => 1,
+        1 => 2,
+        58 => 3,
+        _ => 4,
     }
 }
 
@@ -212,17 +212,17 @@ impl Observer {
             ranking.track(&self.configured);
         }
         // Rows are many, and the series that they belong to are few.
-        let mut sums: HashMap<(SensorId, &'static str, Kind), (u64, ObservedSample), TableState> = HashMap::default();
+        let mut sums: HashMap<(SensorId, usize, Kind), (u64, ObservedSample), TableState> = HashMap::default();
         for (key, counts) in &delta.rows {
             let Some(packed) = key.service.class() else { continue };
-            let protocol = protocol_label(packed.protocol);
+            let protocol = protocol_place(packed.protocol);
             let added = ObservedSample { packets: counts.packets, bytes: counts.bytes };
             let (all, rest) = sums.entry((key.sensor, protocol, key.kind)).or_default();
             *all += added.packets;
             let port = key.service.port().filter(|(protocol, _)| matches!(*protocol, TCP | UDP));
             match port.filter(|&port| ranking.count(port, counts.packets)) {
                 Some((_, port)) => {
-                    let series = Series { class, sensor: key.sensor, protocol, port: Some(port) };
+                    let series = Series { class, sensor: key.sensor, protocol: PROTOCOLS[protocol], port: Some(port) };
                     self.all.entry(series).or_default().add(added);
                 }
                 None => rest.add(added),
@@ -230,6 +230,7 @@ impl Observer {
         }
         let kinds = Arc::make_mut(&mut self.published.kinds);
         for ((sensor, protocol, kind), (packets, rest)) in sums {
+            let protocol = PROTOCOLS[protocol];
             *kinds.entry((class, sensor, protocol, kind)).or_default() += packets;
             // A row has a packet at least: without any there was no such row.
             if rest.packets > 0 {

@@ -118,6 +118,12 @@ impl PackedClass {
         PackedClass(self.0 & !(3 << KIND | (u32::MAX as u128) << MARKS))
     }
 
+    /// IP version, protocol and kind as one number. Classes are ordered by it first.
+    #[must_use]
+    pub const fn kind_bits(self) -> u128 {
+        self.0 >> KIND
+    }
+
     /// IP version of the outer header.
     #[must_use]
     pub const fn ip(self) -> IpVersion {
