@@ -21,10 +21,13 @@ type Table<K, V> = HashMap<K, V, TableState>;
 /// The same with its entries in the order in which they came.
 type OrderedTable<K, V> = IndexMap<K, V, TableState>;
 
+/// Most memory that they take together, in bytes, about.
+const SPARE_BYTES: usize = 32 << 20;
+
 /// Runs whose rows are looked up together.
 const RUNS: usize = 64;
 
-/// Buckets whose tables are kept for later: those of live sensors are one or two, those of a backlog more.
+/// Most buckets whose tables are kept for later: those of live sensors are one or two, those of a backlog more.
 const SPARE_BUCKETS: usize = 8;
 
 /// Packets, bytes and distinct sources of something.
@@ -193,6 +196,13 @@ pub struct BucketDelta {
 }
 
 impl BucketDelta {
+    /// Memory of the large tables, in bytes, about.
+    fn heap_bytes(&self) -> usize {
+        // An entry has its hash and two places in the index beside it.
+        const ROW: usize = size_of::<(RowKey, Counts)>() + 3 * size_of::<usize>();
+        self.rows.capacity() * ROW + self.sources.heap_bytes()
+    }
+
     fn clear(&mut self) {
         self.rows.clear();
         self.kinds.clear();
@@ -360,7 +370,8 @@ impl Delta {
 
     /// Takes back a bucket's tables.
     pub fn keep(&mut self, mut bucket: BucketDelta) {
-        if self.spare.len() < SPARE_BUCKETS {
+        let kept: usize = self.spare.iter().map(BucketDelta::heap_bytes).sum();
+        if self.spare.len() < SPARE_BUCKETS && kept + bucket.heap_bytes() <= SPARE_BYTES {
             bucket.clear();
             self.spare.push(bucket);
         }

@@ -66,6 +66,12 @@ impl SourceCounts {
         self.len() == 0
     }
 
+    /// Memory on the heap, in bytes, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.places.len() * size_of::<Place>() + self.ipv6.capacity() * size_of::<(u128, u64)>()
+    }
+
     /// Packets of a source.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "an IPv4 source has 32 bits")]
