@@ -27,6 +27,7 @@
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`signal`]: waking those who wait.
+//! - [`latencies`]: how long all that takes.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
@@ -38,6 +39,7 @@ pub mod clock;
 pub mod config;
 pub mod ingest;
 pub mod journal;
+pub mod latencies;
 pub mod live;
 pub mod pipeline;
 pub mod publish;

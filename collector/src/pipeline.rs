@@ -8,7 +8,6 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use martlet_journal::{Disk, Journal};
-use prometheus::{Histogram, Registry};
 use tokio::sync::oneshot;
 
 use crate::aggregate::{self, Delta, Job, Plan, Rules, SourceHash, Worker};
@@ -16,8 +15,8 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::ingest::{Behind, Budget};
 use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State};
-use crate::live::{LiveStore, LiveView, Merger, Statistics};
-use crate::publish;
+use crate::latencies::Latencies;
+use crate::live::{self, LiveStore, LiveView, Merger};
 use crate::store::{Committer, Loaded, Reader, Store, StoreError};
 
 /// What the stages share with each other and with whoever watches them. It exists before they do.
@@ -30,13 +29,13 @@ pub struct Links {
     pub view: Arc<ArcSwap<LiveView>>,
     /// What workers count about themselves.
     pub aggregate: Arc<aggregate::Counters>,
+    /// How long the stages take.
+    pub latencies: Latencies,
     /// The workers' queue, for its depth.
     pub job_queue: Receiver<Job>,
     /// The way to the journal stage.
     pub queue: Queue,
     newest: Arc<[AtomicI64; 3]>,
-    statistics: Arc<Statistics>,
-    commit_seconds: Histogram,
     batch_memory: Budget,
     jobs: Sender<Job>,
     inbox: Receiver<Request>,
@@ -44,30 +43,27 @@ pub struct Links {
 
 impl Links {
     /// Links for a configuration that was checked.
-    ///
-    /// # Errors
-    /// If a histogram of the stages is registered already.
-    pub fn new(config: &Config, registry: &Registry, clock: SharedClock) -> Result<Links, prometheus::Error> {
+    #[must_use]
+    pub fn new(config: &Config, clock: SharedClock) -> Links {
         let newest: Arc<[AtomicI64; 3]> = Arc::new([const { AtomicI64::new(i64::MIN) }; 3]);
         let empty = LiveStore::new(config.live.clone(), &config.metrics, newest.clone()).view(&[], clock.now());
         // Every batch with a share of the memory for batches in flight has at most one job at a time.
         let most = Budget::most_batches(config.ingest.batch_memory_bytes);
         let (jobs, job_queue) = bounded(most + config.aggregate.worker_count() + 1);
         let (queue, inbox) = journal::queue();
-        Ok(Links {
+        Links {
             clock,
             state: Arc::default(),
             view: Arc::new(ArcSwap::from_pointee(empty)),
             aggregate: Arc::default(),
+            latencies: Latencies::default(),
             job_queue,
             queue,
             newest,
-            statistics: Arc::new(publish::merge_statistics(registry)?),
-            commit_seconds: publish::commit_seconds(registry)?,
             batch_memory: Budget::new(config.ingest.batch_memory_bytes),
             jobs,
             inbox,
-        })
+        }
     }
 
     /// What a gate leads to.
@@ -78,6 +74,7 @@ impl Links {
             queue: self.queue.clone(),
             state: self.state.clone(),
             batch_memory: self.batch_memory.clone(),
+            acknowledgement: self.latencies.acknowledgement.clone(),
         }
     }
 }
@@ -135,6 +132,7 @@ impl<D: Disk> Pipeline<D> {
             memory: links.batch_memory.clone(),
             state: links.state.clone(),
             clock: links.clock.clone(),
+            latencies: links.latencies.clone(),
             visible,
         })?;
         let plan = Plan {
@@ -157,7 +155,7 @@ impl<D: Disk> Pipeline<D> {
         let worker = |_| Worker::new(plan.clone(), links.job_queue.clone(), hand_over.clone(), empty.clone());
         let workers = (0..worker_count).map(worker).collect::<std::io::Result<_>>()?;
         let (snapshots, taken) = bounded(1);
-        let merger = Merger {
+        let merger = Merger::new(live::Parts {
             store: live_store,
             state: links.state.clone(),
             handed_over,
@@ -166,10 +164,10 @@ impl<D: Disk> Pipeline<D> {
             snapshots,
             interval: config.aggregate.merge_interval(),
             clock: links.clock.clone(),
-            statistics: links.statistics.clone(),
-        };
+            latencies: links.latencies.clone(),
+        });
         let (queue, state, clock) = (links.queue.clone(), links.state.clone(), links.clock.clone());
-        let committer = Committer::new(store, taken, queue, state, clock, links.commit_seconds.clone());
+        let committer = Committer::new(store, taken, queue, state, clock, links.latencies.commit.clone());
         Ok((Pipeline { stage, workers, merger, committer }, is_visible))
     }
 
@@ -199,7 +197,7 @@ impl<D: Disk> Pipeline<D> {
         // Several rounds: at a cut the workers wait for each other.
         while self.workers.iter_mut().filter_map(|worker| worker.turn().then_some(())).count() > 0 {}
         self.workers.iter_mut().for_each(Worker::hand_over);
-        self.merger.turn();
+        self.merger.turn(now);
         if commits {
             self.committer.turn(now);
         }
@@ -214,7 +212,6 @@ impl<D: Disk> Pipeline<D> {
 
     /// Publishes a view of everything that was counted, and returns it.
     pub fn publish(&mut self) -> Arc<LiveView> {
-        self.merger.publish();
-        self.merger.view.load_full()
+        self.merger.publish()
     }
 }

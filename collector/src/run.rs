@@ -118,7 +118,7 @@ impl Collector {
         let registry = Registry::new();
         // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
-        let links = Arc::new(Links::new(&config, &registry, Arc::new(SystemClock))?);
+        let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
         let sources = sources(&config, &links, ingest_counters.clone());
@@ -268,6 +268,7 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sou
         aggregate: links.aggregate.clone(),
         journal: links.state.clone(),
         queue: links.job_queue.clone(),
+        latencies: links.latencies.clone(),
         store: Location::in_directory(&config.store.data_dir),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,

@@ -7,8 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Client, Server, Spool, TEN, deliver, row, sample, sorted, tcp_scan, wait};
-use martlet_window::{Digest, Kind, Marks, Service, TrafficClass};
+use martlet_window::{Digest, Kind, Marks, Service, TrafficClass, WindowLength};
 use martlet_wire::v1::{Message, NackReason, RefusalReason, Totals, write_frame};
+use serde_json::json;
 
 fn outcomes(server: &Server) -> BTreeMap<String, u64> {
     let status = server.ok("/api/v1/status");
@@ -470,4 +471,65 @@ fn metrics_say_what_the_api_says() {
         .filter(|line| line.starts_with("# TYPE") && line.ends_with("gauge") && line.contains("_total "))
         .collect();
     assert_eq!(gauges, Vec::<&str>::new());
+}
+
+#[test]
+fn latencies_are_told_by_metrics_and_status() {
+    let server = Server::with(|config| config.store.commit_interval_ms = 50);
+    let status = server.ok("/api/v1/status");
+    let names: Vec<&String> = status["latency"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["acknowledgement", "commit", "freshness", "journal_sync", "merge", "queue_wait"]);
+    let nothing = json!({"count": 0, "p50": null, "p99": null, "p999": null, "max": null});
+    assert_eq!(status["latency"]["acknowledgement"], nothing);
+
+    let mut spool = Spool::new(1, 0, "alpha");
+    let mut client = spool.connect(&server);
+    // Live ones come window by window, and the first three are not known to be live.
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for n in 0..5 {
+        if n > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(600));
+        }
+        let rows = [tcp_scan(23, 1, 1)];
+        let start = i64::try_from(now()).unwrap() - 3;
+        let mut header = spool.header(start, &rows);
+        header.window.length = WindowLength::from_seconds(1).unwrap();
+        header.exposure = None;
+        let frame = spool.batch_of(&header, &rows);
+        client.send_bytes(&frame);
+        loop {
+            match client.receive() {
+                Some(Message::Ack { journaled, .. }) if journaled == spool.next => break,
+                Some(Message::Ack { .. }) => {}
+                other => panic!("{other:?} instead of an Ack"),
+            }
+        }
+    }
+    let latency = |name: &str| server.ok("/api/v1/status")["latency"][name].clone();
+    wait(|| latency("commit")["count"].as_u64() > Some(0) && latency("freshness")["count"] == 2);
+    let metrics = server.metrics();
+    for (name, family, least) in [
+        ("acknowledgement", "ingest_acknowledgement", 5),
+        ("queue_wait", "journal_queue_wait", 6),
+        ("journal_sync", "journal_sync", 1),
+        ("merge", "live_merge", 1),
+        ("commit", "store_commit", 1),
+        ("freshness", "freshness", 2),
+    ] {
+        let latency = latency(name);
+        assert!(latency["count"].as_u64() >= Some(least), "{name}: {latency}");
+        let value = |quantile: &str| latency[quantile].as_f64().unwrap();
+        assert!(value("p50") <= value("p99") && value("p99") <= value("p999") && value("p999") <= value("max"));
+        let family = format!("martlet_collector_{family}_seconds");
+        for series in [format!("{family}_count"), format!("{family}_bucket{{le=\"+Inf\"}}")] {
+            assert!(sample(&metrics, &series) >= Some(f64::from(u32::try_from(least).unwrap())), "{series}");
+        }
+        assert!(sample(&metrics, &format!("{family}_sum")) > Some(0.0), "{family}");
+        let clamped = format!("martlet_collector_latency_clamped_total{{latency=\"{name}\"}}");
+        assert_eq!(sample(&metrics, &clamped), Some(0.0));
+    }
+    // A window that ended two seconds before it came is seen within the next seconds.
+    let freshness = latency("freshness");
+    assert!((1.0..20.0).contains(&freshness["p50"].as_f64().unwrap()), "{freshness}");
+    assert_eq!(sample(&metrics, "martlet_collector_freshness_seconds_bucket{le=\"0.5\"}"), Some(0.0));
 }

@@ -332,3 +332,42 @@ fn a_clock_that_is_off_is_measured_on_live_batches_only_and_counts() {
     world.reader().sensor_hours(TrafficClass::Real, TEN..TEN + 1, |_, hour| windows.push(hour.windows)).unwrap();
     assert_eq!(windows, [40]);
 }
+
+#[test]
+fn freshness_is_of_live_batches_and_not_of_backlogs_or_replays() {
+    let world = World::new(1, |config| config.store.commit_interval_ms = 600_000);
+    let mut spool = Spool::new(1, 0, "alpha");
+    let frames: Vec<_> = (0..10).map(|n| spool.batch(TEN + 10 * n, &[tcp_scan(23, 1, 1)])).collect();
+    let mut sensors = [Sensor::new(&spool, Vec::new())];
+    let recent = |life: &common::simulated::Life| {
+        let recent = life.links.latencies.freshness.recent(std::time::Instant::now());
+        (recent.count, recent.quantiles.map(|quantiles| (quantiles.p50.as_millis(), quantiles.max.as_millis())))
+    };
+    let set = |seconds: i64| world.clock.0.store((TEN + seconds) * 1000, std::sync::atomic::Ordering::Relaxed);
+    let mut life = world.start().unwrap();
+    for (n, frame) in (0..).zip(&frames) {
+        // Each comes when its window has ended; those from the third silence on are live.
+        world.runtime.block_on(tokio::time::advance(std::time::Duration::from_secs(10)));
+        sensors[0].frames.push(frame.clone());
+        (0..40).for_each(|_| world.step(&mut life, &mut sensors, true));
+        assert_eq!(recent(&life).0, u64::try_from((n - 3_i64).max(0)).unwrap(), "what is in no view is not seen");
+        // Seen 1 s after the end of the window, or 2 s; the last one by a clock that is behind the sensor's.
+        set(match n {
+            9 => 10,
+            n => 10 * (n + 1) + 1 + n % 2,
+        });
+        life.pipeline.publish();
+    }
+    let (count, quantiles) = recent(&life);
+    let (p50, max) = quantiles.unwrap();
+    assert_eq!((count, p50 / 10, max / 10), (7, 100, 200));
+    let submissions = life.links.latencies.queue_wait.recent(std::time::Instant::now()).count;
+    assert_eq!(submissions, 11, "one Open, and ten batches that came alone");
+    assert_eq!(life.links.latencies.acknowledgement.recent(std::time::Instant::now()).count, 10);
+
+    world.crash(Some(life), &mut sensors, Crash::Power);
+    let mut life = world.start().unwrap();
+    world.settle(&mut life, &mut []);
+    assert_eq!(life.pipeline.publish().class(TrafficClass::Real).totals.batches, 10);
+    assert_eq!(recent(&life), (0, None), "what is replayed had been seen");
+}

@@ -255,6 +255,8 @@ pub struct Delta {
     pub hours: Hours,
     /// What sensors lost.
     pub lost: Table<SensorId, Lost>,
+    /// Live batches by the end of their window, in seconds since the Unix epoch.
+    pub live: Table<i64, u64>,
     /// Keys in all tables, about.
     size: usize,
     /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
@@ -398,6 +400,7 @@ impl Delta {
         self.classes = Default::default();
         self.hours.clear();
         self.lost.clear();
+        self.live.clear();
         self.size = 0;
     }
 
@@ -421,6 +424,9 @@ impl Delta {
         let new = || spare.pop().unwrap_or_default();
         let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_insert_with(new));
         let before = bucket.rows.len() + bucket.sources.len();
+        if arrival.is_live && header.class == TrafficClass::Real {
+            *self.live.entry(header.window.end()).or_default() += 1;
+        }
         let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let mut counts = SensorCounts::of(header, is_late);
         self.adder.count_sources(rules, bucket, columns);

@@ -7,7 +7,7 @@ use martlet_wire::v1::{Message, Stream};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::counters::Violation;
 use super::gate::Shared;
@@ -16,6 +16,8 @@ use crate::signal::Listener;
 
 /// Answers are written at the latest when so many bytes have gathered.
 const WRITE_BUFFER: usize = 4 << 10;
+/// And when so many batches wait for their Acks to be written, since runs of batches share an Ack of a few bytes.
+const MOST_UNWRITTEN: usize = 1024;
 
 /// What the writer is given, in the order of the frames.
 pub(super) enum Reply {
@@ -24,6 +26,8 @@ pub(super) enum Reply {
     /// Answers that the journal stage will give.
     Later {
         answers: oneshot::Receiver<Answers>,
+        /// When the frames of the batches had been read, in the same order; empty if it is about no batch.
+        read_at: Vec<Instant>,
         /// What the batches take of `ingest.max_batches_in_flight`; given back when they are answered.
         places: Option<OwnedSemaphorePermit>,
         /// Who waits for a stream to be open.
@@ -41,7 +45,7 @@ pub(super) async fn write_answers<W: AsyncWrite + Unpin>(
     mut queue: mpsc::Receiver<Reply>,
 ) -> Result<(), Failure> {
     let mut commits = shared.behind.state.commits.listen();
-    let mut writer = Writer { shared, write, out: Vec::new(), ack: None, said: HashMap::new() };
+    let mut writer = Writer { shared, write, out: Vec::new(), ack: None, said: HashMap::new(), unwritten: Vec::new() };
     loop {
         let reply = match queue.try_recv() {
             Ok(reply) => reply,
@@ -62,17 +66,18 @@ pub(super) async fn write_answers<W: AsyncWrite + Unpin>(
         };
         match reply {
             Reply::Now(message) => writer.push(&message),
-            Reply::Later { mut answers, places, opened } => {
+            Reply::Later { mut answers, read_at, places, opened } => {
                 let answers = match answers.try_recv() {
                     Ok(answers) => answers,
                     Err(TryRecvError::Closed) => return Err(None),
                     Err(TryRecvError::Empty) => writer.await_answers(answers, &mut commits).await?,
                 };
                 drop(places);
+                writer.note_read(&answers, &read_at);
                 writer.answer_all(answers, opened);
             }
         }
-        if writer.out.len() >= WRITE_BUFFER {
+        if writer.out.len() >= WRITE_BUFFER || writer.unwritten.len() >= MOST_UNWRITTEN {
             writer.flush().await?;
         }
     }
@@ -98,6 +103,8 @@ struct Writer<'a, W> {
     ack: Option<Stream>,
     /// By stream that was opened here.
     said: HashMap<Stream, Said>,
+    /// When the frames of batches were read whose Acks are not written yet.
+    unwritten: Vec<Instant>,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<'_, W> {
@@ -115,6 +122,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 () = commits.heard() => self.tell_committed(),
             }
         }
+    }
+
+    /// Notes when the batches came that are about to be acknowledged.
+    fn note_read(&mut self, answers: &[Answer], read_at: &[Instant]) {
+        let taken = answers.iter().zip(read_at).filter(|(answer, _)| matches!(answer, Answer::Taken { .. }));
+        self.unwritten.extend(taken.map(|(_, &read_at)| read_at));
     }
 
     fn answer_all(
@@ -198,6 +211,12 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         };
         let written = timeout(self.shared.config.frame_timeout(), write).await;
         self.out.clear();
+        if matches!(written, Ok(Ok(()))) {
+            let now = Instant::now();
+            let latency = &self.shared.behind.acknowledgement;
+            self.unwritten.iter().for_each(|&read_at| latency.record(now.saturating_duration_since(read_at)));
+        }
+        self.unwritten.clear();
         match written {
             // A peer that went away is its own affair; the reader sees the same end.
             Ok(_) => Ok(()),

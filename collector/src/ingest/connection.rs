@@ -263,6 +263,7 @@ impl Reader<'_> {
 
     /// Adds a batch to those that are handed over next.
     async fn batch(&mut self, frame: Frame) -> Result<(), End> {
+        let read_at = Instant::now();
         let token = Token::received(&self.shared.counters);
         let (stream, sequence) = match batch_identity(&frame.payload) {
             Ok(identity) => identity,
@@ -279,7 +280,7 @@ impl Reader<'_> {
             }
         };
         let journaled = open.cell.journaled();
-        let silence = open.heard.replace(Instant::now()).map(|before| frame.begun.saturating_duration_since(before));
+        let silence = open.heard.replace(read_at).map(|before| frame.begun.saturating_duration_since(before));
         let mut is_quiet = false;
         self.take_place().await?;
         self.came += FRAME_HEADER_LENGTH + frame.payload.len();
@@ -299,7 +300,7 @@ impl Reader<'_> {
                 false
             }
         };
-        self.gathered.batches.push(Undecided { stream, sequence, token, is_quiet, is_decoded });
+        self.gathered.batches.push(Undecided { stream, sequence, read_at, token, is_quiet, is_decoded });
         Ok(())
     }
 

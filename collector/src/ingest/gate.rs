@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use martlet_telemetry::counters::Labelled;
+use martlet_telemetry::latency::Latency;
 use martlet_wire::v1::{Message, RefusalReason};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, join};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -45,6 +46,8 @@ pub struct Behind {
     pub state: Arc<State>,
     /// Memory for batches in flight.
     pub batch_memory: Budget,
+    /// How long batches wait for their Acks.
+    pub acknowledgement: Arc<Latency>,
 }
 
 /// What all connections share.

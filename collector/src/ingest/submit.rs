@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use martlet_wire::v1::{Message, Stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::answers::Reply;
 use super::counters::Token;
@@ -36,6 +37,8 @@ pub(super) struct Group {
 pub(super) struct Undecided {
     pub(super) stream: Stream,
     pub(super) sequence: u64,
+    /// When its frame had been read whole.
+    pub(super) read_at: Instant,
     pub(super) token: Token,
     /// Whether nothing came of its stream for half a window before it.
     pub(super) is_quiet: bool,
@@ -64,27 +67,28 @@ async fn submit(
     pending: Pending,
     replies: &mpsc::Sender<Reply>,
 ) -> Option<()> {
-    let (entries, places, opened) = match pending {
+    let (entries, read_at, places, opened) = match pending {
         Pending::Answer(message) => return replies.send(Reply::Now(message)).await.ok(),
-        Pending::Open { entry, opened } => (vec![entry], None, Some(opened)),
-        Pending::Loss(message) => (vec![Entry::Loss(message)], None, None),
+        Pending::Open { entry, opened } => (vec![entry], Vec::new(), None, Some(opened)),
+        Pending::Loss(message) => (vec![Entry::Loss(message)], Vec::new(), None, None),
         Pending::Batches(Group { batches, decoded, places }) => {
             // A worker that died without an answer leaves the group undecided, and so discarded.
             let decoded = match decoded {
                 Some(decoded) => decoded.await.ok()?,
                 None => Vec::new(),
             };
-            (entries(batches, decoded), places, None)
+            let read_at = batches.iter().map(|batch| batch.read_at).collect();
+            (entries(batches, decoded), read_at, places, None)
         }
     };
     let answers = shared.behind.queue.submit(session, entries).await?;
-    replies.send(Reply::Later { answers, places, opened }).await.ok()
+    replies.send(Reply::Later { answers, read_at, places, opened }).await.ok()
 }
 
 fn entries(batches: Vec<Undecided>, decoded: DecodedGroup) -> Vec<Entry> {
     let mut decoded = decoded.into_iter();
     let entries = batches.into_iter().map(|batch| {
-        let Undecided { stream, sequence, token, is_quiet, is_decoded } = batch;
+        let Undecided { stream, sequence, token, is_quiet, is_decoded, .. } = batch;
         let batch = if is_decoded { decoded.next().and_then(Result::ok).map(Box::new) } else { None };
         Entry::Batch { stream, sequence, token, is_quiet, batch }
     });

@@ -64,6 +64,8 @@ impl From<AppendError> for Failure {
 impl<D: Disk> Stage<D> {
     /// Decides about what waits, makes it durable with one sync, and answers.
     pub(super) fn take_group(&mut self, now: Instant) {
+        // In tokio's time, as what waits was submitted in it.
+        let begun = tokio::time::Instant::now();
         let mut group: Vec<Decided> = Vec::new();
         let (mut bytes, mut failure) = (0, None);
         while bytes < GROUP_BYTES {
@@ -85,8 +87,10 @@ impl<D: Disk> Stage<D> {
         }
         if self.journal.next() > self.journal.durable() {
             self.state.counters.syncs.fetch_add(1, Relaxed);
-            if let Err(error) = self.journal.sync() {
-                failure = Some(Failure { reason: Stall::of(&error), message: error.to_string() });
+            let sync_begun = tokio::time::Instant::now();
+            match self.journal.sync() {
+                Ok(_) => self.latencies.journal_sync.record(sync_begun.elapsed()),
+                Err(error) => failure = Some(Failure { reason: Stall::of(&error), message: error.to_string() }),
             }
         }
         // After a failure only what was made durable before it stands; the rest is decided again later.
@@ -97,6 +101,10 @@ impl<D: Disk> Stage<D> {
             self.ledger.take_back(first.mark);
         }
         fallen.into_iter().rev().for_each(|decided| self.held.push_front(decided.submission));
+        // Those that are decided again later go on waiting.
+        group.iter().for_each(|decided| {
+            self.latencies.queue_wait.record(begun.saturating_duration_since(decided.submission.since));
+        });
         self.uncommitted_bytes += group.iter().map(|decided| decided.bytes as u64).sum::<u64>();
         self.publish(group);
         match failure {

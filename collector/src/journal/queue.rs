@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use martlet_window::{Digest, SensorName};
 use martlet_wire::v1::{Message, NackReason, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::ledger::OpenError;
@@ -33,6 +34,8 @@ pub enum Request {
 pub struct Submission {
     /// From which connection.
     pub session: Arc<Session>,
+    /// Since when it waits, also for a place.
+    pub since: Instant,
     /// What.
     pub entries: Vec<Entry>,
     /// Where to answer, in the same order. Dropped without an answer if the connection has been superseded.
@@ -121,9 +124,10 @@ pub fn queue() -> (Queue, Receiver<Request>) {
 impl Queue {
     /// Waits for a place, and submits. `None` if the stage is gone.
     pub async fn submit(&self, session: &Arc<Session>, entries: Vec<Entry>) -> Option<oneshot::Receiver<Answers>> {
+        let since = Instant::now();
         let _place = self.places.clone().acquire_owned().await.ok();
         let (reply, answers) = oneshot::channel();
-        let submission = Submission { session: session.clone(), entries, reply, _place };
+        let submission = Submission { session: session.clone(), since, entries, reply, _place };
         // Whoever has a place finds room.
         self.requests.try_send(Request::Submit(submission)).ok()?;
         Some(answers)

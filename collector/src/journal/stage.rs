@@ -18,6 +18,7 @@ use super::state::State;
 use crate::aggregate::{Cut, Job};
 use crate::clock::SharedClock;
 use crate::ingest::Budget;
+use crate::latencies::Latencies;
 
 /// First wait before a disk that failed is tried again; it doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -58,6 +59,8 @@ pub struct Parts<D: Disk> {
     pub state: Arc<State>,
     /// The wall clock.
     pub clock: SharedClock,
+    /// How long submissions wait, and syncs take.
+    pub latencies: Latencies,
     /// Told when everything that is replayed is visible to readers.
     pub visible: oneshot::Sender<()>,
 }
@@ -70,6 +73,7 @@ pub struct Stage<D: Disk> {
     pub(super) state: Arc<State>,
     pub(super) memory: Budget,
     pub(super) clock: SharedClock,
+    pub(super) latencies: Latencies,
     inbox: Receiver<Request>,
     jobs: Sender<Job>,
     replay: Option<Replay<D>>,
@@ -95,7 +99,8 @@ impl<D: Disk> Stage<D> {
     /// # Errors
     /// If the journal cannot be read, or the decompression library cannot allocate its state.
     pub fn new(parts: Parts<D>) -> std::io::Result<Stage<D>> {
-        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, visible } = parts;
+        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, latencies, visible } =
+            parts;
         // Numbers below were used, whatever has become of the records: a new one must not look committed.
         journal.advance(committed)?;
         let replay = Some(Replay::new(journal.reader(committed)?)?);
@@ -108,6 +113,7 @@ impl<D: Disk> Stage<D> {
             state,
             memory,
             clock,
+            latencies,
             inbox,
             jobs,
             replay,

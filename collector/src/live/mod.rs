@@ -21,7 +21,7 @@ pub use codec::{Reader, Stored, Writer};
 pub use coverage::{Coverage, CoverageState, Expectation, held_hours};
 pub use image::{ByStart, ClassImage, LiveImage, Start};
 pub use key::{KindKey, RowKey, ServiceKey, Source};
-pub use merger::{Merger, Snapshot, Statistics};
+pub use merger::{Merger, Parts, Snapshot};
 pub use observed::{KindSeries, Observed, ObservedSample, ObserverImage, Series, mark_name};
 pub use recent::{RECENT_SERVICES, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, RecentSteps};
 pub use store::LiveStore;

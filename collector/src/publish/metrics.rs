@@ -1,55 +1,26 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
 mod hours;
+mod latencies;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use martlet_telemetry::build;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
 use martlet_window::TrafficClass;
-use prometheus::{Histogram, HistogramOpts, Registry};
+use prometheus::Registry;
 
 use super::Sources;
 use super::services::protocol_name;
 use crate::aggregate::SensorCounts;
 use crate::config::{TCP, UDP};
 use crate::journal::{Condition, Health, Stall};
-use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, Statistics, mark_name};
+use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, mark_name};
 
 /// How a number is read off something.
 type Value<T> = fn(&T) -> f64;
 
 const SENSOR: &[&str] = &["class", "sensor"];
-
-/// The merger's own statistics, registered.
-///
-/// # Errors
-/// If they are registered already.
-pub fn merge_statistics(registry: &Registry) -> Result<Statistics, prometheus::Error> {
-    let options = HistogramOpts::new(
-        "martlet_collector_live_merge_seconds",
-        "Time that taking one worker's tables into the live store took.",
-    )
-    .buckets(vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]);
-    let merge_seconds = Histogram::with_opts(options)?;
-    registry.register(Box::new(merge_seconds.clone()))?;
-    Ok(Statistics { merge_seconds })
-}
-
-/// The time that commits take, registered.
-///
-/// # Errors
-/// If it is registered already.
-pub fn commit_seconds(registry: &Registry) -> Result<Histogram, prometheus::Error> {
-    let options = HistogramOpts::new(
-        "martlet_collector_store_commit_seconds",
-        "Time that one commit to the store took, until it was on disk.",
-    )
-    .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]);
-    let commit_seconds = Histogram::with_opts(options)?;
-    registry.register(Box::new(commit_seconds.clone()))?;
-    Ok(commit_seconds)
-}
 
 /// Registers every family.
 pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), prometheus::Error> {
@@ -60,7 +31,8 @@ pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), pro
     families.last_hour()?;
     families.ingest()?;
     families.durability()?;
-    families.stages()
+    families.stages()?;
+    families.latencies()
 }
 
 struct Families<'a> {

@@ -24,10 +24,9 @@ use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::ingest;
 use crate::journal;
+use crate::latencies::Latencies;
 use crate::live::LiveView;
 use crate::store::Location;
-
-pub use metrics::{commit_seconds, merge_statistics};
 
 /// Where everything that is published comes from.
 #[derive(Clone)]
@@ -42,6 +41,8 @@ pub struct Sources {
     pub journal: Arc<journal::State>,
     /// The workers' queue, for its depth.
     pub queue: Receiver<Job>,
+    /// How long the stages take.
+    pub latencies: Latencies,
     /// Where hours of loss and exposure are that are not in the view.
     pub store: Location,
     /// The wall clock.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use prometheus::Histogram;
+use martlet_telemetry::latency::Latency;
 
 use super::schema::Store;
 use crate::clock::SharedClock;
@@ -22,7 +22,7 @@ pub struct Committer {
     queue: Queue,
     state: Arc<State>,
     clock: SharedClock,
-    commit_seconds: Histogram,
+    latency: Arc<Latency>,
     /// What could not be written yet, when it is tried again, and how long the wait was.
     waiting: Option<(Snapshot, Instant, Duration)>,
 }
@@ -36,9 +36,9 @@ impl Committer {
         queue: Queue,
         state: Arc<State>,
         clock: SharedClock,
-        commit_seconds: Histogram,
+        latency: Arc<Latency>,
     ) -> Committer {
-        Committer { store, snapshots, queue, state, clock, commit_seconds, waiting: None }
+        Committer { store, snapshots, queue, state, clock, latency, waiting: None }
     }
 
     /// The store.
@@ -93,15 +93,14 @@ impl Committer {
     }
 
     fn commit(&mut self, snapshot: Snapshot, now: Instant, wait: Duration) {
-        let timer = self.commit_seconds.start_timer();
+        let begun = Instant::now();
         match self.store.commit(&snapshot) {
             Ok(()) => {
-                timer.observe_duration();
+                self.latency.record(begun.elapsed());
                 self.state.store.work(self.clock.now_ms());
                 self.queue.committed(snapshot.checkpoint);
             }
             Err(error) => {
-                timer.stop_and_discard();
                 let reason = if error.is_full() { Stall::DiskFull } else { Stall::DiskFailing };
                 self.state.store.stall(reason, &error, self.clock.now_ms());
                 self.waiting = Some((snapshot, now + wait, wait));

@@ -82,7 +82,7 @@ impl World {
             }
         };
         let store = Store::open(self.location.clone()).unwrap();
-        let links = Links::new(&self.config, &prometheus::Registry::new(), self.clock.clone()).unwrap();
+        let links = Links::new(&self.config, self.clock.clone());
         let (pipeline, _) = Pipeline::new(&self.config, &links, journal, store, Drive::Pump).ok()?;
         let counters = Arc::new(ingest::Counters::default());
         let gate = Gate::new(self.config.ingest.clone(), counters.clone(), links.behind());

@@ -3,6 +3,7 @@
 //! - [`config`]: a TOML file plus `MARTLET_SECTION__KEY` from the environment, unknown keys refused.
 //! - [`log`]: lines on standard error.
 //! - [`counters`]: counters indexed by closed enums, and metrics read from them at scrape time.
+//! - [`latency`]: how long things take, as Prometheus histograms and as quantiles of the last minutes.
 //! - [`build`]: which build is running.
 //! - [`shutdown`] and [`notify`]: stopping on a signal, and telling the service manager when to wait for us.
 //! - [`tls`]: certificates and keys from files.
@@ -13,6 +14,7 @@ pub mod build;
 pub mod config;
 pub mod counters;
 pub mod http;
+pub mod latency;
 pub mod log;
 pub mod notify;
 pub mod shutdown;

@@ -121,7 +121,7 @@ impl Collector {
         let settings = journal::journal_settings(self.config.store.segment_bytes, self.config.store.reserve_bytes);
         let (journal, _) = Journal::open(self.machine.disk("journal"), settings, &mut |_, _| ()).ok()?;
         let store = Store::open(self.location.clone()).unwrap();
-        let links = Links::new(&self.config, &prometheus::Registry::new(), self.clock.clone()).unwrap();
+        let links = Links::new(&self.config, self.clock.clone());
         let (pipeline, visible) = Pipeline::new(&self.config, &links, journal, store, Drive::Pump).ok()?;
         Some(Life {
             pipeline,

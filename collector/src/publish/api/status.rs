@@ -3,8 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use martlet_telemetry::counters::{EnumCounters, Labelled, to_f64};
+use martlet_telemetry::latency::{Quantiles, Recent as RecentLatency};
 use martlet_window::{Service, TrafficClass};
 use serde::Serialize;
 
@@ -32,6 +34,7 @@ pub(super) struct Status {
     journal: JournalStatus,
     store: StoreStatus,
     ingest: IngestStatus,
+    latency: BTreeMap<&'static str, LatencyStatus>,
 }
 
 #[derive(Serialize)]
@@ -146,6 +149,29 @@ struct IngestStatus {
     lost: LostStatus,
 }
 
+/// The last five minutes, in seconds; `null` where there was nothing.
+#[derive(Serialize)]
+struct LatencyStatus {
+    count: u64,
+    p50: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+}
+
+impl From<RecentLatency> for LatencyStatus {
+    fn from(RecentLatency { count, quantiles }: RecentLatency) -> LatencyStatus {
+        let seconds = |of: fn(&Quantiles) -> Duration| quantiles.as_ref().map(|quantiles| of(quantiles).as_secs_f64());
+        LatencyStatus {
+            count,
+            p50: seconds(|quantiles| quantiles.p50),
+            p99: seconds(|quantiles| quantiles.p99),
+            p999: seconds(|quantiles| quantiles.p999),
+            max: seconds(|quantiles| quantiles.max),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Connections {
     open: u64,
@@ -211,6 +237,7 @@ pub(super) fn status(sources: &Sources, view: &LiveView, now: i64) -> Status {
             last_commit_age_seconds: (last_commit_ms > 0).then(|| age_seconds(last_commit_ms, now_ms)),
         },
         ingest: ingest(sources, view),
+        latency: latency(sources, Instant::now()),
     }
 }
 
@@ -296,6 +323,10 @@ fn ingest(sources: &Sources, view: &LiveView) -> IngestStatus {
         tls_failures: by_name(&counters.tls_failures),
         lost: LostStatus::from(&lost),
     }
+}
+
+fn latency(sources: &Sources, now: Instant) -> BTreeMap<&'static str, LatencyStatus> {
+    sources.latencies.each().map(|(name, latency)| (name, latency.recent(now).into())).into()
 }
 
 fn by_name<E: Labelled>(counters: &EnumCounters<E>) -> BTreeMap<&'static str, u64> {
