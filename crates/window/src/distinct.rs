@@ -4,6 +4,7 @@
 //! estimation algorithm", 2007; the estimate from them as in Ertl: "New cardinality estimation algorithms for
 //! HyperLogLog sketches", arXiv:1702.01284, 2017, which needs no table of bias corrections.
 
+use std::fmt;
 use std::sync::Arc;
 
 /// Up to this many distinct hashes the count is exact.
@@ -29,12 +30,12 @@ const INLINE: usize = 2;
 /// ever merged, so that no sender can aim at a register or at a place in the table of an exact set.
 ///
 /// Clones share what is large; a change copies it once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DistinctSources {
     form: Form,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Form {
     /// None, one or two hashes; 0 stands for no hash.
     Few([u64; INLINE]),
@@ -45,7 +46,7 @@ enum Form {
 }
 
 /// A set of hashes: open addressing with linear probing, at most three quarters full.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Table {
     /// A power of two of places; 0 is an empty one.
     places: Box<[u64]>,
@@ -86,6 +87,16 @@ impl Table {
 
     fn hashes(&self) -> impl Iterator<Item = u64> {
         self.places.iter().copied().filter(|&hash| hash != 0)
+    }
+}
+
+/// The same for the same set, however it came about.
+impl fmt::Debug for DistinctSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.form {
+            Form::Registers(registers) => f.debug_list().entries(registers.iter()).finish(),
+            _ => f.debug_set().entries(self.hashes()).finish(),
+        }
     }
 }
 
