@@ -5,6 +5,7 @@
 //! `results/`.
 
 pub mod aggregation;
+pub mod batch;
 pub mod load;
 
 use martlet_drill::{Drill, DrillConfig};
