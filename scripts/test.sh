@@ -22,5 +22,7 @@ say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 say "the shipped configurations"
 scripts/check-configs.sh
+say "interleavings of hand-overs"
+scripts/loom.sh
 say "tests"
 cargo test --workspace --no-fail-fast -- "$@"

@@ -6,53 +6,17 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use martlet_benches::batch::{START, columns, header, payload};
 use martlet_benches::{Traffic, rows};
-use martlet_collector::aggregate::{Arrival, Delta, Rules, SourceCounts, SourceHash};
+use martlet_collector::aggregate::{Arrival, Decoder, Delta, Rules, SourceCounts, SourceHash};
 use martlet_collector::config::{LiveConfig, MetricsConfig};
-use martlet_collector::ingest::SensorId;
+use martlet_collector::ingest::{SensorId, Share};
 use martlet_collector::live::LiveStore;
-use martlet_window::{
-    BatchHeader, CaptureStatistics, CountRow, Digest, IpVersion, Marks, Origin, Posture, Timestamp, TrafficClass,
-    WindowLength,
-};
-use martlet_wire::v1::{Columns, Run};
+use martlet_window::{DistinctSources, IpVersion};
+use martlet_wire::v1::{BatchView, Columns, Limits};
 
 const PACKETS: u64 = 100_000;
-const START: i64 = 1_700_000_000;
-
-/// Rows as they are after decoding, without the wire.
-fn columns(rows: &[CountRow]) -> Columns {
-    let mut columns = Columns::default();
-    for (place, row) in (0..).zip(rows) {
-        match columns.runs.last_mut() {
-            Some(run) if run.class == row.class => run.end = place + 1,
-            _ => columns.runs.push(Run { class: row.class, start: place, end: place + 1 }),
-        }
-        columns.sources.push(row.source);
-        columns.packets.push(row.packets);
-        columns.bytes.push(row.bytes);
-        columns.targets.push(row.targets);
-    }
-    columns
-}
-
-fn header(rows: &[CountRow]) -> BatchHeader {
-    let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
-    BatchHeader {
-        origin: Origin([1; 16]),
-        epoch: 1,
-        sequence: 0,
-        predecessor: Digest::default(),
-        class: TrafficClass::Drill,
-        posture: Posture::Silent,
-        window: WindowLength::DEFAULT.window_at(Timestamp::from_parts(START, 0)),
-        part: 0,
-        exposure: None,
-        unavailable: Marks::NONE,
-        capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
-    }
-}
 
 fn hash(c: &mut Criterion) {
     let rows = rows(&Traffic::drill(PACKETS));
@@ -72,6 +36,58 @@ fn hash(c: &mut Criterion) {
     let mut counts = SourceCounts::default();
     group.bench_function("count", |b| b.iter(|| counts.add(IpVersion::V4, &sources, &packets)));
     group.finish();
+}
+
+/// Rows of a batch of usual size.
+const BATCH_ROWS: usize = 1000;
+
+/// One batch of hashes into sets of either form.
+fn distinct(c: &mut Criterion) {
+    let hash = SourceHash::new([7; 16]);
+    let hashes = |number: u128| -> Vec<u64> {
+        (0..BATCH_ROWS as u128).map(|n| hash.of_bits(IpVersion::V4, number * 1_000_000 + n)).collect()
+    };
+    let mut group = c.benchmark_group("distinct sources, a batch of 1000");
+    group.throughput(Throughput::Elements(BATCH_ROWS as u64));
+    let batch = hashes(0);
+    group.bench_function("exact, new set", |b| {
+        b.iter_batched_ref(DistinctSources::default, |set| set.insert(&batch), BatchSize::SmallInput);
+    });
+    let mut exact = DistinctSources::default();
+    exact.insert(&batch);
+    assert!(exact.is_exact());
+    group.bench_function("exact, known", |b| b.iter(|| exact.insert(&batch)));
+    let mut registers = DistinctSources::default();
+    (0..10).for_each(|number| registers.insert(&hashes(number)));
+    assert!(!registers.is_exact());
+    group.bench_function("registers", |b| b.iter(|| registers.insert(&batch)));
+    group.finish();
+}
+
+/// `components` has the same for the wire alone; here are the batch sizes that sensors send, and the hash of the payload.
+fn decode(c: &mut Criterion) {
+    let rows = rows(&Traffic::drill(PACKETS));
+    let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
+    let (mut raw, mut columns) = (Vec::new(), Columns::default());
+    for count in [BATCH_ROWS, rows.len()] {
+        let payload = payload(&rows[..count]);
+        let mut group = c.benchmark_group(format!("decode, {count} rows"));
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function("columns", |b| {
+            b.iter(|| {
+                let view = BatchView::read(&payload, &Limits::default()).unwrap();
+                view.columns(&mut decompressor, &mut raw, &mut columns).unwrap();
+            });
+        });
+        let mut decoder = Decoder::new(Limits::default()).unwrap();
+        group.bench_function("and hash of the payload", |b| {
+            b.iter(|| {
+                let decoded = decoder.decode(&payload, Share::default()).unwrap();
+                decoder.keep(decoded.columns);
+            });
+        });
+        group.finish();
+    }
 }
 
 fn add(c: &mut Criterion) {
@@ -101,8 +117,9 @@ fn add(c: &mut Criterion) {
             store.view(&[], START)
         });
     });
+    group.bench_function("publish", |b| b.iter(|| black_box(store.view(&[], START))));
     group.finish();
 }
 
-criterion_group!(benches, hash, add);
+criterion_group!(benches, hash, distinct, decode, add);
 criterion_main!(benches);

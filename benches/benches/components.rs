@@ -6,13 +6,11 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use martlet_benches::batch::header;
 use martlet_benches::{Recycle, Traffic, observations, pipeline, rows};
 use martlet_packet::{LinkType, parse};
 use martlet_sensor::aggregate::{TableLimits, WindowTable};
 use martlet_sensor::classify::{Aim, classify};
-use martlet_window::{
-    BatchHeader, CaptureStatistics, Digest, Marks, Origin, Posture, Timestamp, TrafficClass, WindowLength,
-};
 use martlet_wire::v1::{BatchEncoder, BatchView, Columns, FRAME_HEADER_LENGTH, Limits};
 
 const PACKETS: u64 = 100_000;
@@ -63,20 +61,7 @@ fn table(c: &mut Criterion) {
 
 fn wire(c: &mut Criterion) {
     let rows = rows(&Traffic::drill(PACKETS));
-    let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
-    let header = BatchHeader {
-        origin: Origin([1; 16]),
-        epoch: 1,
-        sequence: 0,
-        predecessor: Digest::default(),
-        class: TrafficClass::Drill,
-        posture: Posture::Silent,
-        window: WindowLength::DEFAULT.window_at(Timestamp::from_parts(1_000_000_000, 0)),
-        part: 0,
-        exposure: None,
-        unavailable: Marks::NONE,
-        capture: CaptureStatistics { frames: packets, packets, ..CaptureStatistics::default() },
-    };
+    let header = header(&rows);
     let mut encoder = BatchEncoder::new().unwrap();
     let mut frame = Vec::new();
     encoder.write(&header, rows.iter().copied(), &mut frame).unwrap();

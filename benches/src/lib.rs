@@ -1,8 +1,11 @@
-//! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window; and [`load`] on a collector.
+//! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window; [`load`] on a collector;
+//! and its [`aggregation`] core beside others.
 //!
 //! The benchmarks are in `benches/`, shell programs that measure whole processes beside it, and dated results in
 //! `results/`.
 
+pub mod aggregation;
+pub mod batch;
 pub mod load;
 
 use martlet_drill::{Drill, DrillConfig};

@@ -5,7 +5,6 @@
 //! ones. Counting is additive, so it does not matter which worker counts what. At a [`Cut`] all workers hand over
 //! before any goes on, so that the merger holds exactly what was counted before it.
 
-mod cut;
 mod decoder;
 mod delta;
 mod hash;
@@ -13,10 +12,9 @@ mod hours;
 mod sources;
 mod worker;
 
-pub use cut::Cut;
 pub use decoder::{Decoded, Decoder, Encoded};
 pub use delta::{Arrival, BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
 pub use hash::SourceHash;
 pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
 pub use sources::SourceCounts;
-pub use worker::{Counted, Counters, DecodedGroup, HandOver, Job, Plan, Worker};
+pub use worker::{Counted, Counters, Cut, DecodedGroup, HandOver, Job, Plan, Worker};

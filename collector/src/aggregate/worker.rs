@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use martlet_handover::Cut as AnyCut;
 use martlet_wire::WireError;
 use martlet_wire::v1::Limits;
 use tokio::sync::oneshot;
 
-use super::cut::Cut;
 use super::decoder::{Decoded, Decoder, Encoded};
 use super::delta::{Arrival, Delta, Rules};
 use super::hours::Loss;
@@ -19,6 +19,12 @@ use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 
 /// A worker hands its tables over early when they hold about so many keys.
 const LARGE_DELTA: usize = 1 << 18;
+
+/// How often a worker that waits at a cut looks whether the others are still alive.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where all workers meet, so that the merger sees exactly what was counted before.
+pub type Cut = AnyCut<Box<Checkpoint>>;
 
 /// What became of payloads that were decoded together, with the payloads.
 pub type DecodedGroup = Vec<Result<(Decoded, Encoded), WireError>>;
@@ -129,7 +135,7 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if let Some(cut) = self.cut.take() {
-                cut.wait(|| self.plan.dead.load(Relaxed) == 0);
+                cut.wait(LOOK, || self.plan.dead.load(Relaxed) == 0);
             }
             let now = Instant::now();
             if now >= due {
@@ -218,5 +224,91 @@ impl Drop for Worker {
         if std::thread::panicking() {
             self.plan.dead.fetch_add(1, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::SourceHash;
+    use crate::ingest::Lost;
+    use crossbeam_channel::unbounded;
+    use martlet_window::TrafficClass;
+
+    fn loss(batches: u64) -> Job {
+        let lost = Lost { batches, ..Lost::default() };
+        let (sensor, class) = (SensorId(0), TrafficClass::Real);
+        Job::Count(vec![Counted::Loss(Loss { sensor, class, lost, first_window: 0, last_window: 0 })])
+    }
+
+    fn plan() -> Plan {
+        let rules = Rules { source_hash: SourceHash::new([0; 16]), bucket_seconds: 600, late_grace_seconds: 0 };
+        Plan {
+            rules,
+            limits: Default::default(),
+            interval: Duration::from_secs(1000),
+            newest: Arc::default(),
+            counters: Arc::default(),
+            dead: Arc::default(),
+        }
+    }
+
+    /// Batches lost before the cut, and behind it.
+    fn around(handed_over: &Receiver<HandOver>) -> (u64, u64) {
+        let (mut sums, mut side) = ([0, 0], 0);
+        for handed_over in handed_over.try_iter() {
+            match handed_over {
+                HandOver::Tables(delta) => sums[side] += delta.lost[&SensorId(0)].batches,
+                HandOver::Cut(_) => side += 1,
+            }
+        }
+        assert_eq!(side, 1);
+        sums.into()
+    }
+
+    #[test]
+    fn a_pumped_worker_takes_nothing_behind_a_cut_before_the_others_have_met_it() {
+        let ((jobs, queue), (hand_over, handed_over), (_back, empty)) = (unbounded(), unbounded(), unbounded());
+        let worker = || Worker::new(plan(), queue.clone(), hand_over.clone(), empty.clone()).unwrap();
+        let (mut fast, mut slow) = (worker(), worker());
+        let cut = Arc::new(Cut::new(2, Box::default()));
+        for job in [loss(1), loss(2), Job::Cut(cut.clone()), Job::Cut(cut), loss(4)] {
+            jobs.send(job).unwrap();
+        }
+        assert!(slow.turn());
+        assert!(fast.turn() && fast.turn());
+        // The slow one still has what it counted before the cut.
+        assert!(!fast.turn());
+        assert!(slow.turn() && fast.turn());
+        fast.hand_over();
+        assert_eq!(around(&handed_over), (3, 4));
+    }
+
+    #[test]
+    fn threads_meet_at_a_cut() {
+        for round in 0..50 {
+            let ((jobs, queue), (hand_over, handed_over), (_back, empty)) = (unbounded(), unbounded(), unbounded());
+            let cut = Arc::new(Cut::new(3, Box::default()));
+            (0..500).for_each(|_| jobs.send(loss(1)).unwrap());
+            (0..3).for_each(|_| jobs.send(Job::Cut(cut.clone())).unwrap());
+            (0..500).for_each(|_| jobs.send(loss(1)).unwrap());
+            drop(jobs);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    let worker = Worker::new(plan(), queue.clone(), hand_over.clone(), empty.clone()).unwrap();
+                    scope.spawn(move || worker.run());
+                }
+            });
+            assert_eq!(around(&handed_over), (500, 500), "round {round}");
+        }
+    }
+
+    #[test]
+    fn an_arrival_says_how_far_the_clock_is_off_only_if_it_is_live() {
+        let window = martlet_window::Window { start: 100, length: martlet_window::WindowLength::DEFAULT };
+        let offset = |at_ms, is_live| Arrival { at_ms, is_live }.clock_offset_ms(window);
+        assert_eq!(offset(111_500, true), Some(1500));
+        assert_eq!(offset(50_000, true), Some(-60_000));
+        assert_eq!(offset(50_000, false), None);
     }
 }
