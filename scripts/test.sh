@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 need_build_tools
 # The scanners and the browser are what the tests are made against: they are no part of Martlet.
-need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium
+need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium valgrind
 if [ "${CI:-}" = true ]; then
     export MARTLET_REQUIRE_SHARED=1 MARTLET_REQUIRE_ROOT=1
 fi
@@ -26,3 +26,5 @@ say "interleavings of hand-overs"
 scripts/loom.sh
 say "tests"
 cargo test --workspace --no-fail-fast -- "$@"
+say "instructions for each row"
+benches/instructions.sh
