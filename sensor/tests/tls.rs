@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::{Authority, Pair};
-use common::{Ledger, ORIGIN, Opened, open, push, sum};
+use common::{Ledger, ORIGIN, Opened, next_frame, open, push, sum};
 use martlet_sensor::spool::{MemoryDisk, SpoolSettings};
 use martlet_sensor::uplink::{
     self, ClientTls, ConnectionOutcome, Dial, TcpDial, TlsDial, TlsSettings, UplinkError, UplinkSettings, UplinkState,
 };
 use martlet_telemetry::tls;
-use martlet_wire::v1::{FRAME_HEADER_LENGTH, FrameHeader, Limits, Message, RefusalReason};
+use martlet_wire::v1::{FRAME_HEADER_LENGTH, Message, RefusalReason};
 use rand::{SeedableRng, rngs::StdRng};
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -80,16 +80,9 @@ fn dialler(address: SocketAddr, settings: Option<&TlsSettings>) -> TlsDial<TcpDi
 
 /// Answers one connection to its end.
 async fn answer(mut line: impl AsyncRead + AsyncWrite + Unpin, ledger: &mut Ledger) {
-    loop {
-        let mut head = [0; FRAME_HEADER_LENGTH];
-        if line.read_exact(&mut head).await.is_err() {
-            return;
-        }
-        let header = FrameHeader::parse(&head, &Limits::default()).unwrap();
-        let mut payload = vec![0; header.length as usize];
-        line.read_exact(&mut payload).await.unwrap();
+    while let Some((frame_type, payload)) = next_frame(&mut line).await {
         let mut out = Vec::new();
-        ledger.answer(header.frame_type, &payload).write(&mut out);
+        ledger.answer(frame_type, &payload).write(&mut out);
         line.write_all(&out).await.unwrap();
         line.flush().await.unwrap();
     }

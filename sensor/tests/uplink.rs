@@ -11,12 +11,12 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use common::{Ledger, ORIGIN, Opened, disk_of, image, open, push, sum};
+use common::{Ledger, ORIGIN, Opened, disk_of, image, next_frame, open, push, sum};
 use martlet_journal::Disk;
 use martlet_sensor::spool::{AtCap, MemoryDisk, SpoolSettings};
 use martlet_sensor::uplink::{self, ConnectionOutcome, Dial, TcpDial, UplinkError, UplinkSettings, UplinkState};
 use martlet_window::Digest;
-use martlet_wire::v1::{FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, Message, RefusalReason, Totals};
+use martlet_wire::v1::{FrameType, Message, RefusalReason, Totals};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::net::TcpListener;
@@ -48,18 +48,8 @@ async fn serve(
     ledger: &RefCell<Ledger>,
     mood: &mut dyn FnMut(FrameType) -> Mood,
 ) {
-    loop {
-        let mut head = [0; FRAME_HEADER_LENGTH];
-        if line.read_exact(&mut head).await.is_err() {
-            return;
-        }
-        let header = FrameHeader::parse(&head, &Limits::default()).unwrap();
-        let mut payload = vec![0; header.length as usize];
-        if line.read_exact(&mut payload).await.is_err() {
-            return;
-        }
-        header.verify(&payload).unwrap();
-        let mood = mood(header.frame_type);
+    while let Some((frame_type, payload)) = next_frame(&mut line).await {
+        let mood = mood(frame_type);
         if mood == Mood::CutBefore {
             return;
         }
@@ -69,7 +59,7 @@ async fn serve(
         }
         let answer = match mood {
             Mood::Refuse(reason) => Message::Refused { reason },
-            _ => ledger.borrow_mut().answer(header.frame_type, &payload),
+            _ => ledger.borrow_mut().answer(frame_type, &payload),
         };
         if mood == Mood::CutAfter {
             return;

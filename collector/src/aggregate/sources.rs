@@ -26,7 +26,7 @@ static SECRET: LazyLock<[u64; 2]> = LazyLock::new(|| {
 /// Packets by source.
 ///
 /// IPv4 sources, which are nearly all, have eight bytes each in a table with open addressing and linear probing: a row then
-/// costs one cache line. A source of more than 2^32 - 1 packets goes on in a list beside it.
+/// costs one cache line. A source of more than 2^32 - 1 packets goes on in a map beside it.
 ///
 /// Two things that often help such tables did not help this one at up to ten million sources (benches, program aggregation):
 /// reading the homes of 128 rows before changing any, and huge pages, which take longer to clear than they save.

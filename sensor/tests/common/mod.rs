@@ -19,6 +19,7 @@ use martlet_wire::v1::{
     BatchEncoder, BatchView, FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, Message, NackReason, Stream, Totals,
     digest,
 };
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(crate) const ORIGIN: Origin = Origin([7; 16]);
 pub(crate) const TEN: i64 = 1_600_000_000;
@@ -260,6 +261,17 @@ pub(crate) fn try_drain<D: Disk>(outlet: &mut Outlet<D>, ledger: &mut Ledger, mu
 fn take_ack<D: Disk>(outlet: &mut Outlet<D>, message: &Message) {
     let &Message::Ack { stream, journaled, committed } = message else { panic!("{message:?}") };
     outlet.acknowledge(stream.epoch, journaled, committed);
+}
+
+/// The next frame that a sensor sends; `None` once the line is gone.
+pub(crate) async fn next_frame(line: &mut (impl AsyncRead + Unpin)) -> Option<(FrameType, Vec<u8>)> {
+    let mut head = [0; FRAME_HEADER_LENGTH];
+    line.read_exact(&mut head).await.ok()?;
+    let header = FrameHeader::parse(&head, &Limits::default()).unwrap();
+    let mut payload = vec![0; header.length as usize];
+    line.read_exact(&mut payload).await.ok()?;
+    header.verify(&payload).unwrap();
+    Some((header.frame_type, payload))
 }
 
 /// All files of a disk.

@@ -57,7 +57,7 @@ pub(super) struct Model {
     pub(super) identities: Vec<Identity>,
     pub(super) made: Vec<Made>,
     pub(super) fates: Vec<Fate>,
-    /// Two machines of this identity drew the same epoch. Behind a gap no predecessor is checked, so that there the batches of
+    /// Two machines of this identity began the same epoch. Behind a gap no predecessor is checked, so that there the batches of
     /// one can stand for those of the other: what is lost of it is not known exactly.
     pub(super) twins: Option<usize>,
     /// What the collector's disk had was changed. It asks for what it knows no more, and the other of two machines that went on
