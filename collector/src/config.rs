@@ -119,7 +119,9 @@ pub struct LiveConfig {
     pub bucket_seconds: u32,
     /// Memory of the history, in bytes (estimated); beyond it the oldest buckets are dropped.
     pub memory_limit_bytes: u64,
-    /// Rows (sensor, service, kind) of one bucket; beyond it ports are not told apart.
+    /// Services by kind of one bucket, over all sensors; beyond them ports are not told apart.
+    pub max_services_per_bucket: usize,
+    /// Services by kind and sensor of one bucket; beyond them a sensor's ports are not told apart.
     pub max_keys_per_bucket: usize,
     /// Heaviest sources that one bucket keeps.
     pub top_sources_per_bucket: usize,
@@ -256,6 +258,8 @@ impl Default for LiveConfig {
         LiveConfig {
             bucket_seconds: 600,
             memory_limit_bytes: 512 << 20,
+            // Every port of TCP and UDP over IPv4 and IPv6, scanned and as a victim's.
+            max_services_per_bucket: 8 * 65_536,
             max_keys_per_bucket: 65_536,
             top_sources_per_bucket: 1024,
             silent_grace_seconds: 30,
@@ -414,6 +418,7 @@ impl Config {
             return Err(SettingError { key: "live.bucket_seconds", value: live.bucket_seconds.into(), rule });
         }
         within("live.memory_limit_bytes", live.memory_limit_bytes, 1 << 20, 1 << 44)?;
+        within("live.max_services_per_bucket", live.max_services_per_bucket as u64, 16, 1 << 22)?;
         within("live.max_keys_per_bucket", live.max_keys_per_bucket as u64, 16, 1 << 22)?;
         within("live.top_sources_per_bucket", live.top_sources_per_bucket as u64, 16, 1 << 20)?;
         within("live.silent_grace_seconds", live.silent_grace_seconds.into(), 0, 86_400)?;

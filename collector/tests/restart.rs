@@ -223,6 +223,29 @@ fn http_shows_no_number_before_the_replay_is_done() {
 }
 
 #[test]
+fn a_store_of_an_older_version_is_brought_forward() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(include_str!("../src/store/schema/1.sql")).unwrap();
+    raw.execute_batch(
+        "PRAGMA application_id = 0x4d52544c; PRAGMA user_version = 1;
+         INSERT INTO meta VALUES (0, 17, 600, x'000102030405060708090a0b0c0d0e0f', 1, 2, 3);
+         INSERT INTO sensors (sensor, origin, name) VALUES (0, x'00112233445566778899aabbccddeeff', 'alpha');",
+    )
+    .unwrap();
+    drop(raw);
+    let loaded = Store::open(Location::File(path.clone())).unwrap().load(600, [9; 16]).unwrap();
+    assert_eq!((loaded.record, loaded.source_key[15], loaded.sensors[0].name.as_str()), (17, 15, "alpha"));
+    let live = loaded.live;
+    assert_eq!((live.evicted_buckets, live.overflowed_packets, live.recent_overflowed_packets), (1, 2, 3));
+    assert_eq!((live.sensor_overflowed_packets, live.coarsened_sets), (0, 0));
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let version: usize = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, SCHEMA_VERSION);
+}
+
+#[test]
 fn a_store_of_another_program_or_version_is_refused_with_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.db");

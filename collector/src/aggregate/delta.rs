@@ -3,32 +3,28 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState as TableState;
-use indexmap::IndexMap;
 use martlet_telemetry::counters::to_f64;
 use martlet_window::{
-    BatchHeader, Class, DistinctSources, IpVersion, Marks, Posture, RejectReason, TrafficClass, Window,
+    BatchHeader, DistinctSources, IpVersion, Mark, Marks, Posture, RejectReason, TrafficClass, Window,
 };
-use martlet_wire::v1::{Columns, Run};
+use martlet_wire::v1::Columns;
 
 use super::hash::SourceHash;
 use super::hours::{HourKey, Hours, Loss, SensorHour, hour_of};
+use super::log::{NO_STEP, RowLog};
 use super::sources::SourceCounts;
 use crate::ingest::{Lost, SensorId};
-use crate::live::{KindKey, RECENT_SERVICES, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey};
+use crate::live::{KindKey, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey, Sorted};
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
-/// The same with its entries in the order in which they came.
-type OrderedTable<K, V> = IndexMap<K, V, TableState>;
-
-/// Most memory that they take together, in bytes, about.
-const SPARE_BYTES: usize = 32 << 20;
-
-/// Runs whose rows are looked up together.
-const RUNS: usize = 64;
 
 /// Most buckets whose tables are kept for later: those of live sensors are one or two, those of a backlog more.
 const SPARE_BUCKETS: usize = 8;
+/// Most memory that they take together, in bytes, about.
+const SPARE_BYTES: usize = 32 << 20;
+
+const MARKS: usize = Mark::ALL.len();
 
 /// Packets, bytes and distinct sources of something.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +38,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, packets: u64, bytes: u64) {
-        self.packets += packets;
-        self.bytes = self.bytes.saturating_add(bytes);
+    fn add(&mut self, sums: Sums) {
+        self.packets += sums.packets;
+        self.bytes = self.bytes.saturating_add(sums.bytes);
     }
 }
 
@@ -179,12 +175,16 @@ impl Arrival {
 /// What was added to one bucket.
 #[derive(Debug, Default)]
 pub struct BucketDelta {
-    /// By sensor, service and kind.
-    pub rows: OrderedTable<RowKey, Counts>,
+    /// Runs of rows that are not sorted yet.
+    log: RowLog,
+    /// By service, kind and sensor; empty until [`Delta::sort`].
+    pub rows: Sorted<RowKey>,
+    /// By start, what was added to steps of the recent past; empty until [`Delta::sort`].
+    pub recent: Vec<(i64, RecentDelta)>,
     /// By IP version, protocol and kind.
     pub kinds: Table<KindKey, Counts>,
-    /// By mark; a row with several marks is in each.
-    pub marks: Table<u8, Counts>,
+    /// By mark number; a row with several marks is in each.
+    pub marks: [Counts; MARKS],
     /// By sensor.
     pub sensors: Table<SensorId, SensorCounts>,
     /// Packets by source.
@@ -198,35 +198,43 @@ pub struct BucketDelta {
 impl BucketDelta {
     /// Memory of the large tables, in bytes, about.
     fn heap_bytes(&self) -> usize {
-        // An entry has its hash and two places in the index beside it.
-        const ROW: usize = size_of::<(RowKey, Counts)>() + 3 * size_of::<usize>();
-        self.rows.capacity() * ROW + self.sources.heap_bytes()
+        self.log.heap_bytes() + self.sources.heap_bytes()
     }
 
     fn clear(&mut self) {
-        self.rows.clear();
+        self.log.clear();
+        self.rows = Sorted::default();
+        self.recent.clear();
         self.kinds.clear();
-        self.marks.clear();
+        self.marks = Default::default();
         self.sensors.clear();
         self.sources.clear();
         (self.tested, self.untested) = (Marks::NONE, Marks::NONE);
+    }
+
+    /// Turns what was logged into sorted counts. The bucket begins at `start`.
+    fn sort(&mut self, start: i64) {
+        if self.log.is_empty() {
+            return;
+        }
+        debug_assert!(self.rows.is_empty(), "a delta is sorted once, before it is handed over");
+        self.log.sort();
+        self.rows = self.log.rows();
+        let steps = self.log.steps().into_iter();
+        self.recent.extend(steps.map(|(step, delta)| (start + i64::from(step) * RECENT_STEP_SECONDS, delta)));
+        self.log.clear();
     }
 }
 
 /// What was added to one step of the recent past.
 #[derive(Debug, Default)]
 pub struct RecentDelta {
-    /// By service, over all sensors and kinds.
-    pub services: Table<ServiceKey, Counts>,
-}
-
-impl RecentDelta {
-    /// The counts of a service, or of all that find no room.
-    fn service(&mut self, service: ServiceKey) -> &mut Counts {
-        let has_room = self.services.len() < RECENT_SERVICES || self.services.contains_key(&service);
-        let service = if has_room { service } else { ServiceKey::overflow(service.ip()) };
-        self.services.entry(service).or_default()
-    }
+    /// By service, over all sensors and kinds: the busiest, and what is left.
+    pub services: Sorted<ServiceKey>,
+    /// Of all services.
+    pub sums: Sums,
+    /// Of all services.
+    pub sources: DistinctSources,
 }
 
 /// What was added to a class.
@@ -245,8 +253,6 @@ pub struct ClassDelta {
 pub struct Delta {
     /// By class and start of the bucket.
     pub buckets: Table<(TrafficClass, i64), BucketDelta>,
-    /// By class and start of the step.
-    pub recent: Table<(TrafficClass, i64), RecentDelta>,
     /// By sensor and class.
     pub sensors: Table<(SensorId, TrafficClass), SensorReport>,
     /// By class.
@@ -257,12 +263,10 @@ pub struct Delta {
     pub lost: Table<SensorId, Lost>,
     /// Live batches by the end of their window, in seconds since the Unix epoch.
     pub live: Table<i64, u64>,
-    /// Keys in all tables, about.
+    /// Rows, batches and losses.
     size: usize,
     /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
     spare: Vec<BucketDelta>,
-    /// The same of steps.
-    spare_steps: Vec<RecentDelta>,
     adder: RowAdder,
 }
 
@@ -271,8 +275,8 @@ pub struct Delta {
 struct RowAdder {
     /// Hashes of the sources of a batch.
     hashes: Vec<u64>,
-    /// Class, service and place of runs that are added together.
-    places: Vec<(Class, ServiceKey, usize)>,
+    /// The same of those with each mark.
+    marked: [Vec<u64>; MARKS],
 }
 
 impl RowAdder {
@@ -284,54 +288,61 @@ impl RowAdder {
         self.hashes.clear();
         for (ip, range) in [(IpVersion::V4, 0..ipv4), (IpVersion::V6, ipv4..columns.len())] {
             let sources = &columns.sources[range.clone()];
-            self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(ip, source)));
+            // No set knows a hash of 0; see `DistinctSources`.
+            self.hashes.extend(sources.iter().map(|&source| rules.source_hash.of_bits(ip, source).max(1)));
             bucket.sources.add(ip, sources, &columns.packets[range]);
         }
     }
 
-    /// Adds runs to the tables by service and by mark, and returns their sums.
-    fn add(
-        &mut self,
-        bucket: &mut BucketDelta,
-        mut recent: Option<&mut RecentDelta>,
-        sensor: SensorId,
-        runs: &[Run],
-        columns: &Columns,
-    ) -> Sums {
-        // Where many rows lie is looked up first: the processor then waits for several at a time.
-        self.places.clear();
-        self.places.extend(runs.iter().map(|run| {
-            let (class, service) = (run.class.unpack(), ServiceKey::new(run.class));
-            let row = bucket.rows.entry(RowKey { service, kind: class.kind, sensor });
-            let place = row.index();
-            row.or_default();
-            (class, service, place)
-        }));
-        let mut all = Sums::default();
-        for (run, &(class, service, place)) in runs.iter().zip(&self.places) {
-            let hashes = &self.hashes[run.range()];
-            let packets = columns.packets[run.range()].iter().map(|&packets| u64::from(packets)).sum();
-            let bytes = columns.bytes[run.range()].iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
-            let add = |counts: &mut Counts| {
-                counts.sources.insert(hashes);
-                counts.add(packets, bytes);
-            };
-            add(&mut bucket.rows[place]);
-            class.marks.iter().for_each(|mark| add(bucket.marks.entry(mark as u8).or_default()));
-            if let Some(recent) = &mut recent {
-                add(recent.service(service));
+    /// Adds the rows of a batch, and returns the sums by IP version.
+    fn add(&mut self, bucket: &mut BucketDelta, sensor: SensorId, step: u32, columns: &Columns) -> [Sums; 2] {
+        let mut by_ip = [Sums::default(); 2];
+        for runs in columns.runs.chunk_by(|a, b| a.class.kind_bits() == b.class.kind_bits()) {
+            let (Some(first), Some(last)) = (runs.first(), runs.last()) else { continue };
+            let mut all = Sums::default();
+            for run in runs {
+                let range = run.range();
+                let hashes = &self.hashes[range.clone()];
+                let sums = Sums {
+                    packets: columns.packets[range.clone()].iter().map(|&packets| u64::from(packets)).sum(),
+                    bytes: columns.bytes[range].iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes)),
+                };
+                bucket.log.push(sensor, run.class, step, sums, hashes);
+                for mark in run.class.marks().iter() {
+                    bucket.marks[mark as usize].add(sums);
+                    self.marked[mark as usize].extend_from_slice(hashes);
+                }
+                all.add(sums);
             }
-            all.packets += packets;
-            all.bytes = all.bytes.saturating_add(bytes);
+            let class = first.class.unpack();
+            let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
+            kind.sources.insert(&self.hashes[first.range().start..last.range().end]);
+            kind.add(all);
+            by_ip[usize::from(class.ip == IpVersion::V6)].add(all);
         }
-        all
+        for (counts, hashes) in bucket.marks.iter_mut().zip(&mut self.marked) {
+            counts.sources.insert(hashes);
+            hashes.clear();
+        }
+        by_ip
     }
 }
 
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    packets: u64,
-    bytes: u64,
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Packets.
+    pub packets: u64,
+    /// IP total lengths, in bytes.
+    pub bytes: u64,
+}
+
+impl Sums {
+    /// Adds others; saturates, since these are a peer's claims.
+    pub const fn add(&mut self, other: Sums) {
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
 }
 
 /// How rows become counts.
@@ -359,14 +370,22 @@ impl Delta {
         self.classes.iter().all(|class| class.batches == 0) && self.lost.is_empty()
     }
 
-    /// Keys in all tables, about: what bounds the memory of a worker between hand-overs.
+    /// Rows, batches and losses: what bounds the memory of a worker between hand-overs.
     #[must_use]
     pub const fn size(&self) -> usize {
         self.size
     }
 
-    /// Takes the tables of all buckets out. What is given back by [`Delta::keep`] is used again.
+    /// Sorts what was logged. The worker does so before it hands over, so that the merger need not.
+    pub fn sort(&mut self) {
+        for (&(_, start), bucket) in &mut self.buckets {
+            bucket.sort(start);
+        }
+    }
+
+    /// Takes the tables of all buckets out, sorted. What is given back by [`Delta::keep`] is used again.
     pub fn take_buckets(&mut self) -> Vec<((TrafficClass, i64), BucketDelta)> {
+        self.sort();
         self.buckets.drain().collect()
     }
 
@@ -379,23 +398,9 @@ impl Delta {
         }
     }
 
-    /// Takes the tables of all steps out, as [`Delta::take_buckets`].
-    pub fn take_steps(&mut self) -> Vec<((TrafficClass, i64), RecentDelta)> {
-        self.recent.drain().collect()
-    }
-
-    /// Takes back a step's tables.
-    pub fn keep_step(&mut self, mut step: RecentDelta) {
-        if self.spare_steps.len() < SPARE_BUCKETS {
-            step.services.clear();
-            self.spare_steps.push(step);
-        }
-    }
-
     /// Empties the tables; the outer ones keep their room.
     pub fn clear(&mut self) {
         self.buckets.clear();
-        self.recent.clear();
         self.sensors.clear();
         self.classes = Default::default();
         self.hours.clear();
@@ -420,36 +425,22 @@ impl Delta {
         let new = || spare.pop().unwrap_or_default();
         let bucket = self.buckets.entry((header.class, bucket_start)).or_insert_with(new);
         let step = start - start.rem_euclid(RECENT_STEP_SECONDS);
-        let spare = &mut self.spare_steps;
-        let new = || spare.pop().unwrap_or_default();
-        let mut recent = (step >= recent_from).then(|| self.recent.entry((header.class, step)).or_insert_with(new));
-        let before = bucket.rows.len() + bucket.sources.len();
+        // A bucket has at most 8640 steps.
+        let number = u32::try_from((step - bucket_start) / RECENT_STEP_SECONDS).unwrap_or(NO_STEP);
+        let number = if step >= recent_from { number } else { NO_STEP };
         if arrival.is_live && header.class == TrafficClass::Real {
             *self.live.entry(header.window.end()).or_default() += 1;
         }
         let is_late = header.class == TrafficClass::Real && rules.is_late(header.window, arrival.at_ms);
         let mut counts = SensorCounts::of(header, is_late);
         self.adder.count_sources(rules, bucket, columns);
-        for runs in columns.runs.chunk_by(|a, b| a.class.kind_bits() == b.class.kind_bits()) {
-            let (Some(first), Some(last)) = (runs.first(), runs.last()) else { continue };
-            let class = first.class.unpack();
-            let (mut packets, mut bytes) = (0, 0u64);
-            for runs in runs.chunks(RUNS) {
-                let added = self.adder.add(bucket, recent.as_deref_mut(), sensor, runs, columns);
-                packets += added.packets;
-                bytes = bytes.saturating_add(added.bytes);
-            }
-            let kind = bucket.kinds.entry(KindKey::new(&class)).or_default();
-            kind.sources.insert(&self.adder.hashes[first.range().start..last.range().end]);
-            kind.add(packets, bytes);
-            match class.ip {
-                IpVersion::V4 => counts.ipv4_packets += packets,
-                IpVersion::V6 => counts.ipv6_packets += packets,
-            }
-            counts.bytes = counts.bytes.saturating_add(bytes);
+        let [ipv4, ipv6] = self.adder.add(bucket, sensor, number, columns);
+        if columns.is_empty() && number != NO_STEP {
+            bucket.log.push_quiet(number);
         }
-        // Rows of known keys still grow their sketches, by little.
-        self.size += (bucket.rows.len() + bucket.sources.len()) - before + 1 + columns.len() / 4;
+        (counts.ipv4_packets, counts.ipv6_packets) = (ipv4.packets, ipv6.packets);
+        counts.bytes = ipv4.bytes.saturating_add(ipv6.bytes);
+        self.size += 1 + columns.len();
         bucket.untested = bucket.untested.union(header.unavailable);
         bucket.tested = bucket.tested.union(without(header.unavailable));
         bucket.sensors.entry(sensor).or_default().add(&counts);

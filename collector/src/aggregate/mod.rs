@@ -9,11 +9,14 @@ mod decoder;
 mod delta;
 mod hash;
 mod hours;
+mod log;
 mod sources;
 mod worker;
 
 pub use decoder::{Decoded, Decoder, Encoded};
-pub use delta::{Arrival, BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport};
+pub use delta::{
+    Arrival, BucketDelta, ClassDelta, Counts, Delta, RecentDelta, Rules, SensorCounts, SensorReport, Sums,
+};
 pub use hash::SourceHash;
 pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
 pub use sources::SourceCounts;

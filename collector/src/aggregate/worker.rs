@@ -17,7 +17,7 @@ use crate::ingest::SensorId;
 use crate::journal::Checkpoint;
 use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 
-/// A worker hands its tables over early when they hold about so many keys.
+/// A worker hands its tables over early when they hold so many rows.
 const LARGE_DELTA: usize = 1 << 18;
 
 /// How often a worker that waits at a cut looks whether the others are still alive.
@@ -210,6 +210,7 @@ impl Worker {
         if self.delta.is_empty() {
             return;
         }
+        self.delta.sort();
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);

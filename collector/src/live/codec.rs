@@ -3,17 +3,22 @@
 //! docs/store.md specifies the bytes. Numbers are unsigned LEB128 varints unless stated otherwise; signed ones are
 //! zigzagged first. A blob is one version byte and the zstd frame of its content.
 
+use std::sync::Arc;
+
 use martlet_window::{DistinctSources, IpVersion, Kind, Marks, RejectReason};
 
 use super::bucket::{Bucket, Row};
-use super::key::{KindKey, RowKey, ServiceKey, Source};
+use super::key::{KindKey, RowKey, ServiceKey, ServiceKind, Source};
 use super::recent::RecentStep;
+use super::sorted::{Levels, SetRef, Sorted, SortedKey};
 use super::top::{TopEntry, TopSources};
 use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
 
-/// Version of everything that is written here.
-const VERSION: u8 = 1;
+/// Version of everything that is written here. In version 1 a bucket's rows by sensor stood in its blob.
+const VERSION: u8 = 2;
+/// The oldest version that is read.
+const OLDEST: u8 = 1;
 /// zstd's fastest regular level.
 const LEVEL: i32 = 1;
 /// Largest content that is believed of a blob, in bytes; far above what a bucket can hold.
@@ -41,14 +46,33 @@ pub trait Stored: Sized {
     /// From a blob; `None` if it is damaged or of a version that this program does not know.
     fn from_blob(blob: &[u8]) -> Option<Self> {
         let (&version, compressed) = blob.split_first()?;
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return None;
         }
-        let content = zstd::stream::decode_all(std::io::Read::take(compressed, MOST_BYTES as u64)).ok()?;
-        let mut reader = Reader(&content);
+        let content = decompress(compressed)?;
+        let mut reader = Reader { rest: &content, version };
         let value = Self::read(&mut reader)?;
-        reader.0.is_empty().then_some(value)
+        reader.rest.is_empty().then_some(value)
     }
+}
+
+/// What can be written as a blob.
+pub trait StoredBlob {
+    /// See [`Stored::to_blob`].
+    ///
+    /// # Errors
+    /// If the compression library fails, for want of memory.
+    fn blob(&self) -> std::io::Result<Vec<u8>>;
+}
+
+impl<T: Stored> StoredBlob for T {
+    fn blob(&self) -> std::io::Result<Vec<u8>> {
+        self.to_blob()
+    }
+}
+
+fn decompress(frame: &[u8]) -> Option<Vec<u8>> {
+    zstd::stream::decode_all(std::io::Read::take(frame, MOST_BYTES as u64)).ok()
 }
 
 /// A content that is being written.
@@ -94,15 +118,18 @@ impl Writer {
 
 /// A content that is being read.
 #[derive(Debug)]
-pub struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    version: u8,
+}
 
 impl Reader<'_> {
     /// An unsigned number.
     pub fn number(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
             value |= u64::from(byte & 0x7f).checked_shl(shift)?;
             if byte & 0x80 == 0 {
                 return Some(value);
@@ -136,7 +163,7 @@ impl Reader<'_> {
     pub fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let length: usize = self.small()?;
         // Each item takes a byte at least, so a damaged length cannot ask for much memory.
-        let mut list = Vec::with_capacity(length.min(self.0.len()));
+        let mut list = Vec::with_capacity(length.min(self.rest.len()));
         for _ in 0..length {
             list.push(read(self)?);
         }
@@ -163,19 +190,40 @@ impl Stored for Row {
 
     fn read(from: &mut Reader<'_>) -> Option<Row> {
         let (packets, bytes) = (from.number()?, from.number()?);
-        Some(Row { packets, bytes, sources: DistinctSources::read(&mut from.0)? })
+        Some(Row { packets, bytes, sources: DistinctSources::read(&mut from.rest)? })
+    }
+}
+
+impl Stored for ServiceKey {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.bits());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<ServiceKey> {
+        ServiceKey::from_bits(from.number()?)
+    }
+}
+
+impl Stored for ServiceKind {
+    fn write(&self, out: &mut Writer) {
+        self.service.write(out);
+        out.number(self.kind as u64);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<ServiceKind> {
+        Some(ServiceKind { service: ServiceKey::read(from)?, kind: Kind::from_number(from.small()?)? })
     }
 }
 
 impl Stored for RowKey {
     fn write(&self, out: &mut Writer) {
-        out.number(self.service.bits());
+        self.service.write(out);
         out.number(self.kind as u64);
         self.sensor.write(out);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<RowKey> {
-        let service = ServiceKey::from_bits(from.number()?)?;
+        let service = ServiceKey::read(from)?;
         Some(RowKey { service, kind: Kind::from_number(from.small()?)?, sensor: SensorId::read(from)? })
     }
 }
@@ -259,13 +307,99 @@ impl Stored for TopSources {
         let floor = from.number()?;
         let entries = from.list(|from| {
             let ip = ip(from.number()?)?;
-            let (&bits, rest) = from.0.split_first_chunk()?;
-            from.0 = rest;
+            let (&bits, rest) = from.rest.split_first_chunk()?;
+            from.rest = rest;
             let source = Source::new(ip, u128::from_be_bytes(bits));
             Some(TopEntry { source, packets: from.number()?, error: from.number()? })
         })?;
         entries.is_sorted_by(|a, b| a.source < b.source).then_some(TopSources { entries, floor })
     }
+}
+
+/// In a step a list stands as it is. As a blob its hashes stand behind the rest as they are, since nothing compresses them: a
+/// version byte, the length of the compressed frame as four bytes, the frame of all but the hashes, and the hashes.
+impl<K: SortedKey + Stored> Stored for Sorted<K> {
+    fn to_blob(&self) -> std::io::Result<Vec<u8>> {
+        let mut writer = Writer(Vec::with_capacity(self.len() * 8));
+        let mut hashes = Vec::new();
+        writer.list(self.iter(), |out, (key, row)| {
+            key.write(out);
+            out.number(row.packets);
+            out.number(row.bytes);
+            match row.sources {
+                SetRef::Hashes(few) => {
+                    out.length(few.len() + 1);
+                    hashes.extend_from_slice(few);
+                }
+                SetRef::Set(set) => {
+                    out.number(0);
+                    set.write(&mut out.0);
+                }
+            }
+        });
+        let frame = zstd::bulk::compress(&writer.0, LEVEL)?;
+        let mut blob = Vec::with_capacity(5 + frame.len() + hashes.len() * size_of::<u64>());
+        blob.push(VERSION);
+        let length = u32::try_from(frame.len()).map_err(std::io::Error::other)?;
+        blob.extend_from_slice(&length.to_le_bytes());
+        blob.extend_from_slice(&frame);
+        hashes.iter().for_each(|hash| blob.extend_from_slice(&hash.to_le_bytes()));
+        Ok(blob)
+    }
+
+    fn from_blob(blob: &[u8]) -> Option<Sorted<K>> {
+        let (&[version, a, b, c, d], rest) = blob.split_first_chunk()?;
+        let (frame, hashes) = rest.split_at_checked(u32::from_le_bytes([a, b, c, d]) as usize)?;
+        let (hashes, []) = hashes.as_chunks() else {
+            return None;
+        };
+        let mut hashes = hashes.iter().map(|&hash| u64::from_le_bytes(hash));
+        let content = (version == VERSION).then(|| decompress(frame)).flatten()?;
+        let mut from = Reader { rest: &content, version };
+        let list = read_rows(&mut from, |from| {
+            let Some(few) = from.small::<usize>()?.checked_sub(1) else {
+                return DistinctSources::read(&mut from.rest);
+            };
+            let few: Option<Vec<u64>> = (0..few.min(DistinctSources::EXACT_LIMIT + 1)).map(|_| hashes.next()).collect();
+            DistinctSources::from_hashes(&few?)
+        })?;
+        (from.rest.is_empty() && hashes.next().is_none()).then_some(list)
+    }
+
+    fn write(&self, out: &mut Writer) {
+        out.list(self.iter(), |out, (key, row)| {
+            key.write(out);
+            out.number(row.packets);
+            out.number(row.bytes);
+            match row.sources {
+                SetRef::Hashes(hashes) => DistinctSources::write_hashes(hashes, &mut out.0),
+                SetRef::Set(set) => set.write(&mut out.0),
+            }
+        });
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Sorted<K>> {
+        read_rows(from, |from| DistinctSources::read(&mut from.rest))
+    }
+}
+
+fn read_rows<K: SortedKey + Stored>(
+    from: &mut Reader<'_>,
+    mut set: impl FnMut(&mut Reader<'_>) -> Option<DistinctSources>,
+) -> Option<Sorted<K>> {
+    let mut list = Sorted::default();
+    let mut last = None;
+    for _ in 0..from.small::<usize>()? {
+        let key = K::read(from)?;
+        // What is searched by bisection must not be out of order.
+        if last.replace(key).is_some_and(|last| last >= key) {
+            return None;
+        }
+        let (packets, bytes) = (from.number()?, from.number()?);
+        list.push_set(key, packets, bytes, set(from)?);
+    }
+    list.trim();
+    Some(list)
 }
 
 fn keyed<K: Stored + Copy, V: Stored>(out: &mut Writer, list: &[(K, V)]) {
@@ -291,7 +425,7 @@ fn marks(from: &mut Reader<'_>) -> Option<Marks> {
 
 impl Stored for Bucket {
     fn write(&self, out: &mut Writer) {
-        keyed(out, &self.rows);
+        out.number(self.services.is_some().into());
         keyed(out, &self.kinds);
         out.list(self.marks.iter(), |out, (mark, row)| {
             out.number((*mark).into());
@@ -304,8 +438,14 @@ impl Stored for Bucket {
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Bucket> {
+        let (rows, services) = match from.version {
+            1 => (Arc::new(Sorted::<RowKey>::read(from)?).into(), None),
+            // They come by lists of their own.
+            _ => (Levels::default(), from.option(|_| Some(Levels::default()))?),
+        };
         let mut bucket = Bucket {
-            rows: sorted(from, RowKey::read, Row::read)?,
+            rows,
+            services,
             kinds: sorted(from, KindKey::read, Row::read)?,
             marks: sorted(from, |from| from.small(), Row::read)?,
             sensors: sorted(from, SensorId::read, SensorCounts::read)?,
@@ -324,23 +464,70 @@ impl Stored for RecentStep {
         out.number(self.packets);
         out.number(self.bytes);
         self.sources.write(&mut out.0);
-        out.list(self.services.iter(), |out, (service, row)| {
-            out.number(service.bits());
-            row.write(out);
-        });
+        self.services.write(out);
     }
 
     fn read(from: &mut Reader<'_>) -> Option<RecentStep> {
         let (packets, bytes) = (from.number()?, from.number()?);
-        let sources = DistinctSources::read(&mut from.0)?;
-        let services = from.list(|from| Some((ServiceKey::from_bits(from.number()?)?, Row::read(from)?)))?;
-        Some(RecentStep { packets, bytes, sources, services: services.into_iter().collect() })
+        let sources = DistinctSources::read(&mut from.rest)?;
+        Some(RecentStep { packets, bytes, sources, services: Arc::new(Sorted::read(from)?) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::RowRef;
+    use martlet_window::{Class, Service};
+
+    /// As a bucket was written before schema version 2.
+    #[test]
+    fn a_bucket_of_version_1_brings_its_rows() {
+        let class =
+            Class { ip: IpVersion::V4, protocol: 6, service: Service::Port(23), kind: Kind::Scan, marks: Marks::NONE };
+        let key = RowKey { service: ServiceKey::new(class.into()), kind: Kind::Backscatter, sensor: SensorId(7) };
+        let mut rows = Sorted::default();
+        rows.push(key, 5, 200, &mut vec![9, 3]);
+        let mut content = Writer::default();
+        rows.write(&mut content);
+        // No kinds, marks, sensors; no heaviest sources; and no marks that could be tested, or not.
+        [0, 0, 0, 0, 0, 0, 0].iter().for_each(|&number| content.number(number));
+        let mut blob = vec![1];
+        blob.extend_from_slice(&zstd::bulk::compress(&content.0, LEVEL).unwrap());
+        let bucket = Bucket::from_blob(&blob).unwrap();
+        let shown = |rows: Vec<(RowKey, RowRef<'_>)>| format!("{rows:?}");
+        assert_eq!(shown(bucket.rows().collect()), shown(rows.iter().collect()));
+        // Version 2 has something else there.
+        blob[0] = 2;
+        assert!(Bucket::from_blob(&blob).is_none());
+    }
+
+    #[test]
+    fn a_damaged_list_is_none() {
+        let mut rows = Sorted::default();
+        let service = |port| {
+            let (ip, protocol, service) = (IpVersion::V4, 6, Service::Port(port));
+            ServiceKey::new(Class { ip, protocol, service, kind: Kind::Scan, marks: Marks::NONE }.into())
+        };
+        rows.push(service(1), 5, 200, &mut vec![9, 3]);
+        rows.push(service(2), 5, 200, &mut (0..3000).map(|n| n << 50 | n).collect());
+        rows.push(service(3), 1, 40, &mut vec![4]);
+        let blob = rows.to_blob().unwrap();
+        let back = Sorted::<ServiceKey>::from_blob(&blob).unwrap();
+        assert_eq!(format!("{:?}", back.iter().collect::<Vec<_>>()), format!("{:?}", rows.iter().collect::<Vec<_>>()));
+        for length in 0..blob.len() {
+            assert!(Sorted::<ServiceKey>::from_blob(&blob[..length]).is_none(), "{length}");
+        }
+        // Hashes that do not ascend, one too many, and an older version.
+        let last = blob.len() - 24;
+        let mut swapped = blob.clone();
+        swapped[last..last + 16].rotate_left(8);
+        let longer = [&blob[..], &[0; 8]].concat();
+        let older = [&[1], &blob[1..]].concat();
+        for damaged in [swapped, longer, older] {
+            assert!(Sorted::<ServiceKey>::from_blob(&damaged).is_none());
+        }
+    }
 
     #[test]
     fn numbers_come_back() {
@@ -349,7 +536,7 @@ mod tests {
         numbers.iter().for_each(|&n| out.number(n));
         let signed = [0, -1, 1, i64::MIN, i64::MAX];
         signed.iter().for_each(|&n| out.signed(n));
-        let mut reader = Reader(&out.0);
+        let mut reader = Reader { rest: &out.0, version: VERSION };
         for n in numbers {
             assert_eq!(reader.number(), Some(n));
         }

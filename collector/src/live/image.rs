@@ -50,6 +50,10 @@ pub struct LiveImage {
     pub evicted_buckets: u64,
     /// Packets whose service is not told apart because their bucket was full.
     pub overflowed_packets: u64,
+    /// Packets whose service is known over all sensors only, because their bucket was full of rows by sensor.
+    pub sensor_overflowed_packets: u64,
+    /// Sets of sources that were made less exact, because their bucket took too much memory.
+    pub coarsened_sets: u64,
     /// Packets whose service is not told apart because their step of the recent past was full.
     pub recent_overflowed_packets: u64,
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use martlet_window::{Class, IpVersion, Kind, PackedClass, Service, address_from_bits};
 
+use super::sorted::SortedKey;
 use crate::ingest::SensorId;
 
 /// Bits of a packed class below the service, which are its marks.
@@ -25,7 +26,7 @@ impl ServiceKey {
 
     /// The key of everything that is not told apart any more.
     #[must_use]
-    pub const fn overflow(ip: IpVersion) -> ServiceKey {
+    pub const fn rest(ip: IpVersion) -> ServiceKey {
         ServiceKey(match ip {
             IpVersion::V4 => OVERFLOW,
             IpVersion::V6 => OVERFLOW | 1,
@@ -43,8 +44,13 @@ impl ServiceKey {
     }
 
     /// The key as one number, as it is stored.
-    pub(super) const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self.0
+    }
+
+    /// The key with this number, which came from [`Self::bits`].
+    pub(crate) const fn from_trusted_bits(bits: u64) -> ServiceKey {
+        ServiceKey(bits)
     }
 
     /// The key with this number, if there is one.
@@ -56,11 +62,12 @@ impl ServiceKey {
 
     /// IP version.
     #[must_use]
-    pub fn ip(self) -> IpVersion {
-        match self.class() {
-            Some(class) => class.ip,
-            None if self.0 & 1 == 1 => IpVersion::V6,
-            None => IpVersion::V4,
+    pub const fn ip(self) -> IpVersion {
+        match self.0 & OVERFLOW {
+            // A key comes from a class, or was checked when it was read.
+            0 => PackedClass::from_trusted_bits((self.0 as u128) << MARK_BITS).ip(),
+            _ if self.0 & 1 == 1 => IpVersion::V6,
+            _ => IpVersion::V4,
         }
     }
 
@@ -83,6 +90,51 @@ pub struct RowKey {
     pub kind: Kind,
     /// Whose.
     pub sensor: SensorId,
+}
+
+/// What rows over all sensors are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKind {
+    /// IP version, protocol and service.
+    pub service: ServiceKey,
+    /// Kind.
+    pub kind: Kind,
+}
+
+impl From<RowKey> for ServiceKind {
+    fn from(RowKey { service, kind, .. }: RowKey) -> ServiceKind {
+        ServiceKind { service, kind }
+    }
+}
+
+impl SortedKey for ServiceKey {
+    fn overflow(self) -> ServiceKey {
+        ServiceKey::rest(self.ip())
+    }
+
+    fn is_overflow(self) -> bool {
+        self.0 & OVERFLOW != 0
+    }
+}
+
+impl SortedKey for ServiceKind {
+    fn overflow(self) -> ServiceKind {
+        ServiceKind { service: self.service.overflow(), ..self }
+    }
+
+    fn is_overflow(self) -> bool {
+        self.service.is_overflow()
+    }
+}
+
+impl SortedKey for RowKey {
+    fn overflow(self) -> RowKey {
+        RowKey { service: self.service.overflow(), ..self }
+    }
+
+    fn is_overflow(self) -> bool {
+        self.service.is_overflow()
+    }
 }
 
 /// IP version, protocol and kind.
@@ -149,7 +201,7 @@ mod tests {
             assert_eq!(ServiceKey::new(class.into()).class(), Some(plain));
         }
         for ip in [IpVersion::V4, IpVersion::V6] {
-            assert_eq!((ServiceKey::overflow(ip).class(), ServiceKey::overflow(ip).ip()), (None, ip));
+            assert_eq!((ServiceKey::rest(ip).class(), ServiceKey::rest(ip).ip()), (None, ip));
         }
         let bits = u128::MAX - 5;
         assert_eq!(Source::new(IpVersion::V6, bits).bits(), bits);

@@ -213,7 +213,7 @@ impl Observer {
         }
         // Rows are many, and the series that they belong to are few.
         let mut sums: HashMap<(SensorId, usize, Kind), (u64, ObservedSample), TableState> = HashMap::default();
-        for (key, counts) in &delta.rows {
+        for (key, counts) in delta.rows.iter() {
             let Some(packed) = key.service.class() else { continue };
             let protocol = protocol_place(packed.protocol);
             let added = ObservedSample { packets: counts.packets, bytes: counts.bytes };
@@ -238,7 +238,7 @@ impl Observer {
             }
         }
         let marks = Arc::make_mut(&mut self.published.marks);
-        for (&mark, counts) in &delta.marks {
+        for (mark, counts) in (0..).zip(&delta.marks).filter(|(_, counts)| counts.packets > 0) {
             *marks.entry((class, mark)).or_default() += counts.packets;
         }
     }
@@ -441,13 +441,13 @@ pub fn mark_name(number: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::Counts;
-    use crate::live::{RowKey, ServiceKey};
+    use crate::live::{RowKey, ServiceKey, Sorted};
     use martlet_window::{Class, IpVersion, Marks, Service};
 
     fn seen(observer: &mut Observer, ports: &[(u16, u64)]) {
-        let mut delta = BucketDelta::default();
-        for &(port, packets) in ports {
+        let mut rows = Sorted::default();
+        let ports: BTreeMap<u16, u64> = ports.iter().copied().collect();
+        for (port, packets) in ports {
             let class = Class {
                 ip: IpVersion::V4,
                 protocol: TCP,
@@ -456,8 +456,10 @@ mod tests {
                 marks: Marks::NONE,
             };
             let key = RowKey { service: ServiceKey::new(class.into()), kind: Kind::Scan, sensor: SensorId(0) };
-            delta.rows.insert(key, Counts { packets, bytes: packets * 40, ..Counts::default() });
+            rows.push(key, packets, packets * 40, &mut vec![1]);
         }
+        let mut delta = BucketDelta::default();
+        delta.rows = rows;
         observer.count(TrafficClass::Real, &delta);
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use martlet_window::DistinctSources;
 
-use super::bucket::Row;
 use super::key::ServiceKey;
+use super::sorted::{Levels, Sorted, SortedKey as _};
 use crate::aggregate::RecentDelta;
 
 /// Length of a step of the recent past, in seconds. A window belongs to the step in which it starts.
@@ -29,30 +29,26 @@ pub struct RecentStep {
     /// Sources of all services.
     pub sources: DistinctSources,
     /// By service, at most [`RECENT_SERVICES`] and those beyond; empty in older steps.
-    pub services: BTreeMap<ServiceKey, Row>,
+    pub services: Arc<Sorted<ServiceKey>>,
 }
 
 /// Steps by their start, in seconds since the Unix epoch.
 pub type RecentSteps = BTreeMap<i64, Arc<RecentStep>>;
 
 /// Adds what a worker counted to a step; packets whose service is not told apart are returned.
-pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: &mut RecentDelta) -> u64 {
-    let mut overflowed = 0;
+pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: RecentDelta) -> u64 {
     let step = Arc::make_mut(steps.entry(start).or_default());
-    for (service, counts) in delta.services.drain() {
-        step.packets = step.packets.saturating_add(counts.packets);
-        step.bytes = step.bytes.saturating_add(counts.bytes);
-        step.sources.merge(&counts.sources);
-        let is_known = step.services.len() < RECENT_SERVICES || step.services.contains_key(&service);
-        let service = if is_known { service } else { ServiceKey::overflow(service.ip()) };
-        if service.class().is_none() {
-            overflowed += counts.packets;
-        }
-        let row = step.services.entry(service).or_default();
-        row.packets = row.packets.saturating_add(counts.packets);
-        row.bytes = row.bytes.saturating_add(counts.bytes);
-        row.sources.merge(&counts.sources);
-    }
+    step.packets = step.packets.saturating_add(delta.sums.packets);
+    step.bytes = step.bytes.saturating_add(delta.sums.bytes);
+    step.sources.merge(&delta.sources);
+    let rest = |services: &Sorted<ServiceKey>| -> u64 {
+        let rest = services.iter().rev().take_while(|(key, _)| key.is_overflow());
+        rest.map(|(_, row)| row.packets).sum()
+    };
+    let overflowed = rest(&delta.services);
+    let mut services = Levels::from(std::mem::take(&mut step.services));
+    let overflowed = overflowed + services.add(delta.services, RECENT_SERVICES);
+    step.services = services.merged();
     overflowed
 }
 
@@ -65,7 +61,7 @@ pub(super) fn forget(steps: &mut RecentSteps, newest_end: i64, mut changed: impl
     let old = steps.len().saturating_sub(DETAILED_STEPS);
     for (&start, step) in steps.iter_mut().take(old) {
         if !step.services.is_empty() {
-            Arc::make_mut(step).services = BTreeMap::new();
+            Arc::make_mut(step).services = Arc::default();
             changed(start);
         }
     }

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use martlet_window::TrafficClass;
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, BucketLimits};
 use super::coverage::held_hours;
 use super::image::{ClassImage, LiveImage, Start};
 use super::observed::Observer;
 use super::recent::{self, RecentSteps};
 use super::view::{ClassView, LiveView, RecentHours, SensorView};
-use crate::aggregate::{ClassDelta, Delta, HourKey, Hours, SensorCounts, SensorReport};
+use crate::aggregate::{ClassDelta, Delta, HourKey, Hours, RecentDelta, SensorCounts, SensorReport};
 use crate::config::{LiveConfig, MetricsConfig};
 use crate::ingest::{Lost, SensorId};
 use crate::journal::SensorRecord;
 
 /// Windows that end later than this after now come from a clock that is wrong, in seconds.
 const CLOCK_TOLERANCE_SECONDS: i64 = 300;
+/// So many lists of rows that are as large as they may be fit into the memory; a bucket has two at most.
+const LISTS_PER_LIMIT: u64 = 8;
 /// Buckets that begin later than this after now are the first to go when memory is short, in seconds.
 const FAR_FUTURE_SECONDS: i64 = 86_400;
 
@@ -38,6 +40,8 @@ pub struct LiveStore {
     memory_bytes: u64,
     evicted_buckets: u64,
     overflowed_packets: u64,
+    sensor_overflowed_packets: u64,
+    coarsened_sets: u64,
     recent_overflowed_packets: u64,
 }
 
@@ -80,6 +84,8 @@ impl LiveStore {
             memory_bytes: 0,
             evicted_buckets: 0,
             overflowed_packets: 0,
+            sensor_overflowed_packets: 0,
+            coarsened_sets: 0,
             recent_overflowed_packets: 0,
         }
     }
@@ -112,6 +118,8 @@ impl LiveStore {
         self.hours = Arc::new(image.hours.into_iter().collect());
         self.evicted_buckets = image.evicted_buckets;
         self.overflowed_packets = image.overflowed_packets;
+        self.sensor_overflowed_packets = image.sensor_overflowed_packets;
+        self.coarsened_sets = image.coarsened_sets;
         self.recent_overflowed_packets = image.recent_overflowed_packets;
         self.evict(now);
     }
@@ -139,6 +147,8 @@ impl LiveStore {
             hours,
             evicted_buckets: self.evicted_buckets,
             overflowed_packets: self.overflowed_packets,
+            sensor_overflowed_packets: self.sensor_overflowed_packets,
+            coarsened_sets: self.coarsened_sets,
             recent_overflowed_packets: self.recent_overflowed_packets,
         }
     }
@@ -164,7 +174,17 @@ impl LiveStore {
             self.changed.lost.insert(sensor);
         }
         self.add_hours(delta);
+        let limits = BucketLimits {
+            services: self.config.max_services_per_bucket,
+            rows: self.config.max_keys_per_bucket,
+            top_sources: self.config.top_sources_per_bucket,
+            // So that even the largest buckets leave room for some others.
+            bytes: usize::try_from(self.config.memory_limit_bytes / LISTS_PER_LIMIT).unwrap_or(usize::MAX),
+        };
         for ((class, start), mut bucket_delta) in delta.take_buckets() {
+            for (step, added) in bucket_delta.recent.drain(..) {
+                self.add_recent(class, step, added, now);
+            }
             self.changed.buckets.insert((class, start));
             self.observer.count(class, &bucket_delta);
             for (&sensor, counts) in &bucket_delta.sensors {
@@ -173,13 +193,15 @@ impl LiveStore {
             let buckets = Arc::make_mut(&mut self.classes[class as usize].buckets);
             let bucket = Arc::make_mut(buckets.entry(start).or_default());
             let before = bucket.memory_bytes();
-            self.overflowed_packets +=
-                bucket.add(&mut bucket_delta, self.config.max_keys_per_bucket, self.config.top_sources_per_bucket);
+            let coarsened = bucket.add(&mut bucket_delta, &limits);
+            self.overflowed_packets += coarsened.without_service;
+            self.sensor_overflowed_packets += coarsened.without_sensor;
+            self.coarsened_sets += coarsened.sets;
             let after = bucket.update_memory();
             self.memory_bytes = (self.memory_bytes + after as u64).saturating_sub(before as u64);
             delta.keep(bucket_delta);
         }
-        self.add_recent(delta, now);
+        self.forget_recent();
         delta.clear();
         self.evict(now);
     }
@@ -202,16 +224,16 @@ impl LiveStore {
         held_hours(self.classes[key.class as usize].last_window_end).contains(&key.hour)
     }
 
-    fn add_recent(&mut self, delta: &mut Delta, now: i64) {
-        for ((class, start), mut step) in delta.take_steps() {
-            let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
-            if !in_future {
-                self.changed.recent.insert((class, start));
-                let class = &mut self.classes[class as usize];
-                self.recent_overflowed_packets += recent::add(Arc::make_mut(&mut class.recent), start, &mut step);
-            }
-            delta.keep_step(step);
+    fn add_recent(&mut self, class: TrafficClass, start: i64, step: RecentDelta, now: i64) {
+        let in_future = start > now.saturating_add(CLOCK_TOLERANCE_SECONDS);
+        if !in_future {
+            self.changed.recent.insert((class, start));
+            let steps = Arc::make_mut(&mut self.classes[class as usize].recent);
+            self.recent_overflowed_packets += recent::add(steps, start, step);
         }
+    }
+
+    fn forget_recent(&mut self) {
         for (class, name) in self.classes.iter_mut().zip(TrafficClass::ALL) {
             if let Some(end) = class.last_window_end.filter(|_| !class.recent.is_empty()) {
                 let changed = |start| {
@@ -264,6 +286,8 @@ impl LiveStore {
             memory_limit_bytes: self.config.memory_limit_bytes,
             evicted_buckets: self.evicted_buckets,
             overflowed_packets: self.overflowed_packets,
+            sensor_overflowed_packets: self.sensor_overflowed_packets,
+            coarsened_sets: self.coarsened_sets,
             recent_overflowed_packets: self.recent_overflowed_packets,
         }
     }
@@ -306,11 +330,10 @@ impl ClassState {
 mod tests {
     use super::*;
     use crate::aggregate::{Arrival, Rules, SourceHash};
-    use crate::live::RECENT_SERVICES;
-    use crate::live::Stored;
+    use crate::live::{RECENT_SERVICES, SortedKey, Stored};
     use martlet_window::{
-        BatchHeader, CaptureStatistics, Class, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture, Service,
-        Window, WindowLength,
+        BatchHeader, CaptureStatistics, Class, Digest, DistinctSources, Exposure, IpVersion, Kind, Marks, Origin,
+        Posture, Service, Window, WindowLength,
     };
     use martlet_wire::v1::{Columns, Run};
 
@@ -405,19 +428,28 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_cap_of_keys_packets_count_without_their_port() {
-        let mut store = store(|config| config.max_keys_per_bucket = 100);
-        add(&mut store, TrafficClass::Real, NOW, 0..80, 1);
-        add(&mut store, TrafficClass::Real, NOW, 40..200, 2);
-        let view = store.view(&[], NOW);
-        let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
-        assert_eq!(bucket.rows().len(), 101);
-        let packets = |told_apart: bool| -> u64 {
-            let rows = bucket.rows().iter().filter(|(key, _)| key.service.class().is_some() == told_apart);
-            rows.map(|(_, row)| row.packets).sum()
+    fn beyond_the_cap_of_rows_ports_are_exact_over_all_sensors_and_then_packets_count_without_their_port() {
+        let mut store = store(|config| (config.max_keys_per_bucket, config.max_services_per_bucket) = (100, 150));
+        let mut packets = |ports, source| {
+            add(&mut store, TrafficClass::Real, NOW, ports, source);
+            let view = store.view(&[], NOW);
+            let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
+            fn sum<K: SortedKey>(rows: impl Iterator<Item = (K, u64)>) -> [u64; 2] {
+                rows.fold([0, 0], |[kept, rest], (key, packets)| match key.is_overflow() {
+                    false => [kept + packets, rest],
+                    true => [kept, rest + packets],
+                })
+            }
+            let by_sensor = sum(bucket.rows().map(|(key, row)| (key, row.packets)));
+            let over_all = sum(bucket.services().map(|(key, row)| (key, row.packets)));
+            assert_eq!([by_sensor[1], over_all[1]], [view.sensor_overflowed_packets, view.overflowed_packets]);
+            (by_sensor, over_all)
         };
-        // 40 known ports and 20 new ones found room; 100 packets did not.
-        assert_eq!((packets(true), packets(false), view.overflowed_packets), (140, 100, 100));
+        assert_eq!(packets(0..80, 1), ([80, 0], [80, 0]));
+        // 40 known ports and 20 new ones find room by sensor, and over all sensors all do.
+        assert_eq!(packets(40..140, 2), ([140, 40], [180, 0]));
+        // Now there are 140 of 150 services.
+        assert_eq!(packets(100..200, 3), ([140, 140], [230, 50]));
     }
 
     #[test]
@@ -433,7 +465,7 @@ mod tests {
         // What is not told apart has a row too.
         assert!((RECENT_SERVICES..=RECENT_SERVICES + 1).contains(&step.services.len()), "{}", step.services.len());
         assert!(view.recent_overflowed_packets >= 76, "{}", view.recent_overflowed_packets);
-        let told_apart = step.services.iter().filter(|(key, _)| key.class().is_some()).map(|(_, row)| row.packets);
+        let told_apart = step.services.iter().filter(|(key, _)| !key.is_overflow()).map(|(_, row)| row.packets);
         assert_eq!(told_apart.sum::<u64>(), 1200 - view.recent_overflowed_packets);
     }
 
@@ -446,7 +478,12 @@ mod tests {
         let after = store.view(&[], NOW);
         let counts = |view: &LiveView| {
             let bucket = view.class(TrafficClass::Real).buckets.values().next().unwrap().clone();
-            (bucket.rows()[0].1.packets, bucket.rows()[0].1.sources.count())
+            let (mut packets, mut sources) = (0, DistinctSources::default());
+            bucket.rows().for_each(|(_, row)| {
+                packets += row.packets;
+                row.sources.add_to(&mut sources);
+            });
+            (packets, sources.count())
         };
         assert_eq!((counts(&before), counts(&after)), ((1, 1), (2, 2)));
     }
@@ -456,8 +493,16 @@ mod tests {
         fn again<T: Stored>(value: &T) -> T {
             T::from_blob(&value.to_blob().unwrap()).unwrap()
         }
+        fn bucket(bucket: &Bucket) -> Bucket {
+            let mut back = again(bucket);
+            for (kind, lists) in bucket.lists().iter().enumerate() {
+                lists.iter().for_each(|(_, list)| back.put_list(kind, &list.blob().unwrap()).unwrap());
+            }
+            back.update_memory();
+            back
+        }
         LiveImage {
-            buckets: image.buckets.into_iter().map(|(key, b)| (key, b.map(|b| Arc::new(again(&*b))))).collect(),
+            buckets: image.buckets.into_iter().map(|(key, b)| (key, b.map(|b| Arc::new(bucket(&b))))).collect(),
             recent: image.recent.into_iter().map(|(key, s)| (key, s.map(|s| Arc::new(again(&*s))))).collect(),
             observed: image.observed.as_ref().map(again),
             ..image
@@ -487,7 +532,11 @@ mod tests {
         // Lists that grew may have room to spare, which is no difference; so blobs are compared.
         let contents = |view: &LiveView| {
             let each = view.classes.iter().map(|class| {
-                let buckets = class.buckets.iter().map(|(start, bucket)| (*start, bucket.to_blob().unwrap()));
+                let lists = |bucket: &Bucket| {
+                    bucket.lists().map(|lists| lists.iter().map(|list| list.1.blob().unwrap()).collect::<Vec<_>>())
+                };
+                let buckets =
+                    class.buckets.iter().map(|(start, bucket)| (*start, bucket.to_blob().unwrap(), lists(bucket)));
                 let steps = class.recent.iter().map(|(start, step)| (*start, step.to_blob().unwrap()));
                 let times = (class.first_window, class.last_window_end, class.last_arrival_ms);
                 (class.totals, times, buckets.collect::<Vec<_>>(), steps.collect::<Vec<_>>())

@@ -367,6 +367,16 @@ impl Families<'_> {
             |_, view| view.overflowed_packets,
         )?;
         self.counter(
+            "martlet_collector_live_sensor_overflowed_packets_total",
+            "Packets whose service is told apart over all sensors only because their bucket had too many keys by sensor.",
+            |_, view| view.sensor_overflowed_packets,
+        )?;
+        self.counter(
+            "martlet_collector_live_coarsened_sets_total",
+            "Sets of sources made less exact because their bucket took too much memory.",
+            |_, view| view.coarsened_sets,
+        )?;
+        self.counter(
             "martlet_collector_live_recent_overflowed_packets_total",
             "Packets whose service is not told apart in the recent past because their step had too many.",
             |_, view| view.recent_overflowed_packets,
@@ -434,7 +444,7 @@ fn recent_sources(view: &LiveView, now: i64) -> Samples {
             debug_assert!(matches!(protocol, TCP | UDP));
             let rows = step.services.iter().filter(|(key, _)| key.port() == Some((protocol, port)));
             let mut sources = martlet_window::DistinctSources::default();
-            rows.for_each(|(_, row)| sources.merge(&row.sources));
+            rows.for_each(|(_, row)| row.sources.add_to(&mut sources));
             let labels = texts([class.name(), &protocol_name(protocol), &port.to_string(), &window]);
             samples.push((labels, to_f64(sources.count())));
         }

@@ -1,13 +1,14 @@
 //! One commit: everything up to a record of the journal, and the number of the record, or nothing.
 
+use martlet_window::TrafficClass;
 use rusqlite::{Transaction, params};
 
 use super::reader::{HOUR_COLUMNS, read_hour};
-use super::schema::{Store, StoreError};
+use super::schema::{Store, StoreError, WrittenLists};
 use super::sql::Bits;
 use crate::aggregate::{HourKey, SensorHour};
 use crate::journal::{Checkpoint, StreamPosition};
-use crate::live::{LiveImage, Snapshot, Stored};
+use crate::live::{LIST_KINDS, ListId, LiveImage, Snapshot, Start, Stored};
 
 impl Store {
     /// Writes a snapshot in one transaction; it is on disk when this returns.
@@ -22,19 +23,62 @@ impl Store {
         write_totals(&transaction, live)?;
         write_hours(&transaction, live)?;
         write_live(&transaction, live)?;
+        let written = write_buckets(&transaction, live, &self.written)?;
         // What a later release keeps of history is added here: it belongs to the same records.
         transaction.execute(
-            "UPDATE meta SET record = ?1, evicted_buckets = ?2, overflowed_packets = ?3, recent_overflowed_packets = ?4",
+            "UPDATE meta SET record = ?1, evicted_buckets = ?2, overflowed_packets = ?3, recent_overflowed_packets = ?4,
+             sensor_overflowed_packets = ?5, coarsened_sets = ?6",
             params![
                 Bits(checkpoint.record),
                 Bits(live.evicted_buckets),
                 Bits(live.overflowed_packets),
-                Bits(live.recent_overflowed_packets)
+                Bits(live.recent_overflowed_packets),
+                Bits(live.sensor_overflowed_packets),
+                Bits(live.coarsened_sets)
             ],
         )?;
         transaction.commit()?;
+        for (key, lists) in written {
+            match lists {
+                Some(lists) => self.written.insert(key, lists),
+                None => self.written.remove(&key),
+            };
+        }
         Ok(())
     }
+}
+
+/// What a transaction left in `live_lists` of one bucket; `None` if the bucket is gone.
+type Written = ((TrafficClass, Start), Option<[Vec<ListId>; LIST_KINDS]>);
+
+/// Buckets, and of their lists those that are not written yet.
+fn write_buckets(
+    transaction: &Transaction<'_>,
+    live: &LiveImage,
+    before: &WrittenLists,
+) -> Result<Vec<Written>, StoreError> {
+    let mut written = Vec::new();
+    write_blobs(transaction, "live_buckets", live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref())))?;
+    let mut insert = transaction.prepare(
+        "INSERT OR REPLACE INTO live_lists (class, start, kind, place, content) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut delete =
+        transaction.prepare("DELETE FROM live_lists WHERE class = ?1 AND start = ?2 AND kind = ?3 AND place >= ?4")?;
+    for (key @ (class, start), bucket) in &live.buckets {
+        let lists = bucket.as_ref().map(|bucket| bucket.lists()).unwrap_or_default();
+        for (kind, lists) in lists.iter().enumerate() {
+            let before = before.get(key).map_or(&[][..], |kinds| &kinds[kind]);
+            for (place, (id, list)) in lists.iter().enumerate() {
+                if !before.get(place).is_some_and(|before| before.ptr_eq(id)) {
+                    insert.execute(params![*class as u8, start, kind, place, list.blob()?])?;
+                }
+            }
+            delete.execute(params![*class as u8, start, kind, lists.len()])?;
+        }
+        let ids = |kind: Vec<(ListId, _)>| kind.into_iter().map(|(id, _)| id).collect();
+        written.push((*key, bucket.is_some().then(|| lists.map(ids))));
+    }
+    Ok(written)
 }
 
 fn write_sensors(transaction: &Transaction<'_>, checkpoint: &Checkpoint) -> Result<(), StoreError> {
@@ -147,8 +191,6 @@ fn write_hours(transaction: &Transaction<'_>, live: &LiveImage) -> Result<(), St
 }
 
 fn write_live(transaction: &Transaction<'_>, live: &LiveImage) -> Result<(), StoreError> {
-    let buckets = live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref()));
-    write_blobs(transaction, "live_buckets", buckets)?;
     let steps = live.recent.iter().map(|(key, step)| (*key, step.as_deref()));
     write_blobs(transaction, "live_steps", steps)?;
     if let Some(observed) = &live.observed {
@@ -161,7 +203,7 @@ fn write_live(transaction: &Transaction<'_>, live: &LiveImage) -> Result<(), Sto
 fn write_blobs<'a, T: Stored + 'a>(
     transaction: &Transaction<'_>,
     table: &str,
-    blobs: impl Iterator<Item = ((martlet_window::TrafficClass, i64), Option<&'a T>)>,
+    blobs: impl Iterator<Item = ((TrafficClass, i64), Option<&'a T>)>,
 ) -> Result<(), StoreError> {
     let insert = format!("INSERT OR REPLACE INTO {table} (class, start, content) VALUES (?1, ?2, ?3)");
     let mut insert = transaction.prepare(&insert)?;

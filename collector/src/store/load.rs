@@ -1,5 +1,6 @@
 //! What the collector starts with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use martlet_window::{Marks, Posture, TrafficClass, Window, WindowLength};
@@ -11,7 +12,7 @@ use super::sql::{Bits, Bytes};
 use crate::aggregate::SensorReport;
 use crate::ingest::{Lost, SensorId};
 use crate::journal::SensorRecord;
-use crate::live::{ByStart, LiveImage, Stored, held_hours};
+use crate::live::{Bucket, ByStart, LiveImage, Start, Stored, held_hours};
 
 /// What was committed.
 #[derive(Debug)]
@@ -39,13 +40,15 @@ impl Store {
         )?;
         let mut live = LiveImage::default();
         let (record, stored, source_key) = self.connection.query_row(
-            "SELECT record, bucket_seconds, source_key, evicted_buckets, overflowed_packets, recent_overflowed_packets
-             FROM meta",
+            "SELECT record, bucket_seconds, source_key, evicted_buckets, overflowed_packets, recent_overflowed_packets,
+             sensor_overflowed_packets, coarsened_sets FROM meta",
             (),
             |row| {
                 live.evicted_buckets = row.get::<_, Bits>(3)?.0;
                 live.overflowed_packets = row.get::<_, Bits>(4)?.0;
                 live.recent_overflowed_packets = row.get::<_, Bits>(5)?.0;
+                live.sensor_overflowed_packets = row.get::<_, Bits>(6)?.0;
+                live.coarsened_sets = row.get::<_, Bits>(7)?.0;
                 Ok((row.get::<_, Bits>(0)?.0, row.get::<_, i64>(1)?, row.get::<_, Bytes>(2)?.0))
             },
         )?;
@@ -57,12 +60,33 @@ impl Store {
         self.load_reports(&mut live)?;
         self.load_hours(&mut live)?;
         live.buckets = self.load_blobs("live_buckets")?;
+        self.load_lists(&mut live.buckets)?;
         live.recent = self.load_blobs("live_steps")?;
         let observed = self.connection.query_row("SELECT content FROM live_observed", (), |row| row.get(0));
         let observed: Option<Vec<u8>> = observed.optional()?;
         live.observed =
             observed.map(|blob| Stored::from_blob(&blob).ok_or(StoreError::Damaged("live_observed"))).transpose()?;
         Ok(Loaded { record, source_key, sensors, live })
+    }
+
+    fn load_lists(&self, buckets: &mut ByStart<Bucket>) -> Result<(), StoreError> {
+        let damaged = || StoreError::Damaged("live_lists");
+        let mut buckets: HashMap<(TrafficClass, Start), &mut Bucket> =
+            buckets.iter_mut().filter_map(|(key, bucket)| Some((*key, Arc::get_mut(bucket.as_mut()?)?))).collect();
+        let mut select = self
+            .connection
+            .prepare("SELECT class, start, kind, content FROM live_lists ORDER BY class, start, kind, place")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let class = TrafficClass::from_number(row.get(0)?).ok_or_else(damaged)?;
+            let bucket = buckets.get_mut(&(class, row.get(1)?)).ok_or_else(damaged)?;
+            let (kind, blob) = (row.get(2)?, row.get_ref(3)?.as_blob().map_err(|_| damaged())?);
+            bucket.put_list(kind, blob).ok_or_else(damaged)?;
+        }
+        buckets.into_values().for_each(|bucket| {
+            bucket.update_memory();
+        });
+        Ok(())
     }
 
     fn load_sensors(&self, live: &mut LiveImage) -> Result<Vec<SensorRecord>, StoreError> {

@@ -1,12 +1,16 @@
 //! Opening the database and bringing its schema up to date.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use martlet_window::TrafficClass;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use thiserror::Error;
 
+use crate::live::{LIST_KINDS, ListId, Start};
+
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// "MRTL": says whose database it is.
@@ -87,7 +91,12 @@ impl Location {
 pub struct Store {
     pub(super) connection: Connection,
     location: Location,
+    /// What is known to be in `live_lists`; a bucket that is not known here is written whole.
+    pub(super) written: WrittenLists,
 }
+
+/// The lists of buckets, by kind and place.
+pub(super) type WrittenLists = HashMap<(TrafficClass, Start), [Vec<ListId>; LIST_KINDS]>;
 
 impl Store {
     /// Opens the store; makes it if there is none, and brings its schema up to date.
@@ -96,12 +105,14 @@ impl Store {
     /// If it cannot be read or written, or is of a newer program.
     pub fn open(location: Location) -> Result<Store, StoreError> {
         let mut connection = location.connect()?;
+        // Most of what is written are large blobs, which cost a read and a write for each page. Only a new database takes it.
+        connection.pragma_update(None, "page_size", 16_384)?;
         // A commit is on disk when it is made: the journal is deleted up to it.
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         migrate(&mut connection)?;
-        Ok(Store { connection, location })
+        Ok(Store { connection, location, written: HashMap::new() })
     }
 
     /// Where it is.

@@ -273,7 +273,7 @@ pub(crate) fn contents(view: &LiveView) -> Contents {
         hours.map(|(key, hour)| (format!("{} {:?} {}", key.hour, key.class, name(key.sensor)), format!("{hour:?}")));
     let mut buckets = BTreeMap::new();
     for (start, bucket) in view.classes.iter().flat_map(|class| class.buckets.iter()) {
-        for (key, row) in bucket.rows() {
+        for (key, row) in bucket.merged_rows().iter() {
             buckets
                 .insert(format!("{start} {:?} {:?} {}", key.service, key.kind, name(key.sensor)), format!("{row:?}"));
         }

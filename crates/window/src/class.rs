@@ -130,6 +130,18 @@ impl PackedClass {
         if self.0 >> VERSION & 1 == 1 { IpVersion::V6 } else { IpVersion::V4 }
     }
 
+    /// What the packets most likely are.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        Kind::from_number(self.field(KIND, 2)).unwrap_or(Kind::Other)
+    }
+
+    /// The marks.
+    #[must_use]
+    pub fn marks(self) -> Marks {
+        Marks::from_bits(self.marks_bits()).unwrap_or(Marks::NONE)
+    }
+
     /// The fields.
     #[must_use]
     pub fn unpack(self) -> Class {
@@ -145,13 +157,7 @@ impl PackedClass {
                 quoted_port: self.field16(QUOTED_PORT),
             },
         };
-        Class {
-            ip: self.ip(),
-            protocol: self.field(PROTOCOL, 8),
-            service,
-            kind: Kind::from_number(self.field(KIND, 2)).unwrap_or(Kind::Other),
-            marks: Marks::from_bits(self.marks_bits()).unwrap_or(Marks::NONE),
-        }
+        Class { ip: self.ip(), protocol: self.field(PROTOCOL, 8), service, kind: self.kind(), marks: self.marks() }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the mask keeps at most eight bits")]

@@ -7,19 +7,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Up to this many distinct hashes the count is exact.
-const EXACT_LIMIT: usize = 1024;
-/// log2 of the number of registers.
-const PRECISION: u32 = 12;
+/// See [`DistinctSources::EXACT_LIMIT`].
+const EXACT_LIMIT: usize = DistinctSources::EXACT_LIMIT;
 /// Number of registers; one byte each.
-const REGISTERS: usize = 1 << PRECISION;
-/// The largest rank: one more than the bits that are left of a hash.
-const MAX_RANK: usize = 64 - PRECISION as usize + 1;
+const REGISTERS: usize = 1 << 12;
+/// Number of registers of a set that was made coarse.
+const COARSE_REGISTERS: usize = 1 << 8;
+/// An exact set of so many hashes is as large as a coarse one.
+const COARSE_LIMIT: usize = COARSE_REGISTERS / size_of::<u64>();
 
 /// First byte of a written set of hashes.
 const EXACT: u8 = 0;
 /// First byte of written registers.
 const REGISTER: u8 = 1;
+/// First byte of the written registers of a coarse set.
+const COARSE: u8 = 2;
 
 /// So many hashes are held without an allocation: most sets of a quiet network stay as small.
 const INLINE: usize = 2;
@@ -43,6 +45,8 @@ enum Form {
     Exact(Arc<Table>),
     /// For each register the largest rank seen.
     Registers(Arc<[u8; REGISTERS]>),
+    /// The same of fewer.
+    Coarse(Arc<[u8; COARSE_REGISTERS]>),
 }
 
 /// A set of hashes: open addressing with linear probing, at most three quarters full.
@@ -95,7 +99,8 @@ impl fmt::Debug for DistinctSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.form {
             Form::Registers(registers) => f.debug_list().entries(registers.iter()).finish(),
-            _ => f.debug_set().entries(self.hashes()).finish(),
+            Form::Coarse(registers) => f.debug_list().entries(registers.iter()).finish(),
+            _ => f.debug_set().entries(self.hashes().unwrap_or_default()).finish(),
         }
     }
 }
@@ -107,8 +112,13 @@ impl Default for DistinctSources {
 }
 
 impl DistinctSources {
-    /// The relative standard error of an estimate that is not exact: 1.04 / sqrt(registers).
+    /// Up to so many distinct hashes the count is exact.
+    pub const EXACT_LIMIT: usize = 1024;
+
+    /// The relative standard error of an estimate that is not exact: 1.04 / sqrt(registers), which measurements confirm.
     pub const STANDARD_ERROR: f64 = 0.01625;
+    /// The same of a set that was made coarse.
+    pub const COARSE_ERROR: f64 = 0.065;
 
     /// Adds hashes.
     pub fn insert(&mut self, hashes: &[u64]) {
@@ -143,6 +153,11 @@ impl DistinctSources {
                     rest.iter().for_each(|&hash| observe(registers, one(hash)));
                     &[]
                 }
+                Form::Coarse(registers) => {
+                    let registers = Arc::make_mut(registers);
+                    rest.iter().for_each(|&hash| observe(registers, one(hash)));
+                    &[]
+                }
             };
         }
     }
@@ -153,33 +168,61 @@ impl DistinctSources {
             (Form::Few([0, 0]), _) => self.form = other.form.clone(),
             (_, Form::Few(few)) => few.iter().filter(|&&hash| hash != 0).for_each(|&hash| self.insert(&[hash])),
             (_, Form::Exact(table)) => self.insert(&table.hashes().collect::<Vec<u64>>()),
-            (Form::Few(_) | Form::Exact(_), Form::Registers(_)) => {
-                self.coarsen();
-                self.merge(other);
+            (Form::Few(_) | Form::Exact(_), _) => {
+                let mut sum = other.clone();
+                sum.merge(self);
+                *self = sum;
             }
-            (Form::Registers(mine), Form::Registers(theirs)) => {
-                for (mine, theirs) in Arc::make_mut(mine).iter_mut().zip(theirs.iter()) {
-                    *mine = (*mine).max(*theirs);
-                }
+            (Form::Registers(mine), Form::Registers(theirs)) => raise(Arc::make_mut(mine), theirs),
+            (Form::Coarse(mine), Form::Coarse(theirs)) => raise(Arc::make_mut(mine), theirs),
+            (Form::Coarse(mine), Form::Registers(theirs)) => raise(Arc::make_mut(mine), &fold(theirs)),
+            (Form::Registers(mine), Form::Coarse(theirs)) => {
+                let mut sum = fold(mine);
+                raise(&mut sum, theirs);
+                self.form = Form::Coarse(Arc::new(sum));
             }
         }
     }
 
-    /// How many distinct hashes there were: exact if [`Self::is_exact`], else within
-    /// [`Self::STANDARD_ERROR`] in two of three cases.
+    /// How many distinct hashes there were: exact if [`Self::is_exact`], else within [`Self::standard_error`] in two of three
+    /// cases.
     #[must_use]
     pub fn count(&self) -> u64 {
         match &self.form {
             Form::Few(few) => few.iter().filter(|&&hash| hash != 0).count() as u64,
             Form::Exact(table) => table.count as u64,
             Form::Registers(registers) => estimate(registers),
+            Form::Coarse(registers) => estimate(registers),
+        }
+    }
+
+    /// The relative standard error of [`Self::count`]; 0 if it is exact.
+    #[must_use]
+    pub const fn standard_error(&self) -> f64 {
+        match self.form {
+            Form::Few(_) | Form::Exact(_) => 0.0,
+            Form::Registers(_) => Self::STANDARD_ERROR,
+            Form::Coarse(_) => Self::COARSE_ERROR,
+        }
+    }
+
+    /// Lets the set take a few hundred bytes at most, for the price of [`Self::COARSE_ERROR`].
+    pub fn make_coarse(&mut self) {
+        match &self.form {
+            Form::Exact(table) if table.count > COARSE_LIMIT => {
+                let mut registers = [0u8; COARSE_REGISTERS];
+                table.hashes().for_each(|hash| observe(&mut registers, hash));
+                self.form = Form::Coarse(Arc::new(registers));
+            }
+            Form::Registers(registers) => self.form = Form::Coarse(Arc::new(fold(registers))),
+            Form::Few(_) | Form::Exact(_) | Form::Coarse(_) => {}
         }
     }
 
     /// Whether [`Self::count`] is exact.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        !matches!(self.form, Form::Registers(_))
+        matches!(self.form, Form::Few(_) | Form::Exact(_))
     }
 
     /// Memory on the heap, in bytes, reference counts included.
@@ -190,33 +233,52 @@ impl DistinctSources {
             Form::Few(_) => 0,
             Form::Exact(table) => COUNTS + size_of::<Table>() + table.places.len() * size_of::<u64>(),
             Form::Registers(_) => COUNTS + REGISTERS,
+            Form::Coarse(_) => COUNTS + COARSE_REGISTERS,
         }
     }
 
-    /// The hashes of an exact set, ascending.
-    fn hashes(&self) -> Vec<u64> {
+    /// The hashes of an exact set, ascending; 0 stands for 1 there.
+    #[must_use]
+    pub fn hashes(&self) -> Option<Vec<u64>> {
         let mut hashes: Vec<u64> = match &self.form {
             Form::Few(few) => few.iter().copied().filter(|&hash| hash != 0).collect(),
             Form::Exact(table) => table.hashes().collect(),
-            Form::Registers(_) => Vec::new(),
+            Form::Registers(_) | Form::Coarse(_) => return None,
         };
         hashes.sort_unstable();
-        hashes
+        Some(hashes)
     }
 
     /// Appends the set in the form that [`DistinctSources::read`] takes: a byte 0, the number of hashes (2 bytes) and the
-    /// hashes ascending (8 bytes each); or a byte 1 and 4096 registers. Numbers are little-endian.
+    /// hashes ascending (8 bytes each); or a byte 1 and 4096 registers; or a byte 2 and 256. Numbers are little-endian.
     pub fn write(&self, out: &mut Vec<u8>) {
-        if let Form::Registers(registers) = &self.form {
-            out.push(REGISTER);
-            out.extend_from_slice(&**registers);
-            return;
+        match &self.form {
+            Form::Registers(registers) => {
+                out.push(REGISTER);
+                out.extend_from_slice(&**registers);
+            }
+            Form::Coarse(registers) => {
+                out.push(COARSE);
+                out.extend_from_slice(&**registers);
+            }
+            _ => Self::write_hashes(&self.hashes().unwrap_or_default(), out),
         }
-        let hashes = self.hashes();
+    }
+
+    /// Appends the set of these hashes, at most [`Self::EXACT_LIMIT`] and ascending, as [`DistinctSources::write`].
+    pub fn write_hashes(hashes: &[u64], out: &mut Vec<u8>) {
         out.push(EXACT);
-        // There are at most EXACT_LIMIT of them.
         out.extend_from_slice(&u16::try_from(hashes.len()).unwrap_or(u16::MAX).to_le_bytes());
         hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
+    }
+
+    /// The set of these hashes; `None` if they do not ascend, or are more than an exact set holds.
+    #[must_use]
+    pub fn from_hashes(hashes: &[u64]) -> Option<DistinctSources> {
+        let mut exact = DistinctSources::default();
+        let is_sound = hashes.len() <= EXACT_LIMIT && hashes.is_sorted_by(|a, b| a < b);
+        is_sound.then(|| exact.insert(hashes))?;
+        Some(exact)
     }
 
     /// Takes a set off the front of `bytes`; `None` if what is there is no set.
@@ -231,19 +293,15 @@ impl DistinctSources {
                     return None;
                 };
                 let hashes: Vec<u64> = list.iter().map(|&hash| u64::from_le_bytes(hash)).collect();
-                if length > EXACT_LIMIT || !hashes.is_sorted_by(|a, b| a < b) {
-                    return None;
-                }
-                let mut exact = DistinctSources::default();
-                exact.insert(&hashes);
-                (exact.form, rest)
+                (DistinctSources::from_hashes(&hashes)?.form, rest)
             }
             REGISTER => {
-                let (registers, rest) = rest.split_first_chunk::<REGISTERS>()?;
-                if registers.iter().any(|&rank| usize::from(rank) > MAX_RANK) {
-                    return None;
-                }
-                (Form::Registers(Arc::new(*registers)), rest)
+                let (registers, rest) = read_registers(rest)?;
+                (Form::Registers(registers), rest)
+            }
+            COARSE => {
+                let (registers, rest) = read_registers(rest)?;
+                (Form::Coarse(registers), rest)
             }
             _ => return None,
         };
@@ -256,7 +314,7 @@ impl DistinctSources {
         match &self.form {
             Form::Few(few) => few.iter().filter(|&&hash| hash != 0).for_each(|&hash| observe(&mut registers, hash)),
             Form::Exact(table) => table.hashes().for_each(|hash| observe(&mut registers, hash)),
-            Form::Registers(_) => return,
+            Form::Registers(_) | Form::Coarse(_) => return,
         }
         self.form = Form::Registers(Arc::new(registers));
     }
@@ -274,12 +332,47 @@ fn insert_few(few: &mut [u64; INLINE], hash: u64) -> bool {
     place.map(|place| *place = hash).is_some()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "twelve bits of index; a rank is at most 53")]
-fn observe(registers: &mut [u8; REGISTERS], hash: u64) {
-    let register = &mut registers[(hash >> (64 - PRECISION)) as usize];
+/// The largest rank that one of so many registers can have: one more than the bits that are left of a hash.
+const fn max_rank(registers: usize) -> usize {
+    64 - registers.trailing_zeros() as usize + 1
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a few bits of index; a rank is at most 64")]
+fn observe<const M: usize>(registers: &mut [u8; M], hash: u64) {
+    let precision = const { M.trailing_zeros() };
+    let register = &mut registers[(hash >> (64 - precision)) as usize];
     // The sentinel bit below the rest bounds the rank when all remaining bits are zero.
-    let rank = ((hash << PRECISION | 1 << (PRECISION - 1)).leading_zeros() + 1) as u8;
+    let rank = ((hash << precision | 1 << (precision - 1)).leading_zeros() + 1) as u8;
     *register = (*register).max(rank);
+}
+
+/// Takes in the registers of another set.
+fn raise<const M: usize>(mine: &mut [u8; M], theirs: &[u8; M]) {
+    for (mine, theirs) in mine.iter_mut().zip(theirs) {
+        *mine = (*mine).max(*theirs);
+    }
+}
+
+/// What the same hashes would have left in fewer registers.
+#[expect(clippy::cast_possible_truncation, reason = "a rank is at most 64")]
+fn fold(registers: &[u8; REGISTERS]) -> [u8; COARSE_REGISTERS] {
+    const BITS: u32 = REGISTERS.trailing_zeros() - COARSE_REGISTERS.trailing_zeros();
+    let mut coarse = [0u8; COARSE_REGISTERS];
+    for (place, &rank) in registers.iter().enumerate().filter(|(_, rank)| **rank > 0) {
+        // The low bits of the place lie in front of the bits that the rank was taken of.
+        let low = place as u32 & ((1 << BITS) - 1);
+        let rank = if low == 0 { rank + BITS as u8 } else { (low.leading_zeros() - (32 - BITS) + 1) as u8 };
+        let register = &mut coarse[place >> BITS];
+        *register = (*register).max(rank);
+    }
+    coarse
+}
+
+fn read_registers<const M: usize>(bytes: &[u8]) -> Option<(Arc<[u8; M]>, &[u8])> {
+    let (registers, rest) = bytes.split_first_chunk::<M>()?;
+    let is_sound = registers.iter().all(|&rank| usize::from(rank) <= max_rank(M));
+    is_sound.then(|| (Arc::new(*registers), rest))
 }
 
 /// Ertl's improved raw estimator (algorithm 6), unbiased over the whole range.
@@ -289,14 +382,14 @@ fn observe(registers: &mut [u8; REGISTERS], hash: u64) {
     clippy::cast_sign_loss,
     reason = "an estimate of at most 2^64, never negative"
 )]
-fn estimate(registers: &[u8; REGISTERS]) -> u64 {
-    let m = REGISTERS as f64;
-    let mut multiplicity = [0u32; MAX_RANK + 1];
+fn estimate<const M: usize>(registers: &[u8; M]) -> u64 {
+    let (m, max_rank) = (M as f64, max_rank(M));
+    let mut multiplicity = [0u32; 66];
     for &rank in registers {
-        multiplicity[usize::from(rank).min(MAX_RANK)] += 1;
+        multiplicity[usize::from(rank).min(max_rank)] += 1;
     }
-    let mut z = m * tau(1.0 - f64::from(multiplicity[MAX_RANK]) / m);
-    for &count in multiplicity[1..MAX_RANK].iter().rev() {
+    let mut z = m * tau(1.0 - f64::from(multiplicity[max_rank]) / m);
+    for &count in multiplicity[1..max_rank].iter().rev() {
         z = 0.5 * (z + f64::from(count));
     }
     z += m * sigma(f64::from(multiplicity[0]) / m);
@@ -363,22 +456,70 @@ mod tests {
         assert!(!sources.is_exact());
     }
 
+    /// Root of the mean squared relative error over independent sets, as they are and made coarse.
+    fn measured_errors(size: u64, rounds: u64) -> [f64; 2] {
+        let mut squares = [0.0; 2];
+        for round in 0..rounds {
+            let hashes: Vec<u64> = (0..size).map(|n| hash(round << 40 | n)).collect();
+            let mut sources = DistinctSources::default();
+            sources.insert(&hashes);
+            let mut coarse = sources.clone();
+            coarse.make_coarse();
+            for (sum, set) in squares.iter_mut().zip([sources, coarse]) {
+                let error = set.count() as f64 / size as f64 - 1.0;
+                *sum += error * error;
+            }
+        }
+        squares.map(|sum| (sum / rounds as f64).sqrt())
+    }
+
     #[test]
     fn estimates_keep_the_stated_error() {
-        // Mean squared relative error over many independent sets, at sizes on both sides of every regime.
+        // Sizes on both sides of every regime.
         for size in [1_500u64, 5_000, 20_000, 60_000, 300_000] {
-            let rounds = 30u64;
-            let mut squares = 0.0;
-            for round in 0..rounds {
-                let mut sources = DistinctSources::default();
-                for n in 0..size {
-                    sources.insert(&[hash(round << 32 | n)]);
-                }
-                let error = sources.count() as f64 / size as f64 - 1.0;
-                squares += error * error;
+            let [fine, coarse] = measured_errors(size, 30);
+            assert!(fine < 1.5 * DistinctSources::STANDARD_ERROR, "{size}: {fine}");
+            assert!(coarse < 1.5 * DistinctSources::COARSE_ERROR, "{size}: {coarse}");
+        }
+    }
+
+    /// `cargo test --release -p martlet-window -- --ignored --nocapture errors`: the figures of benches/results.
+    #[test]
+    #[ignore = "takes a minute, and prints instead of checking"]
+    fn print_the_errors_of_estimates() {
+        for size in [1_100u64, 1_500, 3_000, 5_000, 10_000, 20_000, 60_000, 300_000, 1_000_000] {
+            let [fine, coarse] = measured_errors(size, (60_000_000 / size).clamp(200, 4000));
+            println!("{size:>9} sources: {:.3} % and coarse {:.2} %", fine * 100.0, coarse * 100.0);
+        }
+    }
+
+    #[test]
+    fn a_coarse_set_is_what_its_hashes_would_have_made_it() {
+        for size in [10u64, 40, 1000, 3000, 100_000] {
+            let hashes: Vec<u64> = (0..size).map(hash).collect();
+            let (few, many) = hashes.split_at(hashes.len() / 3);
+            let mut at_once = DistinctSources::default();
+            at_once.insert(&hashes);
+            at_once.make_coarse();
+            assert_eq!(at_once.is_exact(), size <= COARSE_LIMIT as u64);
+            // One half coarse, the other as it is, merged both ways.
+            let [mut one, mut other] = [few, many].map(|hashes| {
+                let mut set = DistinctSources::default();
+                set.insert(hashes);
+                set
+            });
+            one.make_coarse();
+            let mut back = other.clone();
+            back.merge(&one);
+            one.merge(&other);
+            one.make_coarse();
+            back.make_coarse();
+            other.make_coarse();
+            other.insert(few);
+            other.make_coarse();
+            for set in [one, back, other] {
+                assert_eq!(format!("{set:?}"), format!("{at_once:?}"), "{size}");
             }
-            let measured = (squares / rounds as f64).sqrt();
-            assert!(measured < 1.5 * DistinctSources::STANDARD_ERROR, "{size}: {measured}");
         }
     }
 
@@ -398,8 +539,13 @@ mod tests {
             for length in 0..bytes.len() - 1 {
                 assert!(DistinctSources::read(&mut &bytes[..length]).is_none());
             }
+            sources.make_coarse();
+            bytes.clear();
+            sources.write(&mut bytes);
+            let back = DistinctSources::read(&mut bytes.as_slice()).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{sources:?}"));
         }
-        assert!(DistinctSources::read(&mut &[2, 0, 0][..]).is_none());
+        assert!(DistinctSources::read(&mut &[3, 0, 0][..]).is_none());
         assert!(DistinctSources::read(&mut &[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..]).is_none());
     }
 

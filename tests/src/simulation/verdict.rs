@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use martlet_collector::aggregate::{HourKey, SensorHour, SourceHash};
-use martlet_collector::live::{Bucket, LiveView, Row, Source};
+use martlet_collector::live::{Bucket, LiveView, RowRef, Source};
 use martlet_window::{Class, DistinctSources, IpVersion, Kind, Marks, PackedClass, TrafficClass};
 use martlet_wire::v1::Totals;
 
@@ -23,12 +23,12 @@ struct Sum {
 }
 
 impl Sum {
-    fn is(&self, row: &Row, hash: &SourceHash) -> bool {
+    fn is(&self, row: RowRef<'_>, hash: &SourceHash) -> bool {
         let mut expected = DistinctSources::default();
         self.sources.iter().for_each(|&(ip, bits)| expected.insert(&[hash.of(Source::new(ip, bits))]));
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         expected.write(&mut ours);
-        row.sources.write(&mut theirs);
+        row.sources.to_set().write(&mut theirs);
         (self.packets, self.bytes) == (row.packets, row.bytes) && ours == theirs
     }
 }
@@ -174,12 +174,13 @@ fn take(sum: &mut Sum, ip: IpVersion, source: u128, packets: u64, bytes: u64) {
 
 fn compare(bucket: &Bucket, expected: &Expected, hash: &SourceHash) -> Result<(), String> {
     let plain = |class: Option<Class>, kind| class.map(|class| PackedClass::from(Class { kind, ..class }));
-    let rows = bucket.rows().iter().map(|(key, row)| (plain(key.service.class(), key.kind), key.sensor.0, row));
-    let found: BTreeMap<_, _> = rows.map(|(class, sensor, row)| ((class, sensor), row)).collect();
+    let rows = bucket.merged_rows();
+    let rows = rows.iter().map(|(key, row)| ((plain(key.service.class(), key.kind), key.sensor.0), row));
+    let found: BTreeMap<_, _> = rows.collect();
     all("row", found, expected.rows.iter().map(|(key, sum)| ((Some(key.0), key.1), sum)), hash)?;
-    let kinds = bucket.kinds().iter().map(|(key, row)| ((key.ip, key.protocol, key.kind), row)).collect();
+    let kinds = bucket.kinds().iter().map(|(key, row)| ((key.ip, key.protocol, key.kind), row.as_ref())).collect();
     all("kind", kinds, expected.kinds.iter().map(|(key, sum)| (*key, sum)), hash)?;
-    let marks = bucket.marks().iter().map(|(mark, row)| (*mark, row)).collect();
+    let marks = bucket.marks().iter().map(|(mark, row)| (*mark, row.as_ref())).collect();
     all("mark", marks, expected.marks.iter().map(|(mark, sum)| (*mark, sum)), hash)?;
     let sensors: BTreeMap<u16, [u64; 9]> = bucket
         .sensors()
@@ -208,7 +209,7 @@ fn compare(bucket: &Bucket, expected: &Expected, hash: &SourceHash) -> Result<()
 
 fn all<'a, K: Ord + std::fmt::Debug>(
     what: &str,
-    mut found: BTreeMap<K, &Row>,
+    mut found: BTreeMap<K, RowRef<'_>>,
     expected: impl Iterator<Item = (K, &'a Sum)>,
     hash: &SourceHash,
 ) -> Result<(), String> {

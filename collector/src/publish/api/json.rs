@@ -30,7 +30,7 @@ pub(super) struct Distinct {
 impl From<&DistinctSources> for Distinct {
     fn from(sources: &DistinctSources) -> Distinct {
         let exact = sources.is_exact();
-        let error = if exact { 0.0 } else { DistinctSources::STANDARD_ERROR };
+        let error = sources.standard_error();
         Distinct { count: sources.count(), exact, error }
     }
 }

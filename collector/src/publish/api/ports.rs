@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::super::Sources;
 use super::super::services::protocol_name;
 use super::json::{Distinct, Head, NamedPort, ip_number};
-use super::params::{Accepts, Query};
-use crate::live::{LiveView, Row, RowKey, ServiceKey};
+use super::params::{Accepts, Query, Selection};
+use crate::live::{LiveView, RowRef, ServiceKey, ServiceKind};
 
 pub(super) const ACCEPTS: Accepts =
     Accepts { range: true, sensor: true, kind: true, points: true, limit: true, hours: false };
@@ -107,7 +107,7 @@ struct Detail {
 }
 
 impl PacketsBytes {
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &RowRef<'_>) {
         self.packets = self.packets.saturating_add(row.packets);
         self.bytes = self.bytes.saturating_add(row.bytes);
     }
@@ -123,14 +123,14 @@ pub(super) fn ports(_: &Sources, view: &LiveView, query: &Query) -> Ports {
     let mut sums: HashMap<Entry, Sum> = HashMap::new();
     let (mut totals, mut other) = (PacketsBytes::default(), PacketsBytes::default());
     each_row(view, query, |_, key, row| {
-        totals.add(row);
+        totals.add(&row);
         match Entry::of(key.service) {
             Some(entry) => {
                 let sum = sums.entry(entry).or_default();
-                sum.counts.add(row);
+                sum.counts.add(&row);
                 sum.kinds[key.kind as usize] += row.packets;
             }
-            None => other.add(row),
+            None => other.add(&row),
         }
     });
     let ports = rank(&sums, query.limit, |entry| matches!(entry, Entry::Port(..)));
@@ -152,12 +152,20 @@ pub(super) fn ports(_: &Sources, view: &LiveView, query: &Query) -> Ports {
     }
 }
 
-fn each_row(view: &LiveView, query: &Query, mut visit: impl FnMut(i64, &RowKey, &Row)) {
+/// Visits rows of the buckets that are asked for; the same key may come several times, and then means the sum.
+fn each_row(view: &LiveView, query: &Query, mut visit: impl FnMut(i64, ServiceKind, RowRef<'_>)) {
     for (&start, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
-        for (key, row) in bucket.rows() {
-            if query.sensor.has(key.sensor) && query.kind.is_none_or(|kind| kind == key.kind) {
+        let mut visit = |key: ServiceKind, row| {
+            if query.kind.is_none_or(|kind| kind == key.kind) {
                 visit(start, key, row);
             }
+        };
+        if query.sensor == Selection::All {
+            bucket.services().for_each(|(key, row)| visit(key, row));
+            continue;
+        }
+        for (key, row) in bucket.rows().filter(|(key, _)| query.sensor.has(key.sensor)) {
+            visit(ServiceKind { service: key.service, kind: key.kind }, row);
         }
     }
 }
@@ -179,7 +187,7 @@ fn details(view: &LiveView, query: &Query, listed: HashSet<Entry>) -> HashMap<En
         };
         let new = || Detail { sources: DistinctSources::default(), series: vec![0; query.steps] };
         let detail = details.entry(entry).or_insert_with(new);
-        detail.sources.merge(&row.sources);
+        row.sources.add_to(&mut detail.sources);
         detail.series[query.step(start)] += row.packets;
     });
     details

@@ -290,7 +290,7 @@ fn recent(view: &LiveView, class: TrafficClass, now: i64) -> Recent {
 
 fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
     let mut rows: Vec<_> = step.services.iter().filter(|(key, _)| key.port().is_some()).collect();
-    rows.sort_unstable_by_key(|(key, row)| (Reverse(row.packets), **key));
+    rows.sort_unstable_by_key(|(key, row)| (Reverse(row.packets), *key));
     let ports = rows.into_iter().take(RECENT_PORTS).filter_map(|(key, row)| {
         let class = key.class()?;
         let Service::Port(port) = class.service else {
@@ -299,7 +299,7 @@ fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
         Some(RecentPort {
             port: NamedPort::new(class.ip, class.protocol, port),
             packets: row.packets,
-            sources: Distinct::from(&row.sources),
+            sources: Distinct::from(&row.sources.to_set()),
         })
     });
     ports.collect()

@@ -12,7 +12,7 @@ use super::exposure::{Exposure, Rate};
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query, Selection};
 use crate::aggregate::SensorCounts;
-use crate::live::{Bucket, KindKey, LiveView, Row};
+use crate::live::{Bucket, KindKey, LiveView, RowRef};
 
 pub(super) const ACCEPTS: Accepts =
     Accepts { range: true, sensor: true, kind: false, points: true, limit: true, hours: false };
@@ -80,10 +80,10 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: RowRef<'_>) {
         self.packets = self.packets.saturating_add(row.packets);
         self.bytes = self.bytes.saturating_add(row.bytes);
-        self.sources.merge(&row.sources);
+        row.sources.add_to(&mut self.sources);
     }
 }
 
@@ -120,19 +120,19 @@ pub(super) fn summary(_: &Sources, view: &LiveView, query: &Query) -> Summary {
 impl Sums {
     fn add_all(&mut self, bucket: &Bucket, step: usize) {
         for (key, row) in bucket.kinds() {
-            self.kinds.entry(*key).or_default().add(row);
+            self.kinds.entry(*key).or_default().add(row.as_ref());
             self.series[key.kind as usize][step] += row.packets;
             self.sources[step].merge(&row.sources);
         }
         for (mark, row) in bucket.marks() {
-            self.marks.entry(*mark).or_default().add(row);
+            self.marks.entry(*mark).or_default().add(row.as_ref());
         }
         self.tested = self.tested.union(bucket.tested);
         self.untested = self.untested.union(bucket.untested);
     }
 
     fn add_one(&mut self, bucket: &Bucket, sensor: Selection, step: usize) {
-        for (key, row) in bucket.rows().iter().filter(|(key, _)| sensor.has(key.sensor)) {
+        for (key, row) in bucket.rows().filter(|(key, _)| sensor.has(key.sensor)) {
             match key.service.class() {
                 Some(class) => {
                     let key = KindKey { kind: key.kind, ..KindKey::new(&class) };
