@@ -61,6 +61,8 @@ pub struct Parts<D: Disk> {
     pub clock: SharedClock,
     /// How long submissions wait, and syncs take.
     pub latencies: Latencies,
+    /// Where deleted segments go to be closed.
+    pub sweepings: Sender<D::File>,
     /// Told when everything that is replayed is visible to readers.
     pub visible: oneshot::Sender<()>,
 }
@@ -74,6 +76,7 @@ pub struct Stage<D: Disk> {
     pub(super) memory: Budget,
     pub(super) clock: SharedClock,
     pub(super) latencies: Latencies,
+    sweepings: Sender<D::File>,
     inbox: Receiver<Request>,
     jobs: Sender<Job>,
     replay: Option<Replay<D>>,
@@ -99,8 +102,8 @@ impl<D: Disk> Stage<D> {
     /// # Errors
     /// If the journal cannot be read, or the decompression library cannot allocate its state.
     pub fn new(parts: Parts<D>) -> std::io::Result<Stage<D>> {
-        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, latencies, visible } =
-            parts;
+        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, .. } = parts;
+        let (latencies, sweepings, visible) = (parts.latencies, parts.sweepings, parts.visible);
         // Numbers below were used, whatever has become of the records: a new one must not look committed.
         journal.advance(committed)?;
         let replay = Some(Replay::new(journal.reader(committed)?)?);
@@ -114,6 +117,7 @@ impl<D: Disk> Stage<D> {
             memory,
             clock,
             latencies,
+            sweepings,
             inbox,
             jobs,
             replay,
@@ -265,7 +269,10 @@ impl<D: Disk> Stage<D> {
     fn committed(&mut self, checkpoint: &Checkpoint) {
         self.is_committing = false;
         self.ledger.committed(checkpoint);
-        if let Err(error) = self.journal.release(checkpoint.record) {
+        let sweepings = &self.sweepings;
+        // If nobody can take one now it is closed here.
+        let released = self.journal.release_to(checkpoint.record, |segment| drop(sweepings.try_send(segment)));
+        if let Err(error) = released {
             // The next release tries again; until then the journal is longer than it must be.
             tracing::warn!("cannot delete what is committed from the journal: {error}");
         }
