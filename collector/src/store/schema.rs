@@ -1,5 +1,6 @@
 //! Opening the database and bringing its schema up to date.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -9,6 +10,9 @@ use thiserror::Error;
 const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
+/// Pages in the write-ahead log from which on a commit copies them into the database, which is one more sync of all that has
+/// changed. SQLite's default, 4 MiB, is less than one commit of a busy collector. The log may take 64 MiB of disk so.
+const CHECKPOINT_PAGES: u32 = 16_384;
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -42,16 +46,20 @@ pub enum StoreError {
     /// A row cannot be understood.
     #[error("a row of the store's table {0} is damaged")]
     Damaged(&'static str),
-    /// Something cannot be written as a blob.
-    #[error("cannot write a blob: {0}")]
-    Blob(#[from] std::io::Error),
+    /// Something cannot be written as a blob, or the write-ahead log cannot be opened or synced.
+    #[error("cannot write: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 impl StoreError {
     /// Whether there is no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        match self {
+            StoreError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            StoreError::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
     }
 }
 
@@ -71,6 +79,18 @@ impl Location {
         Location::File(directory.join("martlet.db"))
     }
 
+    /// The write-ahead log of a database that is open.
+    fn open_wal(&self) -> std::io::Result<Option<File>> {
+        match self {
+            Location::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push("-wal");
+                File::open(name).map(Some)
+            }
+            Location::Memory(_) => Ok(None),
+        }
+    }
+
     pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
         match self {
             Location::File(path) => Connection::open(path),
@@ -87,6 +107,8 @@ impl Location {
 pub struct Store {
     pub(super) connection: Connection,
     location: Location,
+    /// The write-ahead log; `None` in memory. SQLite holds no lock on this file that closing it could let go.
+    pub(super) wal: Option<File>,
 }
 
 impl Store {
@@ -100,14 +122,22 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         migrate(&mut connection)?;
-        Ok(Store { connection, location })
+        let wal = location.open_wal()?;
+        Ok(Store { connection, location, wal })
     }
 
     /// Where it is.
     #[must_use]
     pub const fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// Makes room in the write-ahead log, after a commit that found none.
+    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
+        Ok(())
     }
 
     /// Lets the database grow to at most so many pages of 4 KiB beyond what it has, as a full disk would.
