@@ -14,7 +14,7 @@ use crate::aggregate::{self, Delta, Job, Plan, Rules, SourceHash, Worker};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::ingest::{Behind, Budget};
-use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State};
+use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State, Sweeper};
 use crate::latencies::Latencies;
 use crate::live::{self, LiveStore, LiveView, Merger};
 use crate::store::{Committer, Loaded, Reader, Store, StoreError};
@@ -94,6 +94,7 @@ pub struct Pipeline<D: Disk> {
     workers: Vec<Worker>,
     merger: Merger,
     committer: Committer,
+    sweeper: Sweeper<D::File>,
 }
 
 /// Completes when everything that the journal had and the store had not is visible to readers.
@@ -118,6 +119,7 @@ impl<D: Disk> Pipeline<D> {
         live_store.restore(live, links.clock.now());
         let (visible, is_visible) = oneshot::channel();
         let worker_count = config.aggregate.worker_count();
+        let (sweepings, sweeper) = Sweeper::new();
         let stage = Stage::new(Parts {
             settings: journal::Settings {
                 commit_interval: config.store.commit_interval(),
@@ -133,6 +135,7 @@ impl<D: Disk> Pipeline<D> {
             state: links.state.clone(),
             clock: links.clock.clone(),
             latencies: links.latencies.clone(),
+            sweepings,
             visible,
         })?;
         let plan = Plan {
@@ -168,7 +171,7 @@ impl<D: Disk> Pipeline<D> {
         });
         let (queue, state, clock) = (links.queue.clone(), links.state.clone(), links.clock.clone());
         let committer = Committer::new(store, taken, queue, state, clock, links.latencies.commit.clone());
-        Ok((Pipeline { stage, workers, merger, committer }, is_visible))
+        Ok((Pipeline { stage, workers, merger, committer, sweeper }, is_visible))
     }
 
     /// Starts each stage on a thread of its own by `start`, which is given a name and the work.
@@ -179,13 +182,14 @@ impl<D: Disk> Pipeline<D> {
         self,
         mut start: impl FnMut(String, Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>>,
     ) -> std::io::Result<Vec<JoinHandle<()>>> {
-        let Pipeline { stage, workers, merger, committer } = self;
+        let Pipeline { stage, workers, merger, committer, sweeper } = self;
         let mut threads = Vec::new();
         for (number, worker) in workers.into_iter().enumerate() {
             threads.push(start(format!("worker-{number}"), Box::new(move || worker.run()))?);
         }
         threads.push(start("merger".to_owned(), Box::new(move || merger.run()))?);
         threads.push(start("committer".to_owned(), Box::new(move || committer.run()))?);
+        threads.push(start("sweeper".to_owned(), Box::new(move || sweeper.run()))?);
         threads.push(start("journal".to_owned(), Box::new(move || stage.run()))?);
         Ok(threads)
     }
@@ -201,6 +205,7 @@ impl<D: Disk> Pipeline<D> {
         if commits {
             self.committer.turn(now);
         }
+        self.sweeper.turn();
         goes_on
     }
 

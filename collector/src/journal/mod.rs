@@ -12,6 +12,7 @@
 //! - [`Stage`]: turns of the above. It is pumped: a thread does it ([`Stage::run`]), or a simulation.
 //! - [`Checkpoint`]: what the ledger knows at one record of the journal; it goes with the counts of all records before it
 //!   into one transaction of the store.
+//! - [`Sweeper`]: closes deleted segments, which takes too long for the stage.
 //! - [`State`]: what others may know of it: whether it stalls and why, and counters.
 //!
 //! # What is guaranteed
@@ -31,6 +32,7 @@ mod replay;
 mod session;
 mod stage;
 mod state;
+mod sweeper;
 
 use martlet_wire::v1::Limits;
 
@@ -41,6 +43,7 @@ pub use record::Record;
 pub use session::{Session, StreamCell};
 pub use stage::{Parts, Settings, Stage};
 pub use state::{Condition, Counters, Health, Stall, State};
+pub use sweeper::Sweeper;
 
 /// Limits of the journal: every batch that may come fits into a record.
 #[must_use]

@@ -23,6 +23,8 @@ use crate::latencies::Latencies;
 /// First wait before a disk that failed is tried again; it doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// Commits that come early, because much is new, leave this many times the length of the last one between their beginnings.
+const REST: u32 = 4;
 /// How long the end waits for the last commit; what is not committed is replayed at the next start.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// How long a thread that cannot hand on its work waits before it tries again.
@@ -61,6 +63,8 @@ pub struct Parts<D: Disk> {
     pub clock: SharedClock,
     /// How long submissions wait, and syncs take.
     pub latencies: Latencies,
+    /// Where deleted segments go to be closed.
+    pub sweepings: Sender<D::File>,
     /// Told when everything that is replayed is visible to readers.
     pub visible: oneshot::Sender<()>,
 }
@@ -74,6 +78,7 @@ pub struct Stage<D: Disk> {
     pub(super) memory: Budget,
     pub(super) clock: SharedClock,
     pub(super) latencies: Latencies,
+    sweepings: Sender<D::File>,
     inbox: Receiver<Request>,
     jobs: Sender<Job>,
     replay: Option<Replay<D>>,
@@ -89,6 +94,8 @@ pub struct Stage<D: Disk> {
     /// Bytes made durable since.
     pub(super) uncommitted_bytes: u64,
     last_cut: Option<Instant>,
+    /// How long the last commit took, from its cut on.
+    commit_took: Duration,
     is_committing: bool,
     stopping: Option<Instant>,
 }
@@ -99,8 +106,8 @@ impl<D: Disk> Stage<D> {
     /// # Errors
     /// If the journal cannot be read, or the decompression library cannot allocate its state.
     pub fn new(parts: Parts<D>) -> std::io::Result<Stage<D>> {
-        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, latencies, visible } =
-            parts;
+        let Parts { settings, mut journal, ledger, committed, inbox, jobs, memory, state, clock, .. } = parts;
+        let (latencies, sweepings, visible) = (parts.latencies, parts.sweepings, parts.visible);
         // Numbers below were used, whatever has become of the records: a new one must not look committed.
         journal.advance(committed)?;
         let replay = Some(Replay::new(journal.reader(committed)?)?);
@@ -114,6 +121,7 @@ impl<D: Disk> Stage<D> {
             memory,
             clock,
             latencies,
+            sweepings,
             inbox,
             jobs,
             replay,
@@ -124,6 +132,7 @@ impl<D: Disk> Stage<D> {
             cut: committed,
             uncommitted_bytes: 0,
             last_cut: None,
+            commit_took: Duration::ZERO,
             is_committing: false,
             stopping: None,
         })
@@ -192,7 +201,7 @@ impl<D: Disk> Stage<D> {
     fn receive(&mut self, request: Request, now: Instant) {
         match request {
             Request::Submit(submission) => self.held.push_back(submission),
-            Request::Committed(checkpoint) => self.committed(&checkpoint),
+            Request::Committed(checkpoint) => self.committed(&checkpoint, now),
             Request::Stop => self.stopping = Some(now),
         }
     }
@@ -242,7 +251,9 @@ impl<D: Disk> Stage<D> {
     fn commit_if_due(&mut self, now: Instant) {
         let is_due = self.last_cut.is_none_or(|at| at + self.settings.commit_interval <= now);
         // A commit frees space in the journal, and an end waits for it.
-        let is_urgent = self.uncommitted_bytes >= self.settings.commit_bytes
+        // Under a flood, commits that follow each other would take what counting needs.
+        let rested = self.last_cut.is_none_or(|at| at + self.commit_took * REST <= now);
+        let is_urgent = self.uncommitted_bytes >= self.settings.commit_bytes && rested
             || self.retry.is_some()
             || self.stopping.is_some() && self.held.is_empty();
         if !self.is_committing && self.is_new() && (is_due || is_urgent) {
@@ -262,10 +273,14 @@ impl<D: Disk> Stage<D> {
         self.is_committing = true;
     }
 
-    fn committed(&mut self, checkpoint: &Checkpoint) {
+    fn committed(&mut self, checkpoint: &Checkpoint, now: Instant) {
         self.is_committing = false;
+        self.commit_took = self.last_cut.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.ledger.committed(checkpoint);
-        if let Err(error) = self.journal.release(checkpoint.record) {
+        let sweepings = &self.sweepings;
+        // If nobody can take one now it is closed here.
+        let released = self.journal.release_to(checkpoint.record, |segment| drop(sweepings.try_send(segment)));
+        if let Err(error) = released {
             // The next release tries again; until then the journal is longer than it must be.
             tracing::warn!("cannot delete what is committed from the journal: {error}");
         }

@@ -1,5 +1,7 @@
 //! One commit: everything up to a record of the journal, and the number of the record, or nothing.
 
+use std::fs::File;
+
 use martlet_window::TrafficClass;
 use rusqlite::{Transaction, params};
 
@@ -10,20 +12,34 @@ use crate::aggregate::{HourKey, SensorHour};
 use crate::journal::{Checkpoint, StreamPosition};
 use crate::live::{LIST_KINDS, ListId, LiveImage, Snapshot, Start, Stored};
 
+/// About so many bytes of blobs are synced together. Acknowledgements wait for the same disk: what is written at the end all
+/// at once, they wait for all at once.
+const STRIDE: usize = 1 << 20;
+
 impl Store {
     /// Writes a snapshot in one transaction; it is on disk when this returns.
     ///
     /// # Errors
     /// If SQLite fails: then nothing of it was written, and it can be tried again.
     pub fn commit(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let result = self.try_commit(snapshot);
+        if result.as_ref().is_err_and(StoreError::is_full) {
+            // What the log holds of earlier commits may be all that takes the room. If not, the next attempt says so.
+            let _ = self.checkpoint();
+        }
+        result
+    }
+
+    fn try_commit(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let mut strides = Strides { wal: self.wal.as_ref(), unsynced: 0 };
         let transaction = self.connection.transaction()?;
         let Snapshot { checkpoint, live } = snapshot;
         write_sensors(&transaction, checkpoint)?;
         write_streams(&transaction, &checkpoint.streams)?;
         write_totals(&transaction, live)?;
         write_hours(&transaction, live)?;
-        write_live(&transaction, live)?;
-        let written = write_buckets(&transaction, live, &self.written)?;
+        write_live(&transaction, live, &mut strides)?;
+        let written = write_buckets(&transaction, live, &self.written, &mut strides)?;
         // What a later release keeps of history is added here: it belongs to the same records.
         transaction.execute(
             "UPDATE meta SET record = ?1, evicted_buckets = ?2, overflowed_packets = ?3, recent_overflowed_packets = ?4,
@@ -56,9 +72,11 @@ fn write_buckets(
     transaction: &Transaction<'_>,
     live: &LiveImage,
     before: &WrittenLists,
+    strides: &mut Strides<'_>,
 ) -> Result<Vec<Written>, StoreError> {
     let mut written = Vec::new();
-    write_blobs(transaction, "live_buckets", live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref())))?;
+    let buckets = live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref()));
+    write_blobs(transaction, "live_buckets", buckets, strides)?;
     let mut insert = transaction.prepare(
         "INSERT OR REPLACE INTO live_lists (class, start, kind, place, content) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -70,7 +88,9 @@ fn write_buckets(
             let before = before.get(key).map_or(&[][..], |kinds| &kinds[kind]);
             for (place, (id, list)) in lists.iter().enumerate() {
                 if !before.get(place).is_some_and(|before| before.ptr_eq(id)) {
-                    insert.execute(params![*class as u8, start, kind, place, list.blob()?])?;
+                    let blob = list.blob()?;
+                    insert.execute(params![*class as u8, start, kind, place, blob])?;
+                    strides.advance(blob.len())?;
                 }
             }
             delete.execute(params![*class as u8, start, kind, lists.len()])?;
@@ -190,9 +210,9 @@ fn write_hours(transaction: &Transaction<'_>, live: &LiveImage) -> Result<(), St
     Ok(())
 }
 
-fn write_live(transaction: &Transaction<'_>, live: &LiveImage) -> Result<(), StoreError> {
+fn write_live(transaction: &Transaction<'_>, live: &LiveImage, strides: &mut Strides<'_>) -> Result<(), StoreError> {
     let steps = live.recent.iter().map(|(key, step)| (*key, step.as_deref()));
-    write_blobs(transaction, "live_steps", steps)?;
+    write_blobs(transaction, "live_steps", steps, strides)?;
     if let Some(observed) = &live.observed {
         let sql = "INSERT OR REPLACE INTO live_observed (id, content) VALUES (0, ?1)";
         transaction.execute(sql, params![observed.to_blob()?])?;
@@ -204,15 +224,39 @@ fn write_blobs<'a, T: Stored + 'a>(
     transaction: &Transaction<'_>,
     table: &str,
     blobs: impl Iterator<Item = ((TrafficClass, i64), Option<&'a T>)>,
+    strides: &mut Strides<'_>,
 ) -> Result<(), StoreError> {
     let insert = format!("INSERT OR REPLACE INTO {table} (class, start, content) VALUES (?1, ?2, ?3)");
     let mut insert = transaction.prepare(&insert)?;
     let mut delete = transaction.prepare(&format!("DELETE FROM {table} WHERE class = ?1 AND start = ?2"))?;
     for ((class, start), content) in blobs {
-        match content {
-            Some(content) => insert.execute(params![class as u8, start, content.to_blob()?])?,
-            None => delete.execute(params![class as u8, start])?,
+        let Some(content) = content else {
+            delete.execute(params![class as u8, start])?;
+            continue;
         };
+        let blob = content.to_blob()?;
+        insert.execute(params![class as u8, start, blob])?;
+        strides.advance(blob.len())?;
     }
     Ok(())
+}
+
+/// Syncs a transaction while it is being written. It is in the write-ahead log by then, except for what fits into SQLite's
+/// cache, and counts only once its end is there.
+struct Strides<'a> {
+    wal: Option<&'a File>,
+    /// Bytes since the last sync.
+    unsynced: usize,
+}
+
+impl Strides<'_> {
+    fn advance(&mut self, bytes: usize) -> std::io::Result<()> {
+        self.unsynced += bytes;
+        if self.unsynced < STRIDE {
+            return Ok(());
+        }
+        self.unsynced = 0;
+        // After a failure the transaction is given up, and written again.
+        self.wal.map_or(Ok(()), File::sync_data)
+    }
 }

@@ -1,6 +1,7 @@
 //! Opening the database and bringing its schema up to date.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use martlet_window::TrafficClass;
@@ -13,6 +14,9 @@ use crate::live::{LIST_KINDS, ListId, Start};
 const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
+/// Bytes in the write-ahead log from which on a commit copies them into the database, which is one more sync of all that has
+/// changed. SQLite's default, 4 MiB, is less than one commit of a busy collector.
+const CHECKPOINT_BYTES: u32 = 64 << 20;
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -46,16 +50,20 @@ pub enum StoreError {
     /// A row cannot be understood.
     #[error("a row of the store's table {0} is damaged")]
     Damaged(&'static str),
-    /// Something cannot be written as a blob.
-    #[error("cannot write a blob: {0}")]
-    Blob(#[from] std::io::Error),
+    /// Something cannot be written as a blob, or the write-ahead log cannot be opened or synced.
+    #[error("cannot write: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 impl StoreError {
     /// Whether there is no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        match self {
+            StoreError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            StoreError::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
     }
 }
 
@@ -73,6 +81,18 @@ impl Location {
     #[must_use]
     pub fn in_directory(directory: &Path) -> Location {
         Location::File(directory.join("martlet.db"))
+    }
+
+    /// The write-ahead log of a database that is open.
+    fn open_wal(&self) -> std::io::Result<Option<File>> {
+        match self {
+            Location::File(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push("-wal");
+                File::open(name).map(Some)
+            }
+            Location::Memory(_) => Ok(None),
+        }
     }
 
     pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
@@ -93,6 +113,8 @@ pub struct Store {
     location: Location,
     /// What is known to be in `live_lists`; a bucket that is not known here is written whole.
     pub(super) written: WrittenLists,
+    /// The write-ahead log; `None` in memory. SQLite holds no lock on this file that closing it could let go.
+    pub(super) wal: Option<File>,
 }
 
 /// The lists of buckets, by kind and place.
@@ -111,8 +133,11 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        let page_bytes: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes)?;
         migrate(&mut connection)?;
-        Ok(Store { connection, location, written: HashMap::new() })
+        let wal = location.open_wal()?;
+        Ok(Store { connection, location, written: HashMap::new(), wal })
     }
 
     /// Where it is.
@@ -121,7 +146,13 @@ impl Store {
         &self.location
     }
 
-    /// Lets the database grow to at most so many pages of 4 KiB beyond what it has, as a full disk would.
+    /// Makes room in the write-ahead log, after a commit that found none.
+    pub(super) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Lets the database grow to at most so many pages beyond what it has, as a full disk would.
     ///
     /// # Errors
     /// If SQLite refuses.

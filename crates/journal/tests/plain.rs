@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use martlet_journal::{
-    AppendError, Item, Journal, RealDisk, RealVolume, Recovery, Settings, Volume, simulated::Machine,
+    AppendError, DiskFile as _, Item, Journal, RealDisk, RealVolume, Recovery, Settings, Volume, simulated::Machine,
 };
 
 const SMALL: Settings = Settings { segment_bytes: 200, max_record_bytes: 100, reserve_bytes: 0 };
@@ -79,6 +79,22 @@ fn release_and_quota_delete_whole_segments() {
     drop(journal);
     let (journal, _, seen) = open(directory.path());
     assert_eq!((journal.first(), journal.next(), seen.len()), (20, 20, 0));
+}
+
+#[test]
+fn released_segments_can_be_closed_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, ..) = open(directory.path());
+    for _ in 0..20 {
+        journal.append(&[b"12345678"]).unwrap();
+    }
+    journal.sync().unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    let (before, mut kept) = (files(), Vec::new());
+    journal.release_to(13, |segment| kept.push(segment)).unwrap();
+    assert_eq!((journal.first(), before - files(), kept.len()), (12, 2, 2));
+    // They are gone from the directory only.
+    assert!(kept.iter().all(|segment| segment.len().unwrap() > 0));
 }
 
 fn journals_below_one_directory<V: Volume>(volume: &V) {
