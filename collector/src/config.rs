@@ -260,7 +260,8 @@ impl Default for LiveConfig {
             memory_limit_bytes: 512 << 20,
             // Every port of TCP and UDP over IPv4 and IPv6, scanned and as a victim's.
             max_services_per_bucket: 8 * 65_536,
-            max_keys_per_bucket: 65_536,
+            // Every port of TCP and UDP over IPv4, scanned and as a victim's, for one sensor.
+            max_keys_per_bucket: 4 * 65_536,
             top_sources_per_bucket: 1024,
             silent_grace_seconds: 30,
         }
