@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use martlet_journal::{Disk, Journal};
 use tokio::sync::oneshot;
 
-use crate::aggregate::{self, Delta, Job, Plan, Rules, SourceHash, Worker};
+use crate::aggregate::{self, DecodeJob, Delta, Job, Plan, Rules, SourceHash, Worker, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::ingest::{Behind, Budget};
@@ -31,12 +31,13 @@ pub struct Links {
     pub aggregate: Arc<aggregate::Counters>,
     /// How long the stages take.
     pub latencies: Latencies,
-    /// The workers' queue, for its depth.
-    pub job_queue: Receiver<Job>,
+    /// The workers' queues, for their depth.
+    pub queues: WorkerQueues,
     /// The way to the journal stage.
     pub queue: Queue,
     newest: Arc<[AtomicI64; 3]>,
     batch_memory: Budget,
+    decode: Sender<DecodeJob>,
     jobs: Sender<Job>,
     inbox: Receiver<Request>,
 }
@@ -49,6 +50,7 @@ impl Links {
         let empty = LiveStore::new(config.live.clone(), &config.metrics, newest.clone()).view(&[], clock.now());
         // Every batch with a share of the memory for batches in flight has at most one job at a time.
         let most = Budget::most_batches(config.ingest.batch_memory_bytes);
+        let (decode, decode_queue) = bounded(most);
         let (jobs, job_queue) = bounded(most + config.aggregate.worker_count() + 1);
         let (queue, inbox) = journal::queue();
         Links {
@@ -57,10 +59,11 @@ impl Links {
             view: Arc::new(ArcSwap::from_pointee(empty)),
             aggregate: Arc::default(),
             latencies: Latencies::default(),
-            job_queue,
+            queues: WorkerQueues { decode: decode_queue, jobs: job_queue },
             queue,
             newest,
             batch_memory: Budget::new(config.ingest.batch_memory_bytes),
+            decode,
             jobs,
             inbox,
         }
@@ -70,7 +73,7 @@ impl Links {
     #[must_use]
     pub fn behind(&self) -> Behind {
         Behind {
-            jobs: self.jobs.clone(),
+            decode: self.decode.clone(),
             queue: self.queue.clone(),
             state: self.state.clone(),
             batch_memory: self.batch_memory.clone(),
@@ -155,7 +158,7 @@ impl<D: Disk> Pipeline<D> {
             Drive::Pump => unbounded(),
         };
         let (give_back, empty) = bounded::<Box<Delta>>(worker_count);
-        let worker = |_| Worker::new(plan.clone(), links.job_queue.clone(), hand_over.clone(), empty.clone());
+        let worker = |_| Worker::new(plan.clone(), links.queues.clone(), hand_over.clone(), empty.clone());
         let workers = (0..worker_count).map(worker).collect::<std::io::Result<_>>()?;
         let (snapshots, taken) = bounded(1);
         let merger = Merger::new(live::Parts {

@@ -267,7 +267,7 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sou
         ingest,
         aggregate: links.aggregate.clone(),
         journal: links.state.clone(),
-        queue: links.job_queue.clone(),
+        queues: links.queues.clone(),
         latencies: links.latencies.clone(),
         store: Location::in_directory(&config.store.data_dir),
         clock: links.clock.clone(),

@@ -212,15 +212,16 @@ impl BucketDelta {
         (self.tested, self.untested) = (Marks::NONE, Marks::NONE);
     }
 
-    /// Turns what was logged into sorted counts. The bucket begins at `start`.
-    fn sort(&mut self, start: i64) {
+    /// Turns what was logged into sorted counts. The bucket begins at `start`; for `relax` see [`Delta::sort`].
+    fn sort(&mut self, start: i64, relax: &mut dyn FnMut()) {
         if self.log.is_empty() {
             return;
         }
         debug_assert!(self.rows.is_empty(), "a delta is sorted once, before it is handed over");
         self.log.sort();
-        self.rows = self.log.rows();
-        let steps = self.log.steps().into_iter();
+        relax();
+        self.rows = self.log.rows(relax);
+        let steps = self.log.steps(relax).into_iter();
         self.recent.extend(steps.map(|(step, delta)| (start + i64::from(step) * RECENT_STEP_SECONDS, delta)));
         self.log.clear();
     }
@@ -376,16 +377,17 @@ impl Delta {
         self.size
     }
 
-    /// Sorts what was logged. The worker does so before it hands over, so that the merger need not.
-    pub fn sort(&mut self) {
+    /// Sorts what was logged. The worker does so before it hands over, so that the merger need not. It takes some milliseconds;
+    /// `relax` is called again and again meanwhile, for what cannot wait so long.
+    pub fn sort(&mut self, relax: &mut dyn FnMut()) {
         for (&(_, start), bucket) in &mut self.buckets {
-            bucket.sort(start);
+            bucket.sort(start, relax);
         }
     }
 
     /// Takes the tables of all buckets out, sorted. What is given back by [`Delta::keep`] is used again.
     pub fn take_buckets(&mut self) -> Vec<((TrafficClass, i64), BucketDelta)> {
-        self.sort();
+        self.sort(&mut || ());
         self.buckets.drain().collect()
     }
 

@@ -17,6 +17,9 @@ const SENSOR: u32 = 48;
 /// The low bits are the run's number.
 const NUMBER: u128 = (1 << SENSOR) - 1;
 
+/// Runs or keys between calls that let others go first: a tenth of a millisecond, about.
+const RELAX: usize = 1 << 11;
+
 /// The step of a run that belongs to none of the recent past.
 pub(super) const NO_STEP: u32 = u32::MAX;
 
@@ -98,7 +101,7 @@ impl RowLog {
     }
 
     /// The counts by service, kind and sensor, of runs that were sorted.
-    pub(super) fn rows(&self) -> Sorted<RowKey> {
+    pub(super) fn rows(&self, relax: &mut dyn FnMut()) -> Sorted<RowKey> {
         // Where runs are long there are large sets, whose hashes do not stay.
         let mut rows = Sorted::with_capacity(self.order.len(), self.hashes.len().min(4 * self.order.len()));
         let mut hashes = Vec::new();
@@ -111,28 +114,38 @@ impl RowLog {
                 hashes.extend_from_slice(self.hashes(run));
             }
             rows.push(row_key(group[0]), sums.packets, sums.bytes, &mut hashes);
+            if rows.len().is_multiple_of(RELAX) {
+                relax();
+            }
         }
         rows.trim();
         rows
     }
 
     /// The counts of each step of the recent past, of runs that were sorted, by number of the step.
-    pub(super) fn steps(&self) -> Vec<(u32, RecentDelta)> {
+    pub(super) fn steps(&self, relax: &mut dyn FnMut()) -> Vec<(u32, RecentDelta)> {
         let recent = || self.runs.iter().map(|run| run.step).filter(|&step| step != NO_STEP);
         let most = recent().chain(self.quiet.iter().copied()).max();
         let mut steps: Vec<Option<Box<StepLog>>> = Vec::new();
         steps.resize_with(most.map_or(0, |most| most as usize + 1), || None);
-        for &order in &self.order {
-            let run = self.run(order);
-            if run.step != NO_STEP {
-                let step = steps[run.step as usize].get_or_insert_default();
-                step.push(service(order), run.sums, self.hashes(run));
+        for orders in self.order.chunks(RELAX) {
+            relax();
+            for &order in orders {
+                let run = self.run(order);
+                if run.step != NO_STEP {
+                    let step = steps[run.step as usize].get_or_insert_default();
+                    step.push(service(order), run.sums, self.hashes(run));
+                }
             }
         }
         for &quiet in &self.quiet {
             steps[quiet as usize].get_or_insert_default();
         }
-        (0..).zip(steps).filter_map(|(step, log)| Some((step, log?.finish()))).collect()
+        let mut finish = |(step, log): (u32, Option<Box<StepLog>>)| {
+            relax();
+            Some((step, log?.finish()))
+        };
+        (0..).zip(steps).filter_map(&mut finish).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Worker threads: they decode batches, and count those that were accepted into tables of their own.
 //!
-//! Jobs come by ownership through one bounded queue that all workers take from; nothing on this path takes a lock.
+//! Work comes by ownership through two bounded queues that all workers take from: payloads to decode, which acknowledgements
+//! wait for and which go first, and what was accepted, in its order. Nothing on this path takes a lock.
 //! Every merge interval, or when they have grown large, a worker hands its tables to the merger and goes on with empty
 //! ones. Counting is additive, so it does not matter which worker counts what. At a [`Cut`] all workers hand over
 //! before any goes on, so that the merger holds exactly what was counted before it.
@@ -20,4 +21,4 @@ pub use delta::{
 pub use hash::SourceHash;
 pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
 pub use sources::SourceCounts;
-pub use worker::{Counted, Counters, Cut, DecodedGroup, HandOver, Job, Plan, Worker};
+pub use worker::{Counted, Counters, Cut, DecodeJob, DecodedGroup, HandOver, Job, Plan, Worker, WorkerQueues};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, never, select};
 use martlet_handover::Cut as AnyCut;
 use martlet_wire::WireError;
 use martlet_wire::v1::Limits;
@@ -29,16 +29,18 @@ pub type Cut = AnyCut<Box<Checkpoint>>;
 /// What became of payloads that were decoded together, with the payloads.
 pub type DecodedGroup = Vec<Result<(Decoded, Encoded), WireError>>;
 
-/// What workers do.
+/// Payloads to be decoded, and every rule checked. Acknowledgements wait for it, so that it goes before all other work.
+#[derive(Debug)]
+pub struct DecodeJob {
+    /// At least one.
+    pub payloads: Vec<Encoded>,
+    /// Where to answer, in the same order, with the payloads; gone when nobody waits any more.
+    pub reply: oneshot::Sender<DecodedGroup>,
+}
+
+/// What workers do with what was accepted, in the order in which it comes.
 #[derive(Debug)]
 pub enum Job {
-    /// Decode payloads and check every rule.
-    Decode {
-        /// At least one.
-        payloads: Vec<Encoded>,
-        /// Where to answer, in the same order, with the payloads; gone when nobody waits any more.
-        reply: oneshot::Sender<DecodedGroup>,
-    },
     /// Count what was accepted.
     Count(Vec<Counted>),
     /// Meet the other workers.
@@ -98,10 +100,19 @@ pub struct Plan {
     pub dead: Arc<AtomicUsize>,
 }
 
+/// The workers' queues, of which all take.
+#[derive(Clone, Debug)]
+pub struct WorkerQueues {
+    /// What goes first.
+    pub decode: Receiver<DecodeJob>,
+    /// What was accepted.
+    pub jobs: Receiver<Job>,
+}
+
 /// One worker: run it on a thread of its own, or pump it.
 pub struct Worker {
     plan: Plan,
-    jobs: Receiver<Job>,
+    queues: WorkerQueues,
     hand_over: Sender<HandOver>,
     empty: Receiver<Box<Delta>>,
     delta: Box<Delta>,
@@ -111,28 +122,37 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that takes `jobs`, hands over to `hand_over` and gets its emptied tables back from `empty`.
+    /// A worker that takes from `queues`, hands over to `hand_over` and gets its emptied tables back from `empty`.
     ///
     /// # Errors
     /// If the decompression library cannot allocate its state.
     pub fn new(
         plan: Plan,
-        jobs: Receiver<Job>,
+        queues: WorkerQueues,
         hand_over: Sender<HandOver>,
         empty: Receiver<Box<Delta>>,
     ) -> std::io::Result<Worker> {
         let decoder = Decoder::new(plan.limits)?;
-        Ok(Worker { plan, jobs, hand_over, empty, delta: Box::default(), decoder, cut: None })
+        Ok(Worker { plan, queues, hand_over, empty, delta: Box::default(), decoder, cut: None })
     }
 
     /// Works until nobody can send jobs any more and all are done, then hands over what is left.
     pub fn run(mut self) {
         let mut due = Instant::now() + self.plan.interval;
-        loop {
-            match self.jobs.recv_deadline(due) {
-                Ok(job) => self.work(job),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+        // A queue that nobody can send to any more is replaced by one that stays silent.
+        let (mut is_decoding, mut is_counting) = (true, true);
+        while is_decoding || is_counting {
+            decode_waiting(&mut self.decoder, &self.queues.decode);
+            select! {
+                recv(self.queues.decode) -> job => match job {
+                    Ok(job) => decode(&mut self.decoder, job),
+                    Err(_) => (is_decoding, self.queues.decode) = (false, never()),
+                },
+                recv(self.queues.jobs) -> job => match job {
+                    Ok(job) => self.work(job),
+                    Err(_) => (is_counting, self.queues.jobs) = (false, never()),
+                },
+                default(due.saturating_duration_since(Instant::now())) => {}
             }
             if let Some(cut) = self.cut.take() {
                 cut.wait(LOOK, || self.plan.dead.load(Relaxed) == 0);
@@ -152,7 +172,11 @@ impl Worker {
             return false;
         }
         self.cut = None;
-        let Ok(job) = self.jobs.try_recv() else {
+        if let Ok(job) = self.queues.decode.try_recv() {
+            decode(&mut self.decoder, job);
+            return true;
+        }
+        let Ok(job) = self.queues.jobs.try_recv() else {
             return false;
         };
         self.work(job);
@@ -161,12 +185,12 @@ impl Worker {
 
     fn work(&mut self, job: Job) {
         match job {
-            Job::Decode { payloads, reply } => {
-                let decoded = payloads.into_iter().map(|encoded| self.decode(encoded)).collect();
-                // Nobody waits when the connection ended meanwhile; the batches are not counted then.
-                let _ = reply.send(decoded);
+            Job::Count(counted) => {
+                for counted in counted {
+                    self.count(counted);
+                    decode_waiting(&mut self.decoder, &self.queues.decode);
+                }
             }
-            Job::Count(counted) => counted.into_iter().for_each(|counted| self.count(counted)),
             Job::Cut(cut) => {
                 self.hand_over();
                 let hand_over = &self.hand_over;
@@ -175,12 +199,6 @@ impl Worker {
                 self.cut = Some(cut);
             }
         }
-    }
-
-    fn decode(&mut self, mut encoded: Encoded) -> Result<(Decoded, Encoded), WireError> {
-        let memory = std::mem::take(&mut encoded.memory);
-        let decoded = self.decoder.decode(&encoded.payload, memory)?;
-        Ok((decoded, encoded))
     }
 
     fn count(&mut self, counted: Counted) {
@@ -210,7 +228,7 @@ impl Worker {
         if self.delta.is_empty() {
             return;
         }
-        self.delta.sort();
+        self.delta.sort(&mut || decode_waiting(&mut self.decoder, &self.queues.decode));
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);
@@ -228,11 +246,25 @@ impl Drop for Worker {
     }
 }
 
+fn decode_waiting(decoder: &mut Decoder, queue: &Receiver<DecodeJob>) {
+    queue.try_iter().for_each(|job| decode(decoder, job));
+}
+
+fn decode(decoder: &mut Decoder, DecodeJob { payloads, reply }: DecodeJob) {
+    let decoded = payloads.into_iter().map(|mut encoded| {
+        let memory = std::mem::take(&mut encoded.memory);
+        let decoded = decoder.decode(&encoded.payload, memory)?;
+        Ok((decoded, encoded))
+    });
+    // Nobody waits when the connection ended meanwhile; the batches are not counted then.
+    let _ = reply.send(decoded.collect());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::aggregate::SourceHash;
-    use crate::ingest::Lost;
+    use crate::ingest::{Lost, Share};
     use crossbeam_channel::unbounded;
     use martlet_window::TrafficClass;
 
@@ -270,7 +302,8 @@ mod tests {
     #[test]
     fn a_pumped_worker_takes_nothing_behind_a_cut_before_the_others_have_met_it() {
         let ((jobs, queue), (hand_over, handed_over), (_back, empty)) = (unbounded(), unbounded(), unbounded());
-        let worker = || Worker::new(plan(), queue.clone(), hand_over.clone(), empty.clone()).unwrap();
+        let queues = WorkerQueues { decode: never(), jobs: queue };
+        let worker = || Worker::new(plan(), queues.clone(), hand_over.clone(), empty.clone()).unwrap();
         let (mut fast, mut slow) = (worker(), worker());
         let cut = Arc::new(Cut::new(2, Box::default()));
         for job in [loss(1), loss(2), Job::Cut(cut.clone()), Job::Cut(cut), loss(4)] {
@@ -286,6 +319,44 @@ mod tests {
     }
 
     #[test]
+    fn payloads_are_decoded_before_all_else_and_counts_keep_their_order() {
+        let ((payloads, decode_queue), (jobs, job_queue)) = (unbounded(), unbounded());
+        let ((hand_over, handed_over), (_back, empty)) = (unbounded(), unbounded());
+        let queues = WorkerQueues { decode: decode_queue, jobs: job_queue };
+        let mut worker = Worker::new(plan(), queues.clone(), hand_over.clone(), empty.clone()).unwrap();
+        (0..3).for_each(|_| jobs.send(loss(1)).unwrap());
+        let send = || {
+            let (reply, mut replied) = oneshot::channel();
+            let encoded = Encoded { payload: vec![1], payload_memory: Share::default(), memory: Share::default() };
+            payloads.send(DecodeJob { payloads: vec![encoded], reply }).unwrap();
+            move || replied.try_recv().ok().map(|decoded| decoded[0].is_err())
+        };
+        let mut first = send();
+        assert!(worker.turn());
+        // It is no batch, and nothing was counted yet.
+        assert_eq!((first(), queues.jobs.len()), (Some(true), 3));
+        // Between two things that are counted, too.
+        let Job::Count(one) = loss(1) else { unreachable!() };
+        let Job::Count(other) = loss(2) else { unreachable!() };
+        let mut second = send();
+        worker.work(Job::Count(one.into_iter().chain(other).collect()));
+        assert_eq!(second(), Some(true));
+        // A thread ends when nobody can send to either queue any more.
+        let mut third = send();
+        drop((payloads, jobs));
+        std::thread::spawn(move || worker.run()).join().unwrap();
+        assert_eq!(third(), Some(true));
+        let lost: u64 = handed_over
+            .try_iter()
+            .map(|tables| match tables {
+                HandOver::Tables(delta) => delta.lost[&SensorId(0)].batches,
+                HandOver::Cut(_) => 0,
+            })
+            .sum();
+        assert_eq!(lost, 6);
+    }
+
+    #[test]
     fn threads_meet_at_a_cut() {
         for round in 0..50 {
             let ((jobs, queue), (hand_over, handed_over), (_back, empty)) = (unbounded(), unbounded(), unbounded());
@@ -296,7 +367,8 @@ mod tests {
             drop(jobs);
             std::thread::scope(|scope| {
                 for _ in 0..3 {
-                    let worker = Worker::new(plan(), queue.clone(), hand_over.clone(), empty.clone()).unwrap();
+                    let queues = WorkerQueues { decode: unbounded().1, jobs: queue.clone() };
+                    let worker = Worker::new(plan(), queues, hand_over.clone(), empty.clone()).unwrap();
                     scope.spawn(move || worker.run());
                 }
             });

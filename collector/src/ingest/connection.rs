@@ -19,7 +19,7 @@ use super::counters::{BatchOutcome, FrameError, FrameOutcome, Token, Violation};
 use super::frames::{Frame, FrameFailure, is_whole, read_frame};
 use super::gate::Shared;
 use super::submit::{Group, Pending, Undecided, submit_all};
-use crate::aggregate::{Encoded, Job};
+use crate::aggregate::{DecodeJob, Encoded};
 use crate::journal::{Entry, OpenError, Session, StreamCell};
 use crate::signal::Once;
 
@@ -350,7 +350,7 @@ impl Reader<'_> {
         if !payloads.is_empty() {
             let (reply, running) = oneshot::channel();
             // The queue has room for every batch that holds a share of the budget; it is closed only when workers died.
-            self.shared.behind.jobs.try_send(Job::Decode { payloads, reply }).map_err(|_| End::STOPPING)?;
+            self.shared.behind.decode.try_send(DecodeJob { payloads, reply }).map_err(|_| End::STOPPING)?;
             decoded = Some(running);
         }
         self.push(Pending::Batches(Group { batches, decoded, places })).await

@@ -18,7 +18,7 @@ use super::connection::{self, Caller};
 use super::counters::{Counters, Refusal, TlsFailure, Violation};
 use super::frames::FrameRules;
 use super::tls::Tls;
-use crate::aggregate::Job;
+use crate::aggregate::DecodeJob;
 use crate::config::IngestConfig;
 use crate::journal::{Queue, State};
 use crate::signal::Once;
@@ -38,8 +38,8 @@ pub struct Gate {
 /// What a gate leads to.
 #[derive(Debug)]
 pub struct Behind {
-    /// The workers' queue, for decoding.
-    pub jobs: Sender<Job>,
+    /// The workers' queue of payloads to decode.
+    pub decode: Sender<DecodeJob>,
     /// The way to the journal stage.
     pub queue: Queue,
     /// What the journal stage says of itself.

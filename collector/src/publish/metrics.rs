@@ -348,7 +348,7 @@ impl Families<'_> {
             |sources, _| sources.aggregate.hand_overs.load(Relaxed),
         )?;
         self.gauge("martlet_collector_aggregate_queue_jobs", "Jobs that wait for a worker.", |sources, _| {
-            sources.queue.len() as u64
+            (sources.queues.decode.len() + sources.queues.jobs.len()) as u64
         })?;
         self.gauge("martlet_collector_live_memory_bytes", "Memory of the history, estimated.", |_, view| {
             view.memory_bytes

@@ -15,11 +15,10 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use crossbeam_channel::Receiver;
 use martlet_telemetry::admin::{self, Readiness};
 use prometheus::Registry;
 
-use crate::aggregate::{self, Job};
+use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::ingest;
@@ -39,8 +38,8 @@ pub struct Sources {
     pub aggregate: Arc<aggregate::Counters>,
     /// What the journal stage and the committer say of themselves.
     pub journal: Arc<journal::State>,
-    /// The workers' queue, for its depth.
-    pub queue: Receiver<Job>,
+    /// The workers' queues, for their depth.
+    pub queues: WorkerQueues,
     /// How long the stages take.
     pub latencies: Latencies,
     /// Where hours of loss and exposure are that are not in the view.
