@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, never, select};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, never, select};
 use martlet_handover::Cut as AnyCut;
 use martlet_wire::WireError;
 use martlet_wire::v1::Limits;
@@ -20,8 +20,8 @@ use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
 /// A worker hands its tables over early when they hold so many rows.
 const LARGE_DELTA: usize = 1 << 18;
 
-/// How often a worker that waits at a cut looks whether the others are still alive.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a worker that waits for others, or for the merger, looks whether there is something to decode.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Where all workers meet, so that the merger sees exactly what was counted before.
 pub type Cut = AnyCut<Box<Checkpoint>>;
@@ -155,7 +155,8 @@ impl Worker {
                 default(due.saturating_duration_since(Instant::now())) => {}
             }
             if let Some(cut) = self.cut.take() {
-                cut.wait(LOOK, || self.plan.dead.load(Relaxed) == 0);
+                let meanwhile = || decode_waiting(&mut self.decoder, &self.queues.decode);
+                cut.wait(LOOK, || self.plan.dead.load(Relaxed) == 0, meanwhile);
             }
             let now = Instant::now();
             if now >= due {
@@ -232,8 +233,12 @@ impl Worker {
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);
-        // As for cuts.
-        let _ = self.hand_over.send(HandOver::Tables(full));
+        let mut tables = HandOver::Tables(full);
+        // The merger may be behind. If it is gone the process is failing, as for cuts.
+        while let Err(SendTimeoutError::Timeout(back)) = self.hand_over.send_timeout(tables, LOOK) {
+            tables = back;
+            decode_waiting(&mut self.decoder, &self.queues.decode);
+        }
     }
 }
 
@@ -265,7 +270,7 @@ mod tests {
     use super::*;
     use crate::aggregate::SourceHash;
     use crate::ingest::{Lost, Share};
-    use crossbeam_channel::unbounded;
+    use crossbeam_channel::{bounded, unbounded};
     use martlet_window::TrafficClass;
 
     fn loss(batches: u64) -> Job {
@@ -354,6 +359,25 @@ mod tests {
             })
             .sum();
         assert_eq!(lost, 6);
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_the_merger_decodes_and_ends_with_it() {
+        let ((payloads, decode_queue), (hand_over, handed_over)) = (unbounded(), bounded(1));
+        let queues = WorkerQueues { decode: decode_queue, jobs: never() };
+        let mut worker = Worker::new(plan(), queues, hand_over, unbounded().1).unwrap();
+        worker.work(loss(1));
+        worker.hand_over();
+        worker.work(loss(2));
+        let waiting = std::thread::spawn(move || worker.hand_over());
+        let (reply, replied) = oneshot::channel();
+        let encoded = Encoded { payload: vec![1], payload_memory: Share::default(), memory: Share::default() };
+        payloads.send(DecodeJob { payloads: vec![encoded], reply }).unwrap();
+        assert!(replied.blocking_recv().unwrap()[0].is_err());
+        // The one place is taken.
+        assert_eq!((waiting.is_finished(), handed_over.len()), (false, 1));
+        drop(handed_over);
+        waiting.join().unwrap();
     }
 
     #[test]

@@ -53,17 +53,22 @@ impl<C> Cut<C> {
         self.lock().arrived >= self.workers
     }
 
-    /// Waits until all have arrived, or one cannot any more: whether all are alive is looked at every `look`. Then the cut
-    /// is given up: what a dead worker had counted is gone, so the checkpoint must not be passed on, although this worker
+    /// Waits until all have arrived, or one cannot any more: every `look` it is looked at whether all are alive, and
+    /// `meanwhile` done. If one is dead the cut is given up: what a dead worker had counted is gone, so the checkpoint must not be passed on, although this worker
     /// may come upon the copy that was the dead one's and arrive again.
-    pub fn wait(&self, look: Duration, are_all_alive: impl Fn() -> bool) {
+    pub fn wait(&self, look: Duration, are_all_alive: impl Fn() -> bool, mut meanwhile: impl FnMut()) {
         let mut state = self.lock();
         while state.arrived < self.workers {
             if !are_all_alive() {
                 state.checkpoint = None;
                 return;
             }
-            state = self.rest(state, look);
+            drop(state);
+            meanwhile();
+            state = self.lock();
+            if state.arrived < self.workers {
+                state = self.rest(state, look);
+            }
         }
     }
 
@@ -96,7 +101,7 @@ mod tests {
         assert!(passed.is_empty() && !cut.is_complete());
         cut.arrive(|checkpoint| passed.push(checkpoint));
         assert!(cut.is_complete());
-        cut.wait(Duration::MAX, || false);
+        cut.wait(Duration::MAX, || false, || ());
         assert_eq!(passed, [7]);
     }
 
@@ -104,9 +109,9 @@ mod tests {
     fn without_a_worker_that_died_it_passes_nothing_on() {
         let cut = Cut::new(2, ());
         cut.arrive(|()| panic!("one of two"));
-        cut.wait(Duration::ZERO, || false);
+        cut.wait(Duration::ZERO, || false, || ());
         // The copy of the dead one.
         cut.arrive(|()| panic!("the same one again"));
-        cut.wait(Duration::MAX, || false);
+        cut.wait(Duration::MAX, || false, || ());
     }
 }

@@ -73,7 +73,7 @@ impl Worker {
                 Job::Cut(cut) => {
                     self.hand_over();
                     cut.arrive(|checkpoint| self.handed_over.push(HandOver::Cut(checkpoint)));
-                    cut.wait(self.look, || self.dead.load(Relaxed) == 0);
+                    cut.wait(self.look, || self.dead.load(Relaxed) == 0, || ());
                 }
                 Job::Die => {
                     self.dead.fetch_add(1, Relaxed);
