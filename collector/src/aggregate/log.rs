@@ -4,7 +4,9 @@
 //! Here they are written one behind another, and sorted when the worker hands over; batches come sorted, so that most of the
 //! sorting is merging. Nothing depends on hashes that a sender could aim at.
 
-use martlet_window::{Kind, PackedClass};
+use std::cmp::Reverse;
+
+use martlet_window::{IpVersion, Kind, PackedClass};
 
 use super::delta::{RecentDelta, Sums};
 use crate::ingest::SensorId;
@@ -182,24 +184,24 @@ impl StepLog {
     }
 
     fn finish(self) -> RecentDelta {
-        let mut step = RecentDelta { services: Sorted::default(), ..RecentDelta::default() };
+        let mut step = RecentDelta::default();
         step.sources.insert(&self.hashes);
         // Sets only for what is kept by itself: they are the expensive part.
         let lightest = self.lightest();
         let mut rest = [
-            (ServiceKey::rest(martlet_window::IpVersion::V4), Sums::default(), Vec::new()),
-            (ServiceKey::rest(martlet_window::IpVersion::V6), Sums::default(), Vec::new()),
+            (ServiceKey::rest(IpVersion::V4), Sums::default(), Vec::new()),
+            (ServiceKey::rest(IpVersion::V6), Sums::default(), Vec::new()),
         ];
         let (mut begin, mut scratch) = (0, Vec::new());
         for (place, &(service, sums, end)) in self.services.iter().enumerate() {
             step.sums.add(sums);
             let hashes = &self.hashes[std::mem::replace(&mut begin, end)..end];
-            if lightest.is_none_or(|lightest| (std::cmp::Reverse(sums.packets), place) <= lightest) {
+            if lightest.is_none_or(|lightest| (Reverse(sums.packets), place) <= lightest) {
                 scratch.clear();
                 scratch.extend_from_slice(hashes);
                 step.services.push(service, sums.packets, sums.bytes, &mut scratch);
             } else {
-                let rest = &mut rest[usize::from(service.ip() == martlet_window::IpVersion::V6)];
+                let rest = &mut rest[usize::from(service.ip() == IpVersion::V6)];
                 rest.1.add(sums);
                 rest.2.extend_from_slice(hashes);
             }
@@ -213,9 +215,9 @@ impl StepLog {
     }
 
     /// The last in the order of weight that has room, if not all have.
-    fn lightest(&self) -> Option<(std::cmp::Reverse<u64>, usize)> {
+    fn lightest(&self) -> Option<(Reverse<u64>, usize)> {
         let last = RECENT_SERVICES.checked_sub(1).filter(|_| self.services.len() > RECENT_SERVICES)?;
-        let weights = self.services.iter().enumerate().map(|(place, row)| (std::cmp::Reverse(row.1.packets), place));
+        let weights = self.services.iter().enumerate().map(|(place, row)| (Reverse(row.1.packets), place));
         let mut weights: Vec<_> = weights.collect();
         Some(*weights.select_nth_unstable(last).1)
     }

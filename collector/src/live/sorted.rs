@@ -374,13 +374,6 @@ impl<K: SortedKey> Sorted<K> {
         (kept, room, overflowed)
     }
 
-    /// Keeps the so many keys of most packets; returns how many packets the others had, which are added up.
-    #[must_use]
-    pub fn capped(self, most: usize) -> (Sorted<K>, u64) {
-        let (kept, _, overflowed) = self.limited(|_| false, most);
-        (kept, overflowed)
-    }
-
     /// Lets each key take some hundred bytes at most: first only sets that are exact are made coarse, with `all` sketches, too.
     /// Returns how many sets became coarse.
     fn coarsened(&self, all: bool) -> (Sorted<K>, u64) {
@@ -755,8 +748,8 @@ mod tests {
     #[test]
     fn the_heaviest_keys_get_the_room() {
         let list = sorted(&vec![(1, 5, vec![1]), (2, 9, vec![1, 2]), (3, 7, vec![3]), (4, 7, vec![4])]);
-        let (kept, overflowed) = list.capped(2);
+        let (kept, new, overflowed) = list.limited(|_| false, 2);
         let rows: Vec<(u32, u64)> = kept.iter().map(|(key, row)| (key, row.packets)).collect();
-        assert_eq!((rows, overflowed), (vec![(2, 9), (3, 7), (u32::MAX - 1, 5), (u32::MAX, 7)], 12));
+        assert_eq!((rows, new, overflowed), (vec![(2, 9), (3, 7), (u32::MAX - 1, 5), (u32::MAX, 7)], 2, 12));
     }
 }
