@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark has nobody to tell")]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -11,11 +12,13 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use martlet_benches::batch::{START, columns, header, payload};
 use martlet_benches::{Traffic, rows};
 use martlet_collector::aggregate::{Arrival, Decoder, Delta, Rules, SourceCounts, SourceHash};
-use martlet_collector::config::{LiveConfig, MetricsConfig};
+use martlet_collector::config::{GeoConfig, LiveConfig, MetricsConfig};
+use martlet_collector::geo::Geo;
 use martlet_collector::ingest::{SensorId, Share};
 use martlet_collector::live::LiveStore;
 use martlet_window::{DistinctSources, IpVersion};
 use martlet_wire::v1::{BatchView, Columns, Limits};
+use rand::{Rng, SeedableRng};
 
 const PACKETS: u64 = 100_000;
 
@@ -122,5 +125,64 @@ fn add(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hash, distinct, decode, add);
+/// Addresses that a lookup is measured over: enough that the processor cannot remember their way through the tables.
+const ADDRESSES: usize = 1 << 16;
+
+/// Whom a source belongs to. Figures are for one address; those that come from random numbers are the worst case, since
+/// neighbours share cache lines. The database and the lists are the shared ones, and are left out where there are none.
+fn geo(c: &mut Criterion) {
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let ipv4: Vec<IpAddr> = (0..ADDRESSES).map(|_| Ipv4Addr::from(random.random::<u32>()).into()).collect();
+    let ipv6: Vec<IpAddr> = (0..ADDRESSES)
+        .map(|n| {
+            let block = [0x2001u128, 0x2400, 0x2600, 0x2800, 0x2a00, 0x2c00][n % 6] << 112;
+            Ipv6Addr::from(block | random.random::<u128>() >> 16).into()
+        })
+        .collect();
+    let mut group = c.benchmark_group("geo");
+    group.throughput(Throughput::Elements(ADDRESSES as u64));
+    let mut measure = |name: &str, config: GeoConfig| {
+        let geo = Geo::open(&config).unwrap().0;
+        for (version, addresses) in [("IPv4", &ipv4), ("IPv6", &ipv6)] {
+            group.bench_function(format!("{name}, {version}"), |b| {
+                b.iter(|| {
+                    let snapshot = geo.snapshot();
+                    for &address in addresses {
+                        black_box(snapshot.owner(address));
+                    }
+                });
+            });
+        }
+    };
+    measure("built-in regions", GeoConfig::default());
+    if let Some(data) = martlet_tests::shared::data() {
+        let database = data.join("geo/geo-whois-asn-country.mmdb");
+        let lists = data.join("lists/internet-scanners/cidr");
+        measure(
+            "built-in regions and 22 k scanner networks",
+            GeoConfig { scanner_lists: vec![lists.clone()], ..GeoConfig::default() },
+        );
+        measure(
+            "regions from a database",
+            GeoConfig { country_database: Some(database.clone()), ..GeoConfig::default() },
+        );
+        measure(
+            "regions from a database and 22 k scanner networks",
+            GeoConfig {
+                country_database: Some(database.clone()),
+                scanner_lists: vec![lists.clone()],
+                asn_database: None,
+            },
+        );
+        group.throughput(Throughput::Elements(1));
+        group.sample_size(10);
+        let config = GeoConfig { country_database: Some(database), ..GeoConfig::default() };
+        group.bench_function("read and check a database of 8 MB", |b| b.iter(|| Geo::open(&config).unwrap()));
+        let config = GeoConfig { scanner_lists: vec![lists], ..GeoConfig::default() };
+        group.bench_function("read 22 k scanner networks", |b| b.iter(|| Geo::open(&config).unwrap()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, hash, distinct, decode, add, geo);
 criterion_main!(benches);

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
 
 use crate::config::Config;
+use crate::geo::Geo;
 use crate::ingest::Tls;
 use crate::run::Collector;
 
@@ -95,7 +96,11 @@ fn check(settings: Settings) -> ExitCode {
         for warning in config.ingest.warnings() {
             tell(&format!("warning: {warning}"));
         }
-        toml::to_string(&config).map_err(|error| error.to_string())
+        let (geo, _) = Geo::open(&config.geo).map_err(|error| error.to_string())?;
+        let text = toml::to_string(&config).map_err(|error| error.to_string())?;
+        // As comments: what is printed is a configuration that can be used again.
+        let about = geo.snapshot().describe().iter().map(|line| format!("# {line}\n")).collect::<String>();
+        Ok(format!("{text}\n{about}"))
     });
     match printed {
         Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {

@@ -24,6 +24,8 @@ pub struct Config {
     pub aggregate: AggregateConfig,
     /// What is held in memory.
     pub live: LiveConfig,
+    /// Whom sources belong to.
+    pub geo: GeoConfig,
     /// API, page and metrics.
     pub http: HttpConfig,
     /// What Prometheus is told of observed traffic.
@@ -127,6 +129,18 @@ pub struct LiveConfig {
     pub top_sources_per_bucket: usize,
     /// Beyond three windows, how long a sensor may be without a report before it is called silent, in seconds.
     pub silent_grace_seconds: u32,
+}
+
+/// `[geo]`. An empty path is one that was not given. Files are read again when they change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GeoConfig {
+    /// Database of countries in MaxMind's format; without it regions come from data that is built in.
+    pub country_database: Option<PathBuf>,
+    /// Database of autonomous systems in MaxMind's format.
+    pub asn_database: Option<PathBuf>,
+    /// Lists of the networks of known scanners: files, or directories of them.
+    pub scanner_lists: Vec<PathBuf>,
 }
 
 /// `[http]`
@@ -348,6 +362,20 @@ impl IngestConfig {
     }
 }
 
+impl GeoConfig {
+    /// The database of countries, if one is given.
+    #[must_use]
+    pub fn country_database(&self) -> Option<&Path> {
+        self.country_database.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The database of autonomous systems, if one is given.
+    #[must_use]
+    pub fn asn_database(&self) -> Option<&Path> {
+        self.asn_database.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
 impl AggregateConfig {
     /// Number of worker threads.
     #[must_use]
@@ -423,6 +451,7 @@ impl Config {
         within("live.max_keys_per_bucket", live.max_keys_per_bucket as u64, 16, 1 << 22)?;
         within("live.top_sources_per_bucket", live.top_sources_per_bucket as u64, 16, 1 << 20)?;
         within("live.silent_grace_seconds", live.silent_grace_seconds.into(), 0, 86_400)?;
+        within("geo.scanner_lists", self.geo.scanner_lists.len() as u64, 0, 1024)?;
         within("http.max_connections", self.http.max_connections as u64, 1, 65_536)?;
         within("http.max_queries", self.http.max_queries as u64, 1, 64)?;
         within("metrics.ports", self.metrics.ports.len() as u64, 0, 256)?;

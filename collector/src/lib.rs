@@ -24,6 +24,7 @@
 //! - [`aggregate`]: worker threads that decode and count.
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
+//! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`signal`]: waking those who wait.
@@ -37,6 +38,7 @@ pub mod aggregate;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod geo;
 pub mod ingest;
 pub mod journal;
 pub mod latencies;

@@ -1,5 +1,6 @@
 //! Builds the stages, joins them, and stops them in reverse order. The only file that names every stage.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use martlet_journal::{Journal, RealDisk, Recovery};
 use martlet_telemetry::admin::Readiness;
 use martlet_telemetry::http::{HttpLimits, serve};
@@ -17,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
 use crate::live::LiveView;
@@ -33,6 +36,9 @@ pub enum StartError {
     /// The files of `ingest.tls` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A file of `geo` cannot be used.
+    #[error(transparent)]
+    Geo(#[from] GeoError),
     /// The data directory cannot be had.
     #[error(transparent)]
     DataDirectory(#[from] LockError),
@@ -92,12 +98,16 @@ pub struct Collector {
     _lock: DirectoryLock,
 }
 
-/// The stages behind the gate; they end when this does, also if a start fails half-way.
-struct Stages(Queue);
+/// The stages behind the gate, and the watcher of files; they end when this does, also if a start fails half-way.
+struct Stages {
+    queue: Queue,
+    /// The watcher goes on for as long as this is there.
+    _watching: Sender<Infallible>,
+}
 
 impl Drop for Stages {
     fn drop(&mut self) {
-        self.0.stop();
+        self.queue.stop();
     }
 }
 
@@ -106,10 +116,12 @@ impl Collector {
     /// it had acknowledged before is counted. HTTP answers 503 until then.
     ///
     /// # Errors
-    /// If the certificates, the data directory, the store, the journal, an address or a thread cannot be had.
+    /// If the certificates, a file of `geo`, the data directory, the store, the journal, an address or a thread cannot be had.
     pub async fn start(config: Config) -> Result<Collector, StartError> {
         // What can fail for the operator's reasons comes first.
         let tls = Tls::configured(&config.ingest)?;
+        let (geo, watcher) = Geo::open(&config.geo)?;
+        geo.snapshot().describe().iter().for_each(|line| tracing::info!("geo: {line}"));
         let lock = DirectoryLock::take(&config.store.data_dir)?;
         let sensors = bind(config.ingest.listen, "sensors").await?;
         let readers = bind(config.http.listen, "HTTP").await?;
@@ -121,7 +133,7 @@ impl Collector {
         let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
-        let sources = sources(&config, &links, ingest_counters.clone());
+        let sources = sources(&config, &links, ingest_counters.clone(), geo);
         let router = publish::router(&config.http, sources, registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
@@ -133,10 +145,12 @@ impl Collector {
         });
 
         // Reading the store and the journal takes its time, and blocks.
-        let stages = Stages(links.queue.clone());
+        let (watching, watched) = bounded(0);
+        let stages = Stages { queue: links.queue.clone(), _watching: watching };
         let starting = (config.clone(), links.clone(), deaths_sender.clone());
         let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
-        let (threads, visible) = started.await.map_err(|_| StartError::Replay)??;
+        let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
+        threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
         visible.await.map_err(|_| StartError::Replay)?;
 
         let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
@@ -236,6 +250,24 @@ fn start_threads(
     Ok((threads, visible))
 }
 
+/// Starts the thread that reads files of `geo` again, if there are any.
+fn watch(
+    watcher: Watcher,
+    stop: Receiver<Infallible>,
+    links: &Links,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> std::io::Result<Option<JoinHandle<()>>> {
+    if watcher.is_idle() {
+        return Ok(None);
+    }
+    let (clock, obituary) = (links.clock.clone(), Obituary::new("thread geo", deaths));
+    let thread = std::thread::Builder::new().name("geo".to_owned()).spawn(move || {
+        let _obituary = obituary;
+        watcher.run(&clock, &stop);
+    })?;
+    Ok(Some(thread))
+}
+
 fn open_journal(config: &Config) -> Result<Journal<RealDisk>, StartError> {
     let path = config.store.data_dir.join("journal");
     let error = |message: String| StartError::Journal { path: path.clone(), message };
@@ -261,7 +293,7 @@ fn report(recovery: &Recovery) {
     }
 }
 
-fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sources {
+fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>, geo: Arc<Geo>) -> Sources {
     Sources {
         view: links.view.clone(),
         ingest,
@@ -269,6 +301,7 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>) -> Sou
         journal: links.state.clone(),
         queues: links.queues.clone(),
         latencies: links.latencies.clone(),
+        geo,
         store: Location::in_directory(&config.store.data_dir),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,

@@ -171,7 +171,10 @@ fn sources_and_networks_are_ranked_with_their_error() {
     deliver(&mut client, &mut spool, &[(TEN, vec![tcp_scan(23, base + 1, 9), tcp_scan(23, base + 2, 5)])]);
     server.wait_for_batches(TrafficClass::Real, 1);
     let sources = server.ok("/api/v1/sources");
-    let first = json!({"address": "192.0.2.1", "ip": 4, "packets": 9, "packets_error": 0, "network": "192.0.2.0/24"});
+    let first = json!({
+        "address": "192.0.2.1", "ip": 4, "packets": 9, "packets_error": 0, "network": "192.0.2.0/24",
+        "region": "ZZ", "asn": null, "organisation": null, "known_scanner": null,
+    });
     assert_eq!(sources["sources"][0], first);
     let network = json!({"network": "192.0.2.0/24", "ip": 4, "packets": 14, "packets_error": 0, "sources": 2});
     assert_eq!(sources["networks"], json!([network]));

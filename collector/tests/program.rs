@@ -43,6 +43,33 @@ fn the_shipped_configuration_is_the_default() {
 }
 
 #[test]
+fn check_says_what_the_files_of_geo_are() {
+    let (_, out, _) = run(&["check"]);
+    assert!(out.contains("# regions: iptocc "), "{out}");
+    let directory = tempfile::tempdir().unwrap();
+    let (config, list) = (directory.path().join("c.toml"), directory.path().join("Example.txt"));
+    std::fs::write(&config, format!("[geo]\nscanner_lists = [{list:?}]\n")).unwrap();
+    std::fs::write(&list, "192.0.2.0/24\n192.0.2.1\n").unwrap();
+    let (status, out, error) = run(&["check", "--config", config.to_str().unwrap()]);
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(out.contains("# known scanners: networks 2, lists 1\n"), "{out}");
+    // What it printed can be used again.
+    let again: martlet_collector::config::Config = toml::from_str(&out).unwrap();
+    assert_eq!(again.geo.scanner_lists.as_slice(), std::slice::from_ref(&list));
+    // A broken file is named, and stops check and start.
+    std::fs::write(&list, "192.0.2.0/24\nexample.org\n").unwrap();
+    let data = directory.path().join("data");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    for (arguments, expected) in [(&["check"][..], 2), (&serve[..], 1)] {
+        let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
+        let (status, _, error) = run(&arguments);
+        assert_eq!(status, expected, "{error}");
+        assert!(error.contains("geo.scanner_lists:") && error.contains("Example.txt, line 2:"), "{error}");
+    }
+    assert!(!data.exists(), "nothing was begun");
+}
+
+#[test]
 fn misuse_exits_with_2_and_says_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("c.toml");

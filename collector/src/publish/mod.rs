@@ -21,6 +21,7 @@ use prometheus::Registry;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
+use crate::geo::Geo;
 use crate::ingest;
 use crate::journal;
 use crate::latencies::Latencies;
@@ -42,6 +43,8 @@ pub struct Sources {
     pub queues: WorkerQueues,
     /// How long the stages take.
     pub latencies: Latencies,
+    /// Whom sources belong to.
+    pub geo: Arc<Geo>,
     /// Where hours of loss and exposure are that are not in the view.
     pub store: Location,
     /// The wall clock.

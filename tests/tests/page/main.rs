@@ -51,6 +51,8 @@ fn the_page_shows_what_the_api_says() {
     for (row, source) in elements(&page, "source-row").iter().zip(sources["sources"].as_array().unwrap()) {
         assert_eq!(Value::from(attribute(row, "address")), source["address"]);
         assert_eq!(attribute(row, "packets"), source["packets"].to_string());
+        assert_eq!(Value::from(attribute(row, "region")), source["region"]);
+        assert_eq!(source["region"].as_str().unwrap().len(), 2);
     }
     let sensors = elements(&page, "sensor-row");
     assert_eq!(sensors.len(), 1);

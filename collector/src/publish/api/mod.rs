@@ -3,6 +3,7 @@
 mod coverage;
 mod error;
 mod exposure;
+mod geo;
 mod json;
 mod params;
 mod ports;

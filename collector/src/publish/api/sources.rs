@@ -1,5 +1,6 @@
 //! `/api/v1/sources`: who sends most.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,8 +10,10 @@ use martlet_window::{DistinctSources, IpVersion};
 use serde::Serialize;
 
 use super::super::Sources;
+use super::geo::GeoUsed;
 use super::json::{Distinct, Head, ip_number};
 use super::params::{Accepts, Query};
+use crate::geo::{Owner, Region, Snapshot};
 use crate::live::{LiveView, Source};
 
 pub(super) const ACCEPTS: Accepts =
@@ -24,6 +27,7 @@ pub(super) struct SourcesAnswer {
     sources: Vec<SourceEntry>,
     networks: Vec<NetworkEntry>,
     packets_unlisted_bound: u64,
+    geo: GeoUsed,
 }
 
 #[derive(Serialize)]
@@ -39,6 +43,10 @@ struct SourceEntry {
     packets: u64,
     packets_error: u64,
     network: IpNet,
+    region: Region,
+    asn: Option<u32>,
+    organisation: Option<String>,
+    known_scanner: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +68,7 @@ struct Sum {
     sources: u64,
 }
 
-pub(super) fn sources(_: &Sources, view: &LiveView, query: &Query) -> SourcesAnswer {
+pub(super) fn sources(sources: &Sources, view: &LiveView, query: &Query) -> SourcesAnswer {
     let mut sums: HashMap<Source, Sum> = HashMap::new();
     let mut all = DistinctSources::default();
     let (mut packets, mut floors) = (0u64, 0u64);
@@ -85,12 +93,16 @@ pub(super) fn sources(_: &Sources, view: &LiveView, query: &Query) -> SourcesAns
         sum.sources = 1;
     }
     let networks = networks(&listed);
+    // One snapshot for the whole answer, which names what it is of.
+    let geo = sources.geo.snapshot();
+    let entry = |source| source_entry(source, &geo);
     SourcesAnswer {
         head: Head::new(query),
         totals: Totals { packets, sources: Distinct::from(&all) },
-        sources: heaviest(listed, query.limit).into_iter().filter_map(source_entry).collect(),
+        sources: heaviest(listed, query.limit).into_iter().filter_map(entry).collect(),
         networks: heaviest(networks, query.limit).into_iter().filter_map(network_entry).collect(),
         packets_unlisted_bound: floors,
+        geo: GeoUsed::from(&*geo),
     }
 }
 
@@ -125,13 +137,18 @@ fn network_of(source: &Source) -> Option<IpNet> {
     IpNet::new(source.address(), length).ok().map(|network| network.trunc())
 }
 
-fn source_entry((source, sum): (Source, Sum)) -> Option<SourceEntry> {
+fn source_entry((source, sum): (Source, Sum), geo: &Snapshot) -> Option<SourceEntry> {
+    let Owner { region, asn, organisation, known_scanner } = geo.owner(source.address());
     Some(SourceEntry {
         address: source.address(),
         ip: ip_number(source.ip),
         packets: sum.packets,
         packets_error: sum.error,
         network: network_of(&source)?,
+        region,
+        asn,
+        organisation: organisation.map(Cow::into_owned),
+        known_scanner: known_scanner.map(str::to_owned),
     })
 }
 

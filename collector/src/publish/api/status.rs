@@ -11,6 +11,7 @@ use martlet_window::{Service, TrafficClass};
 use serde::Serialize;
 
 use super::super::Sources;
+use super::geo::GeoStatus;
 use super::json::{Distinct, NamedPort, Time};
 use crate::ingest::Lost;
 use crate::journal::{Condition, Health};
@@ -34,6 +35,7 @@ pub(super) struct Status {
     journal: JournalStatus,
     store: StoreStatus,
     ingest: IngestStatus,
+    geo: GeoStatus,
     latency: BTreeMap<&'static str, LatencyStatus>,
 }
 
@@ -237,6 +239,7 @@ pub(super) fn status(sources: &Sources, view: &LiveView, now: i64) -> Status {
             last_commit_age_seconds: (last_commit_ms > 0).then(|| age_seconds(last_commit_ms, now_ms)),
         },
         ingest: ingest(sources, view),
+        geo: GeoStatus::of(&sources.geo.snapshot(), now_ms),
         latency: latency(sources, Instant::now()),
     }
 }
