@@ -149,7 +149,7 @@ impl<K: SortedKey> Sorted<K> {
     }
 
     /// Adds a row behind all others. Its hashes are those that were added to the list since the last row, ascending.
-    #[expect(clippy::cast_possible_truncation, reason = "see LIMIT")]
+    #[expect(clippy::cast_possible_truncation, reason = "see position")]
     fn close_row(&mut self, key: K, packets: u64, bytes: u64) {
         debug_assert!(self.rows.last().is_none_or(|last| last.key < key));
         self.rows.push(Entry { key, packets, bytes, end: self.hashes.len() as u32, large: 0 });
@@ -184,7 +184,7 @@ impl<K: SortedKey> Sorted<K> {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "there are no more sets than rows; see LIMIT")]
+    #[expect(clippy::cast_possible_truncation, reason = "there are no more sets than rows; see position")]
     fn push_large(&mut self, key: K, packets: u64, bytes: u64, set: DistinctSources) {
         self.close_row(key, packets, bytes);
         self.large.push(set);
@@ -209,7 +209,7 @@ impl<K: SortedKey> Sorted<K> {
             return;
         }
         let (begin, end) = (from.begin(places.start), from.rows[places.end - 1].end as usize);
-        // Both are below LIMIT, and so is their sum: see there.
+        // Both are below 2^32, and so is their sum.
         let (old, new) = (position(begin), position(self.hashes.len()));
         self.hashes.extend_from_slice(&from.hashes[begin..end]);
         let first = self.rows.len();
@@ -410,8 +410,8 @@ impl<K: SortedKey> Sorted<K> {
     }
 }
 
-/// A place among hashes or sketches, of which a list has fewer than 2^32: a worker hands over lists of some 2^18, and the merger
-/// keeps at most `live.max_keys_per_bucket` (2^22) keys with at most 1,024 hashes each of a bucket.
+/// A place among hashes or sketches, of which a list has fewer than 2^32: a worker hands over lists of some 2^18 rows, and the
+/// merger makes sets coarse before a bucket's lists take 8 GiB ([`Levels::bound_memory`]).
 #[expect(clippy::cast_possible_truncation, reason = "see above")]
 const fn position(place: usize) -> u32 {
     debug_assert!(place <= u32::MAX as usize);

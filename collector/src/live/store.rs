@@ -21,6 +21,8 @@ use crate::journal::SensorRecord;
 const CLOCK_TOLERANCE_SECONDS: i64 = 300;
 /// So many lists of rows that are as large as they may be fit into the memory; a bucket has two at most.
 const LISTS_PER_LIMIT: u64 = 8;
+/// Most bytes of one list, whatever the configuration: a quarter of 2^32 hashes, so that two lists that are merged stay below.
+const MOST_LIST_BYTES: usize = 1 << 33;
 /// Buckets that begin later than this after now are the first to go when memory is short, in seconds.
 const FAR_FUTURE_SECONDS: i64 = 86_400;
 
@@ -178,8 +180,9 @@ impl LiveStore {
             services: self.config.max_services_per_bucket,
             rows: self.config.max_keys_per_bucket,
             top_sources: self.config.top_sources_per_bucket,
-            // So that even the largest buckets leave room for some others.
-            bytes: usize::try_from(self.config.memory_limit_bytes / LISTS_PER_LIMIT).unwrap_or(usize::MAX),
+            // So that even the largest buckets leave room for some others, and places within a list fit into 32 bits.
+            bytes: usize::try_from(self.config.memory_limit_bytes / LISTS_PER_LIMIT)
+                .map_or(MOST_LIST_BYTES, |bytes| bytes.min(MOST_LIST_BYTES)),
         };
         for ((class, start), mut bucket_delta) in delta.take_buckets() {
             for (step, added) in bucket_delta.recent.drain(..) {
