@@ -194,9 +194,7 @@ impl Worker {
             }
             Job::Cut(cut) => {
                 self.hand_over();
-                let hand_over = &self.hand_over;
-                // The merger outlives the workers; if it is gone the process is failing and says so elsewhere.
-                cut.arrive(|checkpoint| drop(hand_over.send(HandOver::Cut(checkpoint))));
+                cut.arrive(|checkpoint| self.pass(HandOver::Cut(checkpoint)));
                 self.cut = Some(cut);
             }
         }
@@ -233,10 +231,14 @@ impl Worker {
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);
-        let mut tables = HandOver::Tables(full);
-        // The merger may be behind. If it is gone the process is failing, as for cuts.
-        while let Err(SendTimeoutError::Timeout(back)) = self.hand_over.send_timeout(tables, LOOK) {
-            tables = back;
+        self.pass(HandOver::Tables(full));
+    }
+
+    /// To the merger, which may be behind.
+    fn pass(&mut self, mut handed_over: HandOver) {
+        // The merger outlives the workers; if it is gone the process is failing and says so elsewhere.
+        while let Err(SendTimeoutError::Timeout(back)) = self.hand_over.send_timeout(handed_over, LOOK) {
+            handed_over = back;
             decode_waiting(&mut self.decoder, &self.queues.decode);
         }
     }

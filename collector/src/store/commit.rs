@@ -1,26 +1,28 @@
 //! One commit: everything up to a record of the journal, and the number of the record, or nothing.
 
 use std::fs::File;
+use std::time::Instant;
 
 use martlet_window::TrafficClass;
 use rusqlite::{Transaction, params};
 
 use super::reader::{HOUR_COLUMNS, read_hour};
-use super::schema::{Store, StoreError, WrittenLists};
+use super::schema::{NumberedLists, StagedList, Store, StoreError, WrittenLists};
 use super::sql::Bits;
 use crate::aggregate::{HourKey, SensorHour};
 use crate::journal::{Checkpoint, StreamPosition};
-use crate::live::{LIST_KINDS, ListId, LiveImage, Snapshot, Start, Stored};
+use crate::live::{Bucket, ListId, LiveImage, Snapshot, Start, Stored, StoredBlob};
 
-/// About so many bytes of blobs are synced together. Acknowledgements wait for the same disk: what is written at the end all
-/// at once, they wait for all at once.
+/// About so many bytes of blobs are synced together. Acknowledgements wait for the same disk: what is written all at once,
+/// they wait for all at once.
 const STRIDE: usize = 1 << 20;
 
 impl Store {
-    /// Writes a snapshot in one transaction; it is on disk when this returns.
+    /// Writes a snapshot; it is on disk when this returns. Lists of rows, which are most of it, are written before the one
+    /// transaction that makes it count, in pieces, and with a rest of the same length behind each.
     ///
     /// # Errors
-    /// If SQLite fails: then nothing of it was written, and it can be tried again.
+    /// If SQLite fails: then nothing of it counts, and it can be tried again.
     pub fn commit(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let result = self.try_commit(snapshot);
         if result.as_ref().is_err_and(StoreError::is_full) {
@@ -31,15 +33,19 @@ impl Store {
     }
 
     fn try_commit(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let Snapshot { checkpoint, live } = snapshot;
+        let buckets = live.buckets.iter().filter_map(|(key, bucket)| Some((key, bucket.as_deref()?)));
+        let written = buckets
+            .map(|(key, bucket)| Ok((*key, self.stage(*key, bucket)?)))
+            .collect::<Result<WrittenLists, StoreError>>()?;
         let mut strides = Strides { wal: self.wal.as_ref(), unsynced: 0 };
         let transaction = self.connection.transaction()?;
-        let Snapshot { checkpoint, live } = snapshot;
         write_sensors(&transaction, checkpoint)?;
         write_streams(&transaction, &checkpoint.streams)?;
         write_totals(&transaction, live)?;
         write_hours(&transaction, live)?;
         write_live(&transaction, live, &mut strides)?;
-        let written = write_buckets(&transaction, live, &self.written, &mut strides)?;
+        write_buckets(&transaction, live, &written, &mut strides)?;
         // What a later release keeps of history is added here: it belongs to the same records.
         transaction.execute(
             "UPDATE meta SET record = ?1, evicted_buckets = ?2, overflowed_packets = ?3, recent_overflowed_packets = ?4,
@@ -54,51 +60,82 @@ impl Store {
             ],
         )?;
         transaction.commit()?;
-        for (key, lists) in written {
-            match lists {
-                Some(lists) => self.written.insert(key, lists),
-                None => self.written.remove(&key),
-            };
-        }
+        self.staged.clear();
+        live.buckets.iter().for_each(|(key, _)| drop(self.written.remove(key)));
+        self.written.extend(written);
         Ok(())
+    }
+
+    /// Writes what is not written yet of a bucket's lists, and returns the numbers of all.
+    fn stage(&mut self, key: (TrafficClass, Start), bucket: &Bucket) -> Result<NumberedLists, StoreError> {
+        let mut numbered = NumberedLists::default();
+        for (numbered, lists) in numbered.iter_mut().zip(bucket.lists()) {
+            for (id, list) in lists {
+                let mut written = self.written.get(&key).into_iter().flatten().flatten();
+                let number = match written.find(|(before, _)| before.ptr_eq(&id)) {
+                    Some((_, number)) => *number,
+                    None => self.stage_list(&id, list)?,
+                };
+                numbered.push((id, number));
+            }
+        }
+        Ok(numbered)
+    }
+
+    /// Writes a list, or what an attempt before left of it, and returns its number.
+    fn stage_list(&mut self, id: &ListId, list: &dyn StoredBlob) -> Result<u64, StoreError> {
+        let place = match self.staged.iter().position(|staged| staged.id.ptr_eq(id)) {
+            Some(place) => place,
+            None => {
+                let stored = "SELECT coalesce(max(list), 0) FROM live_pieces";
+                let stored = self.connection.query_row(stored, (), |row| row.get::<_, Bits>(0))?.0;
+                // One of which nothing is written yet may have the next number.
+                let number = self.staged.iter().map(|staged| staged.number).fold(stored, u64::max) + 1;
+                self.staged.push(StagedList { id: id.clone(), number, pieces: 0, is_whole: false });
+                self.staged.len() - 1
+            }
+        };
+        let staged = &mut self.staged[place];
+        if staged.is_whole {
+            return Ok(staged.number);
+        }
+        let blob = list.blob()?;
+        for (piece, content) in blob.chunks(STRIDE).enumerate().skip(staged.pieces) {
+            let begun = Instant::now();
+            let insert = "INSERT INTO live_pieces (list, piece, content) VALUES (?1, ?2, ?3)";
+            self.connection.prepare_cached(insert)?.execute(params![Bits(staged.number), piece, content])?;
+            staged.pieces = piece + 1;
+            if self.wal.is_some() {
+                std::thread::sleep(begun.elapsed());
+            }
+        }
+        staged.is_whole = true;
+        Ok(staged.number)
     }
 }
 
-/// What a transaction left in `live_lists` of one bucket; `None` if the bucket is gone.
-type Written = ((TrafficClass, Start), Option<[Vec<ListId>; LIST_KINDS]>);
-
-/// Buckets, and of their lists those that are not written yet.
+/// Buckets, and which lists they have.
 fn write_buckets(
     transaction: &Transaction<'_>,
     live: &LiveImage,
-    before: &WrittenLists,
+    written: &WrittenLists,
     strides: &mut Strides<'_>,
-) -> Result<Vec<Written>, StoreError> {
-    let mut written = Vec::new();
+) -> Result<(), StoreError> {
     let buckets = live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref()));
     write_blobs(transaction, "live_buckets", buckets, strides)?;
-    let mut insert = transaction.prepare(
-        "INSERT OR REPLACE INTO live_lists (class, start, kind, place, content) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    let mut delete =
-        transaction.prepare("DELETE FROM live_lists WHERE class = ?1 AND start = ?2 AND kind = ?3 AND place >= ?4")?;
-    for (key @ (class, start), bucket) in &live.buckets {
-        let lists = bucket.as_ref().map(|bucket| bucket.lists()).unwrap_or_default();
-        for (kind, lists) in lists.iter().enumerate() {
-            let before = before.get(key).map_or(&[][..], |kinds| &kinds[kind]);
-            for (place, (id, list)) in lists.iter().enumerate() {
-                if !before.get(place).is_some_and(|before| before.ptr_eq(id)) {
-                    let blob = list.blob()?;
-                    insert.execute(params![*class as u8, start, kind, place, blob])?;
-                    strides.advance(blob.len())?;
-                }
+    let mut delete = transaction.prepare("DELETE FROM live_places WHERE class = ?1 AND start = ?2")?;
+    let mut insert = transaction
+        .prepare("INSERT INTO live_places (class, start, kind, place, list) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for (key @ (class, start), _) in &live.buckets {
+        delete.execute(params![*class as u8, start])?;
+        for (kind, lists) in written.get(key).into_iter().flatten().enumerate() {
+            for (place, (_, number)) in lists.iter().enumerate() {
+                insert.execute(params![*class as u8, start, kind, place, Bits(*number)])?;
             }
-            delete.execute(params![*class as u8, start, kind, lists.len()])?;
         }
-        let ids = |kind: Vec<(ListId, _)>| kind.into_iter().map(|(id, _)| id).collect();
-        written.push((*key, bucket.is_some().then(|| lists.map(ids))));
     }
-    Ok(written)
+    transaction.execute("DELETE FROM live_pieces WHERE list NOT IN (SELECT list FROM live_places)", ())?;
+    Ok(())
 }
 
 fn write_sensors(transaction: &Transaction<'_>, checkpoint: &Checkpoint) -> Result<(), StoreError> {
@@ -258,5 +295,132 @@ impl Strides<'_> {
         self.unsynced = 0;
         // After a failure the transaction is given up, and written again.
         self.wal.map_or(Ok(()), File::sync_data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicI64;
+
+    use martlet_window::{
+        BatchHeader, CaptureStatistics, Class, Digest, IpVersion, Kind, Marks, Origin, Posture, Service, Window,
+        WindowLength,
+    };
+    use martlet_wire::v1::{Columns, Run};
+
+    use super::*;
+    use crate::aggregate::{Arrival, Delta, Rules, SourceHash};
+    use crate::config::{LiveConfig, MetricsConfig};
+    use crate::ingest::SensorId;
+    use crate::live::LiveStore;
+    use crate::store::Location;
+
+    const TEN: i64 = 1_700_000_400;
+
+    /// One packet from each of these sources, a thousand to a port.
+    fn add(live: &mut LiveStore, sources: std::ops::Range<u32>) {
+        let mut columns = Columns::default();
+        for port in 0..sources.len().div_ceil(1000) {
+            let from = sources.start + u32::try_from(port * 1000).unwrap();
+            let (start, service) = (columns.len() as u32, Service::Port(u16::try_from(port).unwrap()));
+            for source in from..sources.end.min(from + 1000) {
+                columns.sources.push(source.into());
+                columns.packets.push(1);
+                columns.bytes.push(40);
+                columns.targets.push(1);
+            }
+            let class = Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE };
+            columns.runs.push(Run { class: class.into(), start, end: columns.len() as u32 });
+        }
+        let header = BatchHeader {
+            origin: Origin([1; 16]),
+            epoch: 0,
+            sequence: 0,
+            predecessor: Digest::default(),
+            class: TrafficClass::Real,
+            posture: Posture::Silent,
+            window: Window { start: TEN, length: WindowLength::DEFAULT },
+            part: 0,
+            exposure: None,
+            unavailable: Marks::NONE,
+            capture: CaptureStatistics { packets: sources.len() as u64, ..CaptureStatistics::default() },
+        };
+        let rules = Rules { source_hash: SourceHash::new([7; 16]), bucket_seconds: 600, late_grace_seconds: 30 };
+        let (mut delta, arrival) = (Delta::default(), Arrival { at_ms: TEN * 1000, is_live: false });
+        delta.add(&rules, SensorId(0), &header, &columns, i64::MIN, arrival);
+        delta.sort(&mut || ());
+        live.add(&mut delta, TEN);
+    }
+
+    /// Keys and packets of the only bucket that was committed, ascending.
+    fn committed(store: &mut Store) -> Option<Vec<(String, u64)>> {
+        let buckets = store.load(600, [7; 16]).unwrap().live.buckets;
+        let bucket = buckets.into_iter().next()?.1.unwrap();
+        Some(bucket.merged_rows().iter().map(|(key, row)| (format!("{key:?}"), row.packets)).collect())
+    }
+
+    fn number(store: &Store, sql: &str) -> usize {
+        store.connection.query_row(sql, (), |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_list_that_did_not_fit_is_gone_on_with_and_what_no_bucket_has_is_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(Location::in_directory(directory.path())).unwrap();
+        assert_eq!(committed(&mut store), None);
+        let sensor = "INSERT INTO sensors (sensor, origin, name) VALUES (0, zeroblob(16), 'alpha')";
+        store.connection.execute(sensor, ()).unwrap();
+        let newest = Arc::new([const { AtomicI64::new(i64::MIN) }; 3]);
+        let mut live = LiveStore::new(LiveConfig::default(), &MetricsConfig::default(), newest);
+        let snapshot = |live: &mut LiveStore| Snapshot { checkpoint: Box::default(), live: live.changes() };
+        // 400,000 hashes of eight bytes are more than three pieces; there is room for one.
+        add(&mut live, 0..400_000);
+        let first = snapshot(&mut live);
+        store.limit_growth(u32::try_from(STRIDE / 16_384).unwrap() + 20).unwrap();
+        for _ in 0..3 {
+            assert!(store.commit(&first).unwrap_err().is_full());
+            assert_eq!((store.staged.len(), store.staged[0].pieces, store.staged[0].is_whole), (1, 1, false));
+        }
+        // None of it counts.
+        assert_eq!(committed(&mut store), None);
+        store.limit_growth(100_000).unwrap();
+        store.commit(&first).unwrap();
+        assert!(store.staged.is_empty());
+        let expected = committed(&mut store).unwrap();
+        assert_eq!((expected.len(), expected.iter().map(|row| row.1).sum::<u64>()), (400, 400_000));
+        assert_eq!(number(&store, "SELECT max(list) FROM live_pieces"), 1);
+        let pieces = number(&store, "SELECT count(*) FROM live_pieces");
+        assert!(pieces > 3, "{pieces}");
+        // A short list more: the long one is not written again.
+        add(&mut live, 400_000..400_010);
+        store.commit(&snapshot(&mut live)).unwrap();
+        assert_eq!(number(&store, "SELECT count(*) FROM live_pieces"), pieces + 1);
+        assert_eq!(number(&store, "SELECT count(*) FROM live_pieces WHERE list = 1"), pieces);
+        // One that is merged with both takes their place.
+        add(&mut live, 500_000..900_000);
+        store.commit(&snapshot(&mut live)).unwrap();
+        assert_eq!(number(&store, "SELECT count(*) FROM live_pieces WHERE list < 3"), 0);
+        assert_eq!(committed(&mut store).unwrap().iter().map(|row| row.1).sum::<u64>(), 800_010);
+    }
+
+    #[test]
+    fn lists_of_version_2_are_the_first_pieces() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::in_directory(directory.path());
+        let raw = location.connect().unwrap();
+        raw.execute_batch(include_str!("schema/1.sql")).unwrap();
+        raw.execute_batch(include_str!("schema/2.sql")).unwrap();
+        raw.execute_batch(
+            "PRAGMA application_id = 0x4d52544c; PRAGMA user_version = 2;
+             INSERT INTO live_lists VALUES (0, 600, 0, 0, x'01'), (0, 600, 0, 1, x'0203'), (2, 600, 1, 0, x'04')",
+        )
+        .unwrap();
+        drop(raw);
+        let store = Store::open(location).unwrap();
+        let sql = "SELECT group_concat(class || ' ' || start || ' ' || kind || ' ' || place || ' ' || hex(content), '; ')
+                   FROM live_places JOIN live_pieces USING (list) WHERE piece = 0";
+        let lists: String = store.connection.query_row(sql, (), |row| row.get(0)).unwrap();
+        assert_eq!(lists, "0 600 0 0 01; 0 600 0 1 0203; 2 600 1 0 04");
     }
 }

@@ -70,18 +70,23 @@ impl Store {
     }
 
     fn load_lists(&self, buckets: &mut ByStart<Bucket>) -> Result<(), StoreError> {
-        let damaged = || StoreError::Damaged("live_lists");
+        let damaged = || StoreError::Damaged("live_pieces");
         let mut buckets: HashMap<(TrafficClass, Start), &mut Bucket> =
             buckets.iter_mut().filter_map(|(key, bucket)| Some((*key, Arc::get_mut(bucket.as_mut()?)?))).collect();
-        let mut select = self
-            .connection
-            .prepare("SELECT class, start, kind, content FROM live_lists ORDER BY class, start, kind, place")?;
+        let mut select =
+            self.connection.prepare("SELECT class, start, kind, list FROM live_places ORDER BY class, start, kind, place")?;
+        let mut pieces = self.connection.prepare("SELECT content FROM live_pieces WHERE list = ?1 ORDER BY piece")?;
         let mut rows = select.query(())?;
+        let mut blob = Vec::new();
         while let Some(row) = rows.next()? {
             let class = TrafficClass::from_number(row.get(0)?).ok_or_else(damaged)?;
             let bucket = buckets.get_mut(&(class, row.get(1)?)).ok_or_else(damaged)?;
-            let (kind, blob) = (row.get(2)?, row.get_ref(3)?.as_blob().map_err(|_| damaged())?);
-            bucket.put_list(kind, blob).ok_or_else(damaged)?;
+            blob.clear();
+            let mut pieces = pieces.query(params![row.get::<_, Bits>(3)?])?;
+            while let Some(piece) = pieces.next()? {
+                blob.extend_from_slice(piece.get_ref(0)?.as_blob().map_err(|_| damaged())?);
+            }
+            bucket.put_list(row.get(2)?, &blob).ok_or_else(damaged)?;
         }
         buckets.into_values().for_each(|bucket| {
             bucket.update_memory();

@@ -11,12 +11,13 @@ use thiserror::Error;
 use crate::live::{LIST_KINDS, ListId, Start};
 
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
-/// Bytes in the write-ahead log from which on a commit copies them into the database, which is one more sync of all that has
-/// changed. SQLite's default, 4 MiB, is less than one commit of a busy collector.
-const CHECKPOINT_BYTES: u32 = 64 << 20;
+/// Bytes in the write-ahead log from which on they are copied into the database and synced there. Acknowledgements wait for
+/// the same disk: much at once, they would wait for at once.
+const CHECKPOINT_BYTES: u32 = 4 << 20;
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -111,14 +112,29 @@ impl Location {
 pub struct Store {
     pub(super) connection: Connection,
     location: Location,
-    /// What is known to be in `live_lists`; a bucket that is not known here is written whole.
+    /// What is known to be written of buckets; of one that is not known here all lists are written.
     pub(super) written: WrittenLists,
+    /// Lists that are written, or partly, and that no bucket has in a commit yet.
+    pub(super) staged: Vec<StagedList>,
     /// The write-ahead log; `None` in memory. SQLite holds no lock on this file that closing it could let go.
     pub(super) wal: Option<File>,
 }
 
-/// The lists of buckets, by kind and place.
-pub(super) type WrittenLists = HashMap<(TrafficClass, Start), [Vec<ListId>; LIST_KINDS]>;
+/// The lists of a bucket by kind and place, each with its number.
+pub(super) type NumberedLists = [Vec<(ListId, u64)>; LIST_KINDS];
+
+/// The lists of buckets.
+pub(super) type WrittenLists = HashMap<(TrafficClass, Start), NumberedLists>;
+
+/// A list on its way into the store.
+#[derive(Debug)]
+pub(super) struct StagedList {
+    pub(super) id: ListId,
+    pub(super) number: u64,
+    /// So many of its pieces are written.
+    pub(super) pieces: usize,
+    pub(super) is_whole: bool,
+}
 
 impl Store {
     /// Opens the store; makes it if there is none, and brings its schema up to date.
@@ -137,7 +153,7 @@ impl Store {
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes)?;
         migrate(&mut connection)?;
         let wal = location.open_wal()?;
-        Ok(Store { connection, location, written: HashMap::new(), wal })
+        Ok(Store { connection, location, written: HashMap::new(), staged: Vec::new(), wal })
     }
 
     /// Where it is.

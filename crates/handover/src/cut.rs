@@ -9,7 +9,8 @@ use loom::sync::{Condvar, Mutex, MutexGuard};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// One copy for each worker lies in the queue, behind all jobs that belong before it. A worker that takes one hands over
-/// its tables and takes no other job until all have done so. The last one to arrive passes the checkpoint on.
+/// its tables and takes no other job until all have done so. The last one to arrive passes the checkpoint on, which may
+/// take long: the lock is free meanwhile, so that the others can do what does not wait for it.
 #[derive(Debug)]
 pub struct Cut<C> {
     workers: usize,
@@ -21,13 +22,16 @@ pub struct Cut<C> {
 struct State<C> {
     arrived: usize,
     checkpoint: Option<C>,
+    /// All have arrived, and the checkpoint, if it was not given up, has been passed on.
+    is_complete: bool,
 }
 
 impl<C> Cut<C> {
     /// A cut for so many workers.
     #[must_use]
     pub fn new(workers: usize, checkpoint: C) -> Cut<C> {
-        Cut { workers, state: Mutex::new(State { arrived: 0, checkpoint: Some(checkpoint) }), all: Condvar::new() }
+        let state = State { arrived: 0, checkpoint: Some(checkpoint), is_complete: false };
+        Cut { workers, state: Mutex::new(state), all: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
@@ -39,26 +43,27 @@ impl<C> Cut<C> {
     pub fn arrive(&self, finish: impl FnOnce(C)) {
         let mut state = self.lock();
         state.arrived += 1;
-        if state.arrived == self.workers {
-            if let Some(checkpoint) = state.checkpoint.take() {
-                finish(checkpoint);
-            }
-            drop(state);
-            self.all.notify_all();
+        if state.arrived < self.workers {
+            return;
         }
+        let checkpoint = state.checkpoint.take();
+        drop(state);
+        checkpoint.map(finish);
+        self.lock().is_complete = true;
+        self.all.notify_all();
     }
 
-    /// Whether all have arrived.
+    /// Whether all have arrived, and the last one has passed the checkpoint on.
     pub fn is_complete(&self) -> bool {
-        self.lock().arrived >= self.workers
+        self.lock().is_complete
     }
 
-    /// Waits until all have arrived, or one cannot any more: every `look` it is looked at whether all are alive, and
+    /// Waits until it is complete, or cannot be any more: every `look` it is looked at whether all are alive, and
     /// `meanwhile` done. If one is dead the cut is given up: what a dead worker had counted is gone, so the checkpoint must not be passed on, although this worker
     /// may come upon the copy that was the dead one's and arrive again.
     pub fn wait(&self, look: Duration, are_all_alive: impl Fn() -> bool, mut meanwhile: impl FnMut()) {
         let mut state = self.lock();
-        while state.arrived < self.workers {
+        while !state.is_complete {
             if !are_all_alive() {
                 state.checkpoint = None;
                 return;
@@ -66,7 +71,7 @@ impl<C> Cut<C> {
             drop(state);
             meanwhile();
             state = self.lock();
-            if state.arrived < self.workers {
+            if !state.is_complete {
                 state = self.rest(state, look);
             }
         }
