@@ -509,26 +509,21 @@ impl<K: SortedKey> Levels<K> {
     pub fn has_room_for(&mut self, rows: &Sorted<K>, most: usize) -> bool {
         let held: usize = self.lists.iter().map(|list| list.len()).sum();
         held + rows.len() <= most || {
-            let (told_apart, is_known) = (self.told_apart(), self.known(rows));
+            let (told_apart, is_known) = (self.told_apart(), known(&self.lists, rows));
             told_apart + rows.told_apart() - is_known.iter().filter(|&&is_known| is_known).count() <= most
         }
     }
 
     /// How many keys are told apart.
     fn told_apart(&mut self) -> usize {
-        let known = self.told_apart.unwrap_or_else(|| {
-            self.compact();
-            self.lists.first().map_or(0, |list| list.told_apart())
-        });
-        self.told_apart = Some(known);
-        known
-    }
-
-    /// For each row of a list, whether its key is here, too.
-    fn known(&self, rows: &Sorted<K>) -> Vec<bool> {
-        let mut is_known = vec![false; rows.len()];
-        self.lists.iter().for_each(|list| list.mark_known(rows, &mut is_known));
-        is_known
+        let lists = &self.lists;
+        let first_in = |place: usize| {
+            let known = known(&lists[..place], &lists[place]);
+            let told_apart =
+                lists[place].rows.iter().zip(known).filter(|(row, known)| !known && !row.key.is_overflow());
+            told_apart.count()
+        };
+        *self.told_apart.get_or_insert_with(|| (0..lists.len()).map(first_in).sum())
     }
 
     /// Adds a list. Beyond `most` keys, new ones are not told apart; returns how many packets these were.
@@ -542,7 +537,7 @@ impl<K: SortedKey> Levels<K> {
             self.told_apart = None;
         } else {
             // Only now it must be known how many keys there are.
-            let (told_apart, is_known) = (self.told_apart(), self.known(&rows));
+            let (told_apart, is_known) = (self.told_apart(), known(&self.lists, &rows));
             let (kept, new, packets) = rows.limited(|place| is_known[place], most.saturating_sub(told_apart));
             (rows, overflowed) = (kept, packets);
             self.told_apart = Some(told_apart + new);
@@ -588,6 +583,13 @@ impl<K: SortedKey> Levels<K> {
             self.lists.push(Arc::new(Sorted::merged(older, newer)));
         }
     }
+}
+
+/// For each row of a list, whether its key is in others, too.
+fn known<K: SortedKey>(others: &[Arc<Sorted<K>>], rows: &Sorted<K>) -> Vec<bool> {
+    let mut is_known = vec![false; rows.len()];
+    others.iter().for_each(|other| other.mark_known(rows, &mut is_known));
+    is_known
 }
 
 impl<K: SortedKey> From<Arc<Sorted<K>>> for Levels<K> {

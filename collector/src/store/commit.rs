@@ -124,8 +124,8 @@ fn write_buckets(
     let buckets = live.buckets.iter().map(|(key, bucket)| (*key, bucket.as_deref()));
     write_blobs(transaction, "live_buckets", buckets, strides)?;
     let mut delete = transaction.prepare("DELETE FROM live_places WHERE class = ?1 AND start = ?2")?;
-    let mut insert = transaction
-        .prepare("INSERT INTO live_places (class, start, kind, place, list) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        transaction.prepare("INSERT INTO live_places (class, start, kind, place, list) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (key @ (class, start), _) in &live.buckets {
         delete.execute(params![*class as u8, start])?;
         for (kind, lists) in written.get(key).into_iter().flatten().enumerate() {
@@ -418,7 +418,8 @@ mod tests {
         .unwrap();
         drop(raw);
         let store = Store::open(location).unwrap();
-        let sql = "SELECT group_concat(class || ' ' || start || ' ' || kind || ' ' || place || ' ' || hex(content), '; ')
+        let sql =
+            "SELECT group_concat(class || ' ' || start || ' ' || kind || ' ' || place || ' ' || hex(content), '; ')
                    FROM live_places JOIN live_pieces USING (list) WHERE piece = 0";
         let lists: String = store.connection.query_row(sql, (), |row| row.get(0)).unwrap();
         assert_eq!(lists, "0 600 0 0 01; 0 600 0 1 0203; 2 600 1 0 04");

@@ -73,8 +73,9 @@ impl Store {
         let damaged = || StoreError::Damaged("live_pieces");
         let mut buckets: HashMap<(TrafficClass, Start), &mut Bucket> =
             buckets.iter_mut().filter_map(|(key, bucket)| Some((*key, Arc::get_mut(bucket.as_mut()?)?))).collect();
-        let mut select =
-            self.connection.prepare("SELECT class, start, kind, list FROM live_places ORDER BY class, start, kind, place")?;
+        let mut select = self
+            .connection
+            .prepare("SELECT class, start, kind, list FROM live_places ORDER BY class, start, kind, place")?;
         let mut pieces = self.connection.prepare("SELECT content FROM live_pieces WHERE list = ?1 ORDER BY piece")?;
         let mut rows = select.query(())?;
         let mut blob = Vec::new();
