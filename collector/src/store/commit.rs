@@ -4,22 +4,22 @@ use std::fs::File;
 use std::time::Instant;
 
 use martlet_window::TrafficClass;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::reader::{HOUR_COLUMNS, read_hour};
 use super::schema::{NumberedLists, StagedList, Store, StoreError, WrittenLists};
 use super::sql::Bits;
 use crate::aggregate::{HourKey, SensorHour};
 use crate::journal::{Checkpoint, StreamPosition};
-use crate::live::{Bucket, ListId, LiveImage, Snapshot, Start, Stored, StoredBlob};
+use crate::live::{Bucket, ListId, LiveImage, Snapshot, Stored, StoredBlob};
 
 /// About so many bytes of blobs are synced together. Acknowledgements wait for the same disk: what is written all at once,
 /// they wait for all at once.
 const STRIDE: usize = 1 << 20;
 
 impl Store {
-    /// Writes a snapshot; it is on disk when this returns. Lists of rows, which are most of it, are written before the one
-    /// transaction that makes it count, in pieces, and with a rest of the same length behind each.
+    /// Writes a snapshot; it is on disk when this returns. Of a large one lists of rows, which are most of it, are written
+    /// before the one transaction that makes it count, in pieces, and with a rest of the same length behind each.
     ///
     /// # Errors
     /// If SQLite fails: then nothing of it counts, and it can be tried again.
@@ -34,12 +34,13 @@ impl Store {
 
     fn try_commit(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let Snapshot { checkpoint, live } = snapshot;
+        let mut staging = Staging::begin(&self.connection, &mut self.staged, self.wal.is_some())?;
         let buckets = live.buckets.iter().filter_map(|(key, bucket)| Some((key, bucket.as_deref()?)));
         let written = buckets
-            .map(|(key, bucket)| Ok((*key, self.stage(*key, bucket)?)))
+            .map(|(key, bucket)| Ok((*key, staging.stage(self.written.get(key), bucket)?)))
             .collect::<Result<WrittenLists, StoreError>>()?;
+        let transaction = staging.finish()?;
         let mut strides = Strides { wal: self.wal.as_ref(), unsynced: 0 };
-        let transaction = self.connection.transaction()?;
         write_sensors(&transaction, checkpoint)?;
         write_streams(&transaction, &checkpoint.streams)?;
         write_totals(&transaction, live)?;
@@ -65,14 +66,39 @@ impl Store {
         self.written.extend(written);
         Ok(())
     }
+}
+
+/// Lists on their way into the store, in front of the transaction that makes them count; what is left at their end, which is all
+/// of a small commit, goes into that.
+struct Staging<'c, 's> {
+    connection: &'c Connection,
+    staged: &'s mut Vec<StagedList>,
+    /// So many of these were left by an attempt before; no list comes twice in one.
+    left: usize,
+    /// None only after an error.
+    transaction: Option<Transaction<'c>>,
+    begun: Instant,
+    /// Of the transaction.
+    bytes: usize,
+    /// By place in `staged`: how many pieces are written when the transaction is, and whether that is all.
+    progress: Vec<(usize, usize, bool)>,
+    /// Whether others wait for the same disk.
+    rests: bool,
+}
+
+impl<'c, 's> Staging<'c, 's> {
+    fn begin(connection: &'c Connection, staged: &'s mut Vec<StagedList>, rests: bool) -> Result<Self, StoreError> {
+        let (transaction, progress) = (Some(connection.unchecked_transaction()?), Vec::new());
+        let left = staged.len();
+        Ok(Staging { connection, staged, left, transaction, begun: Instant::now(), bytes: 0, progress, rests })
+    }
 
     /// Writes what is not written yet of a bucket's lists, and returns the numbers of all.
-    fn stage(&mut self, key: (TrafficClass, Start), bucket: &Bucket) -> Result<NumberedLists, StoreError> {
+    fn stage(&mut self, written: Option<&NumberedLists>, bucket: &Bucket) -> Result<NumberedLists, StoreError> {
         let mut numbered = NumberedLists::default();
         for (numbered, lists) in numbered.iter_mut().zip(bucket.lists()) {
             for (id, list) in lists {
-                let mut written = self.written.get(&key).into_iter().flatten().flatten();
-                let number = match written.find(|(before, _)| before.ptr_eq(&id)) {
+                let number = match written.into_iter().flatten().flatten().find(|(before, _)| before.ptr_eq(&id)) {
                     Some((_, number)) => *number,
                     None => self.stage_list(&id, list)?,
                 };
@@ -84,33 +110,58 @@ impl Store {
 
     /// Writes a list, or what an attempt before left of it, and returns its number.
     fn stage_list(&mut self, id: &ListId, list: &dyn StoredBlob) -> Result<u64, StoreError> {
-        let place = match self.staged.iter().position(|staged| staged.id.ptr_eq(id)) {
+        let place = match self.staged[..self.left].iter().position(|staged| staged.id.ptr_eq(id)) {
             Some(place) => place,
             None => {
-                let stored = "SELECT coalesce(max(list), 0) FROM live_pieces";
-                let stored = self.connection.query_row(stored, (), |row| row.get::<_, Bits>(0))?.0;
-                // One of which nothing is written yet may have the next number.
-                let number = self.staged.iter().map(|staged| staged.number).fold(stored, u64::max) + 1;
+                let number = match self.staged.last() {
+                    Some(last) => last.number + 1,
+                    None => {
+                        let most = "SELECT coalesce(max(list), 0) FROM live_pieces";
+                        self.connection.query_row(most, (), |row| row.get::<_, Bits>(0))?.0 + 1
+                    }
+                };
                 self.staged.push(StagedList { id: id.clone(), number, pieces: 0, is_whole: false });
                 self.staged.len() - 1
             }
         };
-        let staged = &mut self.staged[place];
-        if staged.is_whole {
-            return Ok(staged.number);
+        let StagedList { number, pieces, is_whole, .. } = self.staged[place];
+        if is_whole {
+            return Ok(number);
         }
         let blob = list.blob()?;
-        for (piece, content) in blob.chunks(STRIDE).enumerate().skip(staged.pieces) {
-            let begun = Instant::now();
-            let insert = "INSERT INTO live_pieces (list, piece, content) VALUES (?1, ?2, ?3)";
-            self.connection.prepare_cached(insert)?.execute(params![Bits(staged.number), piece, content])?;
-            staged.pieces = piece + 1;
-            if self.wal.is_some() {
-                std::thread::sleep(begun.elapsed());
+        let insert = "INSERT INTO live_pieces (list, piece, content) VALUES (?1, ?2, ?3)";
+        let mut insert = self.connection.prepare_cached(insert)?;
+        let count = blob.len().div_ceil(STRIDE);
+        for (piece, content) in blob.chunks(STRIDE).enumerate().skip(pieces) {
+            insert.execute(params![Bits(number), piece, content])?;
+            self.bytes += content.len();
+            self.progress.push((place, piece + 1, piece + 1 == count));
+            if self.bytes >= STRIDE {
+                self.next()?;
             }
         }
-        staged.is_whole = true;
-        Ok(staged.number)
+        Ok(number)
+    }
+
+    /// Makes what is written durable, and begins another transaction after a rest.
+    fn next(&mut self) -> Result<(), StoreError> {
+        if let Some(transaction) = self.transaction.take() {
+            transaction.commit()?;
+        }
+        for (place, pieces, is_whole) in self.progress.drain(..) {
+            (self.staged[place].pieces, self.staged[place].is_whole) = (pieces, is_whole);
+        }
+        if self.rests {
+            std::thread::sleep(self.begun.elapsed());
+        }
+        (self.begun, self.bytes) = (Instant::now(), 0);
+        self.transaction = Some(self.connection.unchecked_transaction()?);
+        Ok(())
+    }
+
+    /// The transaction that what is left goes into.
+    fn finish(self) -> Result<Transaction<'c>, StoreError> {
+        Ok(self.transaction.map_or_else(|| self.connection.unchecked_transaction(), Ok)?)
     }
 }
 
@@ -323,15 +374,16 @@ mod tests {
         let mut columns = Columns::default();
         for port in 0..sources.len().div_ceil(1000) {
             let from = sources.start + u32::try_from(port * 1000).unwrap();
-            let (start, service) = (columns.len() as u32, Service::Port(u16::try_from(port).unwrap()));
-            for source in from..sources.end.min(from + 1000) {
+            let (start, service) = (u32::try_from(columns.len()).unwrap(), Service::Port(u16::try_from(port).unwrap()));
+            let count = sources.end.min(from + 1000) - from;
+            for source in from..from + count {
                 columns.sources.push(source.into());
                 columns.packets.push(1);
                 columns.bytes.push(40);
                 columns.targets.push(1);
             }
             let class = Class { ip: IpVersion::V4, protocol: 6, service, kind: Kind::Scan, marks: Marks::NONE };
-            columns.runs.push(Run { class: class.into(), start, end: columns.len() as u32 });
+            columns.runs.push(Run { class: class.into(), start, end: start + count });
         }
         let header = BatchHeader {
             origin: Origin([1; 16]),
