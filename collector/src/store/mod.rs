@@ -1,11 +1,11 @@
-//! The store: what survives. One SQLite database, one transaction for each commit.
+//! The store: what survives. One SQLite database, and one transaction that makes each commit count.
 //!
 //! A commit holds everything up to one record of the journal, and the number of that record: so the counts and the
 //! place where a replay begins are never apart. docs/store.md specifies the tables.
 //!
 //! - [`Store`]: opens the database, brings its schema up to date, loads what the collector starts with.
-//! - [`Store::commit`]: one transaction. The full history of a later release goes in there too: what is added to it
-//!   belongs between the same two records.
+//! - [`Store::commit`]: long lists in pieces, then one transaction. The full history of a later release goes in there too:
+//!   what is added to it belongs between the same two records.
 //! - [`Committer`]: makes commits of snapshots, on a thread or pumped.
 //! - [`Reader`]: positions of streams that are not in memory, and hours of loss and exposure that are not.
 //! - [`DirectoryLock`]: one collector in one directory.
