@@ -198,8 +198,13 @@ fn the_hosts_own_traffic_is_not_counted() {
         witnessed(&capture, &format!("dst host {SENSOR} and tcp dst port 4444 and tcp[tcpflags] & tcp-syn != 0"));
     assert_eq!(probes, 2);
     // The scanner's kernel knows nothing of hping3's connections and answers the RSTs with nothing.
-    eventually("the probes at the collector", || {
-        setup.api("/api/v1/summary")["totals"]["packets"].as_u64().unwrap() >= probes
+    let answers = witnessed(&capture, &format!("dst host {SENSOR} and (icmp or tcp src port 9)"));
+    let solicited = || {
+        setup.api("/api/v1/sensors")["sensors"][0]["rejected"]["solicited"].as_u64().is_some_and(|n| n >= answers + 3)
+    };
+    // Two workers hand over, each in its time: the window of the probes may be seen before one that was sent earlier.
+    eventually("the probes and all that came before at the collector", || {
+        setup.api("/api/v1/summary")["totals"]["packets"].as_u64().unwrap() >= probes && solicited()
     });
     let ports = setup.api("/api/v1/ports?limit=1000");
     let counted: Vec<&Value> = ports["ports"].as_array().unwrap().iter().collect();
@@ -209,7 +214,6 @@ fn the_hosts_own_traffic_is_not_counted() {
 
     let rejected = &setup.api("/api/v1/sensors")["sensors"][0]["rejected"];
     let solicited = rejected["solicited"].as_u64().unwrap();
-    let answers = witnessed(&capture, &format!("dst host {SENSOR} and (icmp or tcp src port 9)"));
     let with_uplink = answers + witnessed(&capture, &format!("dst host {SENSOR} and tcp src port 7460"));
     // Five echo replies, one RST, one ICMP error. The uplink's last acknowledgements come after the last window.
     assert_eq!(answers, 7);
