@@ -35,6 +35,7 @@
 //! Every stage can be pumped without its thread, so that a simulation can run all of them in one.
 
 pub mod aggregate;
+pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod config;

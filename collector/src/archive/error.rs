@@ -1,0 +1,82 @@
+//! What can go wrong with the archive.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parquet::errors::ParquetError;
+use thiserror::Error;
+
+use crate::store::StoreError;
+
+/// Why something of the archive cannot be done.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// A file or directory fails.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be read as Parquet, or not be written.
+    #[error("{source}")]
+    Parquet {
+        /// Why.
+        #[from]
+        source: ParquetError,
+    },
+    /// A file is not what this program writes.
+    #[error("{} is damaged: {what}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The catalog fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal cannot be read.
+    #[error("cannot read the journal: {0}")]
+    Journal(io::Error),
+    /// Rows of a window that no calendar has a date for.
+    #[error("day {0} since 1970 has no date")]
+    Day(i64),
+    /// A crash that a test asked for.
+    #[cfg(test)]
+    #[error("a crash that a test asked for")]
+    Crash,
+}
+
+impl From<rusqlite::Error> for ArchiveError {
+    fn from(error: rusqlite::Error) -> ArchiveError {
+        ArchiveError::Store(error.into())
+    }
+}
+
+impl ArchiveError {
+    /// For `map_err`: what was tried, where.
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
+        move |source| ArchiveError::Io { what, path: path.to_owned(), source }
+    }
+
+    /// Whether there is no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            ArchiveError::Io { source, .. } => is_full(source),
+            ArchiveError::Parquet { source: ParquetError::External(error) } => {
+                error.downcast_ref::<io::Error>().is_some_and(is_full)
+            }
+            ArchiveError::Store(error) => error.is_full(),
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,331 @@
+//! Reading the rows of a file, in the order in which they stand there.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use martlet_window::{Class, IpVersion, PackedClass, Service};
+use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArrayType, Int32Type, Int64Type};
+use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
+
+use super::error::ArchiveError;
+use super::row::{Labels, Network, Observer, Row};
+use super::schema::{Column, FILE_VERSION, class_of, kind_of, marks_of};
+use super::write::MAPPED;
+use crate::geo::Region;
+
+/// Rows that are read at a time.
+const CHUNK: usize = 4096;
+
+/// A file that is being read. Its memory is bounded by a page of each column, and their dictionaries.
+pub struct FileReader {
+    path: PathBuf,
+    file: SerializedFileReader<File>,
+    /// Row groups that are still to be read, the next one last.
+    groups: Vec<usize>,
+    open: Option<Group>,
+    chunk: Vec<Row>,
+    /// The next row of the chunk.
+    place: usize,
+    names: Names,
+}
+
+impl FileReader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is none of the archive's.
+    pub fn open(path: &Path) -> Result<FileReader, ArchiveError> {
+        let file = File::open(path).map_err(ArchiveError::io("open", path))?;
+        let file = SerializedFileReader::new(file)?;
+        let damaged = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
+        let metadata = file.metadata().file_metadata();
+        let facts = metadata.key_value_metadata().into_iter().flatten();
+        let version = facts.clone().find(|fact| fact.key == "martlet.version").and_then(|fact| fact.value.clone());
+        if version.as_deref() != Some(&FILE_VERSION.to_string()) {
+            return Err(damaged(format!(
+                "its columns have version {version:?}, and this program knows {FILE_VERSION}"
+            )));
+        }
+        let columns = metadata.schema_descr().columns().iter().map(|column| column.name());
+        if !columns.eq(Column::ALL.iter().map(|column| column.name())) {
+            return Err(damaged("its columns are not the archive's".to_owned()));
+        }
+        let groups = (0..file.num_row_groups()).rev().collect();
+        let names = Names::default();
+        Ok(FileReader { path: path.to_owned(), file, groups, open: None, chunk: Vec::new(), place: 0, names })
+    }
+
+    /// What is said about the whole file: pairs of its metadata.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let facts = self.file.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+        facts.filter_map(|fact| Some((fact.key.as_str(), fact.value.as_deref()?)))
+    }
+
+    /// The next row without taking it; `None` at the end.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is damaged.
+    pub fn peek(&mut self, labels: &mut Labels) -> Result<Option<&Row>, ArchiveError> {
+        while self.place == self.chunk.len() {
+            if !self.fill(labels)? {
+                return Ok(None);
+            }
+        }
+        Ok(self.chunk.get(self.place))
+    }
+
+    /// The next row.
+    ///
+    /// # Errors
+    /// As [`Self::peek`].
+    pub fn next(&mut self, labels: &mut Labels) -> Result<Option<Row>, ArchiveError> {
+        let row = self.peek(labels)?.copied();
+        self.place += usize::from(row.is_some());
+        Ok(row)
+    }
+
+    /// Reads the next chunk; `false` if there is none.
+    fn fill(&mut self, labels: &mut Labels) -> Result<bool, ArchiveError> {
+        self.chunk.clear();
+        self.place = 0;
+        if self.open.is_none() {
+            let Some(group) = self.groups.pop() else { return Ok(false) };
+            let group = self.file.get_row_group(group)?;
+            self.open = Some(Group::open(&*group)?);
+        }
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let rows = open.read()?;
+        if rows == 0 {
+            self.open = None;
+            return Ok(true);
+        }
+        for place in 0..rows {
+            let row = open.row(place, &mut self.names, labels);
+            let damaged = || ArchiveError::Damaged { path: self.path.clone(), what: "a row has no meaning".to_owned() };
+            self.chunk.push(row.ok_or_else(damaged)?);
+        }
+        Ok(true)
+    }
+}
+
+/// A column of a row group, and what was read of it.
+struct Typed<T: DataType> {
+    reader: ColumnReaderImpl<T>,
+    values: Vec<T::T>,
+    levels: Vec<i16>,
+    /// Of each row, the place of its value; empty for a column whose every row has one.
+    places: Vec<Option<usize>>,
+}
+
+impl<T: DataType> Typed<T> {
+    fn open(group: &dyn RowGroupReader, column: Column) -> Result<Typed<T>, ArchiveError> {
+        let reader = get_typed_column_reader::<T>(group.get_column_reader(column as usize)?);
+        Ok(Typed { reader, values: Vec::new(), levels: Vec::new(), places: Vec::new() })
+    }
+
+    fn read(&mut self) -> Result<usize, ArchiveError> {
+        self.values.clear();
+        self.levels.clear();
+        self.places.clear();
+        let (rows, _, _) = self.reader.read_records(CHUNK, Some(&mut self.levels), None, &mut self.values)?;
+        let mut next = 0;
+        self.places.extend(self.levels.iter().map(|&level| {
+            let place = next;
+            next += usize::from(level > 0);
+            (level > 0).then_some(place)
+        }));
+        Ok(rows)
+    }
+
+    fn get(&self, row: usize) -> Option<&T::T> {
+        match self.places.get(row) {
+            Some(place) => self.values.get((*place)?),
+            None => self.values.get(row),
+        }
+    }
+}
+
+/// The columns of a row group that rows are made of. The text of the source and the hour say nothing more.
+struct Group {
+    start: Typed<Int64Type>,
+    seconds: Typed<Int32Type>,
+    sensor: Typed<ByteArrayType>,
+    class: Typed<ByteArrayType>,
+    ip: Typed<Int32Type>,
+    protocol: Typed<Int32Type>,
+    port: Typed<Int32Type>,
+    icmp_type: Typed<Int32Type>,
+    icmp_code: Typed<Int32Type>,
+    quoted_protocol: Typed<Int32Type>,
+    quoted_port: Typed<Int32Type>,
+    kind: Typed<ByteArrayType>,
+    marks: Typed<ByteArrayType>,
+    source: Typed<FixedLenByteArrayType>,
+    prefix: Typed<Int32Type>,
+    packets: Typed<Int64Type>,
+    bytes: Typed<Int64Type>,
+    targets: Typed<Int32Type>,
+    region: Typed<ByteArrayType>,
+    asn: Typed<Int64Type>,
+    organisation: Typed<ByteArrayType>,
+    scanner: Typed<ByteArrayType>,
+}
+
+impl Group {
+    fn open(group: &dyn RowGroupReader) -> Result<Group, ArchiveError> {
+        Ok(Group {
+            start: Typed::open(group, Column::WindowStart)?,
+            seconds: Typed::open(group, Column::WindowSeconds)?,
+            sensor: Typed::open(group, Column::Sensor)?,
+            class: Typed::open(group, Column::Class)?,
+            ip: Typed::open(group, Column::IpVersion)?,
+            protocol: Typed::open(group, Column::Protocol)?,
+            port: Typed::open(group, Column::Port)?,
+            icmp_type: Typed::open(group, Column::IcmpType)?,
+            icmp_code: Typed::open(group, Column::IcmpCode)?,
+            quoted_protocol: Typed::open(group, Column::QuotedProtocol)?,
+            quoted_port: Typed::open(group, Column::QuotedPort)?,
+            kind: Typed::open(group, Column::Kind)?,
+            marks: Typed::open(group, Column::Marks)?,
+            source: Typed::open(group, Column::SourceBytes)?,
+            prefix: Typed::open(group, Column::SourcePrefix)?,
+            packets: Typed::open(group, Column::Packets)?,
+            bytes: Typed::open(group, Column::Bytes)?,
+            targets: Typed::open(group, Column::Targets)?,
+            region: Typed::open(group, Column::Region)?,
+            asn: Typed::open(group, Column::Asn)?,
+            organisation: Typed::open(group, Column::Organisation)?,
+            scanner: Typed::open(group, Column::KnownScanner)?,
+        })
+    }
+
+    /// Reads the next rows of all columns; 0 at the end.
+    fn read(&mut self) -> Result<usize, ArchiveError> {
+        let rows = self.start.read()?;
+        self.seconds.read()?;
+        self.sensor.read()?;
+        self.class.read()?;
+        self.ip.read()?;
+        self.protocol.read()?;
+        self.port.read()?;
+        self.icmp_type.read()?;
+        self.icmp_code.read()?;
+        self.quoted_protocol.read()?;
+        self.quoted_port.read()?;
+        self.kind.read()?;
+        self.marks.read()?;
+        self.source.read()?;
+        self.prefix.read()?;
+        self.packets.read()?;
+        self.bytes.read()?;
+        self.targets.read()?;
+        self.region.read()?;
+        self.asn.read()?;
+        self.organisation.read()?;
+        self.scanner.read()?;
+        Ok(rows)
+    }
+
+    /// A row of what was read; `None` if a column has no such row, or its value no meaning.
+    fn row(&self, place: usize, names: &mut Names, labels: &mut Labels) -> Option<Row> {
+        let ip = match self.ip.get(place)? {
+            4 => IpVersion::V4,
+            6 => IpVersion::V6,
+            _ => return None,
+        };
+        let source = u128::from_be_bytes(self.source.get(place)?.data().try_into().ok()?);
+        let source = match ip {
+            IpVersion::V4 => u128::from(u32::try_from(source ^ MAPPED).ok()?),
+            IpVersion::V6 => source,
+        };
+        let class = Class {
+            ip,
+            protocol: u8::try_from(*self.protocol.get(place)?).ok()?,
+            service: self.service(place)?,
+            kind: kind_of(self.kind.get(place)?.as_utf8().ok()?)?,
+            marks: names.marks(self.marks.get(place)?)?,
+        };
+        Some(Row {
+            class: PackedClass::from(class),
+            source,
+            start: self.start.get(place)?.div_euclid(1000),
+            bytes: u64::try_from(*self.bytes.get(place)?).ok()?,
+            packets: u64::try_from(*self.packets.get(place)?).ok()?,
+            targets: u32::try_from(*self.targets.get(place)?).ok()?,
+            observer: self.observer(place, names, labels)?,
+            network: self.network(place, ip, names, labels)?,
+        })
+    }
+
+    fn service(&self, place: usize) -> Option<Service> {
+        let small = |column: &Typed<Int32Type>| u8::try_from(*column.get(place)?).ok();
+        if let Some(&port) = self.port.get(place) {
+            return Some(Service::Port(u16::try_from(port).ok()?));
+        }
+        if self.icmp_type.get(place).is_none() {
+            return Some(Service::None);
+        }
+        let (icmp_type, code) = (small(&self.icmp_type)?, small(&self.icmp_code)?);
+        if self.quoted_protocol.get(place).is_none() {
+            return Some(Service::Icmp { icmp_type, code });
+        }
+        let quoted_port = u16::try_from(*self.quoted_port.get(place)?).ok()?;
+        Some(Service::IcmpError { icmp_type, code, quoted_protocol: small(&self.quoted_protocol)?, quoted_port })
+    }
+
+    fn observer(&self, place: usize, names: &mut Names, labels: &mut Labels) -> Option<u32> {
+        let observer = Observer {
+            sensor: names.text(self.sensor.get(place)?)?,
+            class: class_of(self.class.get(place)?.as_utf8().ok()?)?,
+            window_seconds: u8::try_from(*self.seconds.get(place)?).ok()?,
+        };
+        Some(labels.number_observer(&observer))
+    }
+
+    fn network(&self, place: usize, ip: IpVersion, names: &mut Names, labels: &mut Labels) -> Option<u32> {
+        let mut optional = |text: Option<&ByteArray>| match text {
+            Some(text) => names.text(text).map(Some),
+            None => Some(None),
+        };
+        let asn = self.asn.get(place).map(|&asn| u32::try_from(asn));
+        let mut network = Network {
+            region: Region::parse(self.region.get(place)?.as_utf8().ok()?)?,
+            asn: asn.transpose().ok()?,
+            organisation: optional(self.organisation.get(place))?,
+            known_scanner: optional(self.scanner.get(place))?,
+            is_coarse: false,
+        };
+        network.is_coarse = i32::from(network.prefix_length(ip)) != *self.prefix.get(place)?;
+        (i32::from(network.prefix_length(ip)) == *self.prefix.get(place)?).then(|| labels.number_network(&network))
+    }
+}
+
+/// Texts that were seen, each once in memory.
+#[derive(Default)]
+struct Names {
+    texts: HashMap<Vec<u8>, Arc<str>, foldhash::fast::RandomState>,
+    marks: HashMap<Vec<u8>, martlet_window::Marks, foldhash::fast::RandomState>,
+}
+
+impl Names {
+    fn text(&mut self, bytes: &ByteArray) -> Option<Arc<str>> {
+        if let Some(text) = self.texts.get(bytes.data()) {
+            return Some(text.clone());
+        }
+        let text: Arc<str> = bytes.as_utf8().ok()?.into();
+        self.texts.insert(bytes.data().to_owned(), text.clone());
+        Some(text)
+    }
+
+    fn marks(&mut self, bytes: &ByteArray) -> Option<martlet_window::Marks> {
+        if let Some(&marks) = self.marks.get(bytes.data()) {
+            return Some(marks);
+        }
+        let marks = marks_of(bytes.as_utf8().ok()?)?;
+        self.marks.insert(bytes.data().to_owned(), marks);
+        Some(marks)
+    }
+}

@@ -1,0 +1,138 @@
+//! The columns of an archive file. docs/archive.md says what they mean; this is where they are named and encoded.
+
+use std::sync::Arc;
+
+use martlet_window::{Kind, Mark, Marks, TrafficClass};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::{ColumnPath, TypePtr};
+
+use super::error::ArchiveError;
+
+/// Rows of a row group. Whoever looks for one source reads the groups whose bloom filter has it: the smaller they are the less
+/// is read in vain, and the more there is to be looked through.
+pub(super) const ROW_GROUP_ROWS: usize = 1 << 18;
+/// Rows of a page: what a merge of many files holds of each column of each file.
+const PAGE_ROWS: usize = 1 << 14;
+/// How often a bloom filter says of a source that it does not have that it might.
+const BLOOM_ERROR: f64 = 0.01;
+/// Higher levels gain a few percent for a multiple of the time (benches/results).
+const ZSTD_LEVEL: i32 = 3;
+/// The version of the columns; in each file's metadata as `martlet.version`.
+pub(super) const FILE_VERSION: u32 = 1;
+
+macro_rules! columns {
+    ($($name:ident $text:literal $declaration:literal),* $(,)?) => {
+        /// The columns, in their order.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Column { $($name),* }
+
+        impl Column {
+            /// Every column, in order.
+            pub(super) const ALL: &[Column] = &[$(Column::$name),*];
+
+            /// Its name.
+            #[must_use]
+            pub(super) const fn name(self) -> &'static str {
+                match self { $(Column::$name => $text),* }
+            }
+        }
+
+        const SCHEMA: &str = concat!("message martlet { ", $($declaration, "; "),*, "}");
+    };
+}
+
+columns! {
+    WindowStart "window_start" "REQUIRED INT64 window_start (TIMESTAMP(MILLIS,true))",
+    WindowSeconds "window_seconds" "REQUIRED INT32 window_seconds",
+    Hour "hour" "REQUIRED INT32 hour",
+    Sensor "sensor" "REQUIRED BYTE_ARRAY sensor (STRING)",
+    Class "class" "REQUIRED BYTE_ARRAY class (STRING)",
+    IpVersion "ip_version" "REQUIRED INT32 ip_version",
+    Protocol "protocol" "REQUIRED INT32 protocol",
+    Port "port" "OPTIONAL INT32 port",
+    IcmpType "icmp_type" "OPTIONAL INT32 icmp_type",
+    IcmpCode "icmp_code" "OPTIONAL INT32 icmp_code",
+    QuotedProtocol "quoted_protocol" "OPTIONAL INT32 quoted_protocol",
+    QuotedPort "quoted_port" "OPTIONAL INT32 quoted_port",
+    Kind "kind" "REQUIRED BYTE_ARRAY kind (STRING)",
+    Marks "marks" "REQUIRED BYTE_ARRAY marks (STRING)",
+    Source "source" "REQUIRED BYTE_ARRAY source (STRING)",
+    SourceBytes "source_bytes" "REQUIRED FIXED_LEN_BYTE_ARRAY (16) source_bytes",
+    SourcePrefix "source_prefix" "REQUIRED INT32 source_prefix",
+    Packets "packets" "REQUIRED INT64 packets",
+    Bytes "bytes" "REQUIRED INT64 bytes",
+    Targets "targets" "REQUIRED INT32 targets",
+    Region "region" "REQUIRED BYTE_ARRAY region (STRING)",
+    Asn "asn" "OPTIONAL INT64 asn",
+    Organisation "organisation" "OPTIONAL BYTE_ARRAY organisation (STRING)",
+    KnownScanner "known_scanner" "OPTIONAL BYTE_ARRAY known_scanner (STRING)",
+}
+
+/// The schema of every file.
+///
+/// # Errors
+/// Never; parsing could fail as far as its types know.
+pub(super) fn schema() -> Result<TypePtr, ArchiveError> {
+    Ok(Arc::new(parse_message_type(SCHEMA)?))
+}
+
+/// How files are written. `facts` stand in each file's metadata.
+pub(super) fn properties(facts: &[(String, String)]) -> Result<WriterProperties, ArchiveError> {
+    let path = |column: Column| ColumnPath::from(column.name());
+    let version = ("martlet.version".to_owned(), FILE_VERSION.to_string());
+    let facts = std::iter::once(&version).chain(facts);
+    let metadata = facts.map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(concat!("martlet-collector ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_key_value_metadata(Some(metadata))
+        .set_column_bloom_filter_enabled(path(Column::Source), true)
+        .set_column_bloom_filter_fpp(path(Column::Source), BLOOM_ERROR)
+        .set_column_bloom_filter_max_ndv(path(Column::Source), ROW_GROUP_ROWS as u64);
+    // Within a class sources ascend, and most are seen once: neighbours share their beginnings, and a dictionary would hold
+    // nearly all of them.
+    for column in [Column::Source, Column::SourceBytes] {
+        builder = builder
+            .set_column_dictionary_enabled(path(column), false)
+            .set_column_encoding(path(column), Encoding::DELTA_BYTE_ARRAY);
+    }
+    Ok(builder.build())
+}
+
+/// The names of marks, joined by commas; empty without any.
+pub(super) fn marks_text(marks: Marks) -> String {
+    let mut text = String::new();
+    for mark in marks.iter() {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(mark.name());
+    }
+    text
+}
+
+/// The marks that a text of [`marks_text`] names.
+pub(super) fn marks_of(text: &str) -> Option<Marks> {
+    let mut names = text.split(',').filter(|name| !name.is_empty());
+    names.try_fold(Marks::NONE, |marks, name| {
+        let mark = Mark::ALL.into_iter().find(|mark| mark.name() == name)?;
+        Some(marks.with(mark))
+    })
+}
+
+/// The kind with this name.
+pub(super) fn kind_of(text: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.name() == text)
+}
+
+/// The traffic class with this name.
+pub(super) fn class_of(text: &str) -> Option<TrafficClass> {
+    TrafficClass::ALL.into_iter().find(|class| class.name() == text)
+}
