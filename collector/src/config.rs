@@ -24,6 +24,8 @@ pub struct Config {
     pub aggregate: AggregateConfig,
     /// What is held in memory.
     pub live: LiveConfig,
+    /// Every count row, in files.
+    pub archive: ArchiveConfig,
     /// Whom sources belong to.
     pub geo: GeoConfig,
     /// API, page and metrics.
@@ -129,6 +131,43 @@ pub struct LiveConfig {
     pub top_sources_per_bucket: usize,
     /// Beyond three windows, how long a sensor may be without a report before it is called silent, in seconds.
     pub silent_grace_seconds: u32,
+}
+
+/// `[archive]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Its directory; `archive` in the data directory if it is empty.
+    pub directory: PathBuf,
+    /// Days after which the files of a day are deleted; 0 for never.
+    pub keep_days: u32,
+    /// Bytes of all files beyond which the oldest day is deleted; 0 for no limit.
+    pub max_bytes: u64,
+    /// Days after which only the networks of sources are left (/24, /48); 0 for never.
+    pub source_days: u32,
+    /// Rows that are read from the journal and sorted at a time: what the archive takes of memory.
+    pub run_rows: u64,
+    /// Small files of a day are merged into files of up to so many rows.
+    pub merged_rows: u64,
+    /// Files are written before the hour is over when the journal is so long, in bytes.
+    pub pending_bytes: u64,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> ArchiveConfig {
+        ArchiveConfig {
+            enabled: true,
+            directory: PathBuf::new(),
+            keep_days: 0,
+            max_bytes: 0,
+            source_days: 180,
+            run_rows: 2_000_000,
+            merged_rows: 16_000_000,
+            pending_bytes: 512 << 20,
+        }
+    }
 }
 
 /// `[geo]`. An empty path is one that was not given. Files are read again when they change.
@@ -394,6 +433,15 @@ impl AggregateConfig {
 }
 
 impl Config {
+    /// Where the archive is.
+    #[must_use]
+    pub fn archive_directory(&self) -> PathBuf {
+        match self.archive.directory.as_os_str().is_empty() {
+            true => self.store.data_dir.join("archive"),
+            false => self.archive.directory.clone(),
+        }
+    }
+
     /// Reads file (if one is given) and environment. Check the result with [`Config::check`] once flags are applied.
     ///
     /// # Errors
@@ -419,6 +467,10 @@ impl Config {
         within("store.commit_bytes", store.commit_bytes, 1 << 16, 1 << 40)?;
         within("store.reserve_bytes", store.reserve_bytes, 0, 1 << 44)?;
         within("store.segment_bytes", store.segment_bytes, 1 << 16, 1 << 32)?;
+        let archive = &self.archive;
+        within("archive.run_rows", archive.run_rows, 1 << 10, 1 << 27)?;
+        within("archive.merged_rows", archive.merged_rows, 1 << 10, 1 << 32)?;
+        within("archive.pending_bytes", archive.pending_bytes, 1 << 16, 1 << 40)?;
         let ingest = &self.ingest;
         let default = Limits::default();
         within("ingest.max_connections", ingest.max_connections as u64, 1, 65_536)?;

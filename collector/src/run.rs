@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::geo::{Geo, GeoError, Watcher};
@@ -49,6 +50,14 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: StoreError,
+    },
+    /// The archive cannot be used.
+    #[error("cannot open the archive in {}: {source}", path.display())]
+    Archive {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: ArchiveError,
     },
     /// The journal cannot be read.
     #[error("cannot open the journal in {}: {message}", path.display())]
@@ -98,10 +107,10 @@ pub struct Collector {
     _lock: DirectoryLock,
 }
 
-/// The stages behind the gate, and the watcher of files; they end when this does, also if a start fails half-way.
+/// The stages behind the gate, the archive and the watcher of files; they end when this does, also if a start fails half-way.
 struct Stages {
     queue: Queue,
-    /// The watcher goes on for as long as this is there.
+    /// The archive and the watcher go on for as long as this is there.
     _watching: Sender<Infallible>,
 }
 
@@ -133,7 +142,7 @@ impl Collector {
         let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
-        let sources = sources(&config, &links, ingest_counters.clone(), geo);
+        let sources = sources(&config, &links, ingest_counters.clone(), geo.clone());
         let router = publish::router(&config.http, sources, registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
@@ -147,8 +156,10 @@ impl Collector {
         // Reading the store and the journal takes its time, and blocks.
         let (watching, watched) = bounded(0);
         let stages = Stages { queue: links.queue.clone(), _watching: watching };
-        let starting = (config.clone(), links.clone(), deaths_sender.clone());
-        let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
+        let starting = (config.clone(), links.clone(), geo, deaths_sender.clone(), watched.clone());
+        let started = tokio::task::spawn_blocking(move || {
+            start_threads(&starting.0, &starting.1, &starting.2, &starting.3, starting.4)
+        });
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
         visible.await.map_err(|_| StartError::Replay)?;
@@ -233,21 +244,54 @@ impl Drop for Obituary {
 fn start_threads(
     config: &Config,
     links: &Links,
+    geo: &Arc<Geo>,
     deaths: &mpsc::UnboundedSender<String>,
+    stop: Receiver<Infallible>,
 ) -> Result<(Vec<JoinHandle<()>>, Visible), StartError> {
     let journal = open_journal(config)?;
     let location = Location::in_directory(&config.store.data_dir);
-    let open = || Pipeline::new(config, links, journal, Store::open(location)?, Drive::Threads);
     let path = || config.store.data_dir.join("martlet.db");
-    let (pipeline, visible) = open().map_err(|source| StartError::Store { path: path(), source })?;
-    let threads = pipeline.start(|name, work| {
+    let failed = |source| StartError::Store { path: path(), source };
+    let store = Store::open(location.clone()).map_err(failed)?;
+    let archiver = config.archive.enabled.then(|| open_archive(config, links, geo, location, &journal)).transpose()?;
+    let (pipeline, visible) = Pipeline::new(config, links, journal, store, Drive::Threads).map_err(failed)?;
+    let start = |name: String, work: Box<dyn FnOnce() + Send>| {
         let obituary = Obituary::new(&format!("thread {name}"), deaths);
         std::thread::Builder::new().name(name).spawn(move || {
             let _obituary = obituary;
             work();
         })
-    })?;
+    };
+    let mut threads = pipeline.start(start)?;
+    if let Some(archiver) = archiver {
+        threads.push(start("archive".to_owned(), Box::new(move || archiver.run(&stop)))?);
+    }
     Ok((threads, visible))
+}
+
+/// Opens the archive behind an opened journal and store. From now on the journal keeps what is not archived.
+fn open_archive(
+    config: &Config,
+    links: &Links,
+    geo: &Arc<Geo>,
+    location: Location,
+    journal: &Journal<RealDisk>,
+) -> Result<Archiver<RealDisk>, StartError> {
+    let root = config.archive_directory();
+    let error = |source| StartError::Archive { path: root.clone(), source };
+    let open = || {
+        Archiver::new(archive::Parts {
+            config: config.archive.clone(),
+            root: root.clone(),
+            location,
+            reader: journal.reader(0).map_err(ArchiveError::Journal)?,
+            geo: geo.clone(),
+            state: links.state.clone(),
+            clock: links.clock.clone(),
+            rests: true,
+        })
+    };
+    open().map_err(error)
 }
 
 /// Starts the thread that reads files of `geo` again, if there are any.

@@ -9,6 +9,7 @@ use martlet_window::PackedClass;
 use super::error::ArchiveError;
 use super::read::FileReader;
 use super::row::{Labels, Row};
+use super::schema::VERSION_KEY;
 
 /// Files that are read side by side.
 pub struct Merge {
@@ -26,8 +27,16 @@ impl Merge {
     /// # Errors
     /// If a file cannot be read.
     pub fn open(paths: &[PathBuf]) -> Result<Merge, ArchiveError> {
+        Merge::open_with(paths, Labels::default())
+    }
+
+    /// As [`Self::open`], with labels that other rows have already.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn open_with(paths: &[PathBuf], labels: Labels) -> Result<Merge, ArchiveError> {
         let files = paths.iter().map(|path| FileReader::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut merge = Merge { files, next: BinaryHeap::new(), labels: Labels::default() };
+        let mut merge = Merge { files, next: BinaryHeap::new(), labels };
         (0..merge.files.len()).try_for_each(|file| merge.look(file))?;
         Ok(merge)
     }
@@ -36,6 +45,28 @@ impl Merge {
     #[must_use]
     pub const fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    pub(super) fn into_labels(self) -> Labels {
+        self.labels
+    }
+
+    /// For rows that are changed on their way.
+    pub(super) const fn labels_mut(&mut self) -> &mut Labels {
+        &mut self.labels
+    }
+
+    /// What is said about all files together: each pair of their metadata once, without their version.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, String)> {
+        let mut facts: Vec<(String, String)> = Vec::new();
+        for (key, value) in self.files.iter().flat_map(FileReader::facts) {
+            let pair = (key.to_owned(), value.to_owned());
+            if key != VERSION_KEY && !facts.contains(&pair) {
+                facts.push(pair);
+            }
+        }
+        facts
     }
 
     /// The next row; of equal ones that of the earlier file comes first.

@@ -1,18 +1,45 @@
 //! The archive: every count row, in Parquet, for any tool that reads it. docs/archive.md specifies the files.
 //!
+//! ```text
+//! journal --committed records--> Archiver -> one file for each run and UTC day -> archive/date=YYYY-MM-DD/
+//!                                   |                                                   ^
+//!                                   |  merges small files, masks and coarsens sources,  |
+//!                                   |  deletes what is too old -------------------------/
+//!                                   v
+//!                                Catalog (SQLite): files, position in the journal, what has begun
+//! ```
+//!
+//! Every operation stands in the catalog before it begins, so that a crash at any step is followed by the same files.
+//!
+//! - [`Archiver`]: the thread.
+//! - `append`, `replace`: what it does.
+//! - [`Catalog`], [`Directory`]: where it notes what it does, and where it does it.
 //! - [`Row`], [`Labels`]: a row in memory, and what rows share.
-//! - [`FileWriter`], [`FileReader`]: one file.
-//! - [`Merge`]: the rows of several files as one ascending sequence.
+//! - [`FileWriter`], [`FileReader`], [`Merge`]: one file; the rows of several files as one ascending sequence.
 
+mod append;
+mod archiver;
+mod catalog;
+mod directory;
 mod error;
+#[cfg(test)]
+mod fuse;
 mod merge;
 mod read;
+mod replace;
 mod row;
 mod schema;
+mod state;
+#[cfg(test)]
+mod tests;
 mod write;
 
+pub use archiver::{Archiver, Parts};
+pub use catalog::{ArchiveFile, Catalog, Operation};
+pub use directory::{Directory, date, day_of};
 pub use error::ArchiveError;
 pub use merge::Merge;
 pub use read::FileReader;
 pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+pub use state::ArchiveState;
 pub use write::{FileWriter, Written};

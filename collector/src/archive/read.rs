@@ -12,7 +12,7 @@ use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReade
 
 use super::error::ArchiveError;
 use super::row::{Labels, Network, Observer, Row};
-use super::schema::{Column, FILE_VERSION, class_of, kind_of, marks_of};
+use super::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
 use super::write::MAPPED;
 use crate::geo::Region;
 
@@ -43,7 +43,7 @@ impl FileReader {
         let damaged = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
         let metadata = file.metadata().file_metadata();
         let facts = metadata.key_value_metadata().into_iter().flatten();
-        let version = facts.clone().find(|fact| fact.key == "martlet.version").and_then(|fact| fact.value.clone());
+        let version = facts.clone().find(|fact| fact.key == VERSION_KEY).and_then(|fact| fact.value.clone());
         if version.as_deref() != Some(&FILE_VERSION.to_string()) {
             return Err(damaged(format!(
                 "its columns have version {version:?}, and this program knows {FILE_VERSION}"

@@ -20,7 +20,9 @@ const PAGE_ROWS: usize = 1 << 14;
 const BLOOM_ERROR: f64 = 0.01;
 /// Higher levels gain a few percent for a multiple of the time (benches/results).
 const ZSTD_LEVEL: i32 = 3;
-/// The version of the columns; in each file's metadata as `martlet.version`.
+/// Where each file's metadata says the version of its columns.
+pub(super) const VERSION_KEY: &str = "martlet.version";
+/// The version of the columns.
 pub(super) const FILE_VERSION: u32 = 1;
 
 macro_rules! columns {
@@ -82,7 +84,7 @@ pub(super) fn schema() -> Result<TypePtr, ArchiveError> {
 /// How files are written. `facts` stand in each file's metadata.
 pub(super) fn properties(facts: &[(String, String)]) -> Result<WriterProperties, ArchiveError> {
     let path = |column: Column| ColumnPath::from(column.name());
-    let version = ("martlet.version".to_owned(), FILE_VERSION.to_string());
+    let version = (VERSION_KEY.to_owned(), FILE_VERSION.to_string());
     let facts = std::iter::once(&version).chain(facts);
     let metadata = facts.map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
     let mut builder = WriterProperties::builder()

@@ -38,6 +38,18 @@ pub struct Written {
     pub last: i64,
 }
 
+impl Written {
+    /// Adds a row.
+    pub(super) fn count(&mut self, row: &Row) {
+        if self.rows == 0 {
+            (self.first, self.last) = (row.start, row.start);
+        }
+        self.rows += 1;
+        self.packets = self.packets.saturating_add(row.packets);
+        (self.first, self.last) = (self.first.min(row.start), self.last.max(row.start));
+    }
+}
+
 /// A file that is being written. Rows come sorted by [`Row::key`].
 pub struct FileWriter {
     path: PathBuf,
@@ -87,7 +99,7 @@ impl FileWriter {
             return Ok(());
         }
         let rows = std::mem::take(&mut self.pending);
-        self.count(&rows);
+        rows.iter().for_each(|row| self.written.count(row));
         let mut group = self.writer.next_row_group()?;
         for &column in Column::ALL {
             write_column(&mut group, column, &rows, labels)?;
@@ -98,18 +110,6 @@ impl FileWriter {
         Ok(())
     }
 
-    fn count(&mut self, rows: &[Row]) {
-        let written = &mut self.written;
-        if written.rows == 0 {
-            (written.first, written.last) = (i64::MAX, i64::MIN);
-        }
-        written.rows += rows.len() as u64;
-        for row in rows {
-            written.packets = written.packets.saturating_add(row.packets);
-            written.first = written.first.min(row.start);
-            written.last = written.last.max(row.start);
-        }
-    }
 }
 
 fn write_column(

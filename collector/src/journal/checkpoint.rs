@@ -1,5 +1,7 @@
 //! What the ledger knows at one record of the journal.
 
+use std::ops::Range;
+
 use martlet_wire::v1::Stream;
 use tokio::sync::oneshot;
 
@@ -28,6 +30,9 @@ pub struct Checkpoint {
     pub first_sensor: usize,
     /// Streams that moved since the checkpoint before.
     pub streams: Vec<StreamPosition>,
+    /// Records that a replay did not count: damaged, behind damage, or written twice. Whoever reads the journal later must not
+    /// count them either.
+    pub skipped: Vec<Range<u64>>,
     /// Told once the counts up to the record are visible to readers.
     pub visible: Option<oneshot::Sender<()>>,
 }

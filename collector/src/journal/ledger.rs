@@ -376,7 +376,7 @@ impl Ledger {
         let streams = streams.collect();
         let first_sensor = std::mem::replace(&mut self.recorded_sensors, self.sensors.len());
         let sensors = self.sensors[first_sensor..].to_vec();
-        Checkpoint { record, sensors, first_sensor, streams, visible: None }
+        Checkpoint { record, sensors, first_sensor, streams, skipped: Vec::new(), visible: None }
     }
 
     /// A checkpoint is in the store.

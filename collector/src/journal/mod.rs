@@ -27,7 +27,7 @@ mod checkpoint;
 mod group;
 mod ledger;
 mod queue;
-mod record;
+pub(crate) mod record;
 mod replay;
 mod session;
 mod stage;

@@ -11,7 +11,7 @@ const BATCH: u8 = 2;
 const LOSS: u8 = 3;
 const LIVE: u8 = 1;
 /// Length of what stands in front of a batch's payload, in bytes.
-pub(super) const BATCH_PRELUDE: u32 = 10;
+pub(crate) const BATCH_PRELUDE: u32 = 10;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Record<'a> {
 }
 
 /// What stands in front of a batch's payload.
-pub(super) fn batch_prelude(arrival: Arrival) -> [u8; BATCH_PRELUDE as usize] {
+pub(crate) fn batch_prelude(arrival: Arrival) -> [u8; BATCH_PRELUDE as usize] {
     let mut prelude = [0; BATCH_PRELUDE as usize];
     prelude[0] = BATCH;
     prelude[1..9].copy_from_slice(&arrival.at_ms.to_le_bytes());
@@ -44,7 +44,7 @@ pub(super) fn batch_prelude(arrival: Arrival) -> [u8; BATCH_PRELUDE as usize] {
 }
 
 /// A sensor's record.
-pub(super) fn sensor(origin: Origin, name: &SensorName) -> Vec<u8> {
+pub(crate) fn sensor(origin: Origin, name: &SensorName) -> Vec<u8> {
     [&[SENSOR][..], &origin.0, name.as_str().as_bytes()].concat()
 }
 

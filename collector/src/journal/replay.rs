@@ -68,6 +68,7 @@ impl<D: Disk> Replay<D> {
                     Ok(Item::Record(_)) => {}
                     Ok(Item::Damaged(range)) => {
                         let records = range.end - range.start;
+                        stage.skipped.push(range);
                         stage.state.counters.damaged_records.fetch_add(records, Relaxed);
                         tracing::error!(
                             "{records} records of the journal are damaged; sensors are asked for what they held"
@@ -91,6 +92,8 @@ impl<D: Disk> Replay<D> {
                 Outcome::Noted => {}
                 Outcome::Skipped => {
                     counters.skipped_records.fetch_add(1, Relaxed);
+                    let behind = self.reader.position();
+                    stage.skipped.push(behind - 1..behind);
                     continue;
                 }
             }

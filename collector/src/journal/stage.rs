@@ -1,6 +1,7 @@
 //! The stage itself.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -85,6 +86,8 @@ pub struct Stage<D: Disk> {
     visible: Option<oneshot::Sender<()>>,
     /// Taken from the inbox and not decided, or not durable yet.
     pub(super) held: VecDeque<Submission>,
+    /// What the replay did not count since the newest cut.
+    pub(super) skipped: Vec<Range<u64>>,
     /// On their way to the workers; while there are any, nothing new is decided.
     pub(super) outbox: VecDeque<Job>,
     /// When a disk that failed is tried again, and how long the wait was.
@@ -127,6 +130,7 @@ impl<D: Disk> Stage<D> {
             replay,
             visible: Some(visible),
             held: VecDeque::new(),
+            skipped: Vec::new(),
             outbox: VecDeque::new(),
             retry: None,
             cut: committed,
@@ -265,6 +269,7 @@ impl<D: Disk> Stage<D> {
         let record = self.journal.durable();
         let mut checkpoint = Box::new(self.ledger.checkpoint(record));
         checkpoint.visible = self.visible.take();
+        checkpoint.skipped = std::mem::take(&mut self.skipped);
         let cut = Arc::new(Cut::new(self.settings.workers, checkpoint));
         self.outbox.extend((0..self.settings.workers).map(|_| Job::Cut(cut.clone())));
         self.cut = record;
@@ -279,7 +284,8 @@ impl<D: Disk> Stage<D> {
         self.ledger.committed(checkpoint);
         let sweepings = &self.sweepings;
         // If nobody can take one now it is closed here.
-        let released = self.journal.release_to(checkpoint.record, |segment| drop(sweepings.try_send(segment)));
+        let done = checkpoint.record.min(self.state.counters.archived.load(Relaxed));
+        let released = self.journal.release_to(done, |segment| drop(sweepings.try_send(segment)));
         if let Err(error) = released {
             // The next release tries again; until then the journal is longer than it must be.
             tracing::warn!("cannot delete what is committed from the journal: {error}");

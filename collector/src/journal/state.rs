@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::ledger::SensorRecord;
+use crate::archive::ArchiveState;
 use crate::signal::Event;
 
 /// Why nothing is acknowledged.
@@ -62,7 +63,7 @@ pub struct Health {
 }
 
 impl Health {
-    const fn new(what: &'static str) -> Health {
+    pub(crate) const fn new(what: &'static str) -> Health {
         Health { what, condition: Mutex::new(Condition::Running), stalls: AtomicU64::new(0) }
     }
 
@@ -120,6 +121,8 @@ pub struct Counters {
     pub durable: AtomicU64,
     /// Records below this one are committed.
     pub committed: AtomicU64,
+    /// Records below this one are in the archive; the greatest number where there is none. The journal keeps the others.
+    pub archived: AtomicU64,
     /// Commits.
     pub commits: AtomicU64,
     /// When the last commit was made, in milliseconds since the Unix epoch; 0 before the first.
@@ -143,6 +146,8 @@ pub struct State {
     pub ingest: Health,
     /// Whether the store takes commits.
     pub store: Health,
+    /// What the archive says of itself.
+    pub archive: ArchiveState,
     /// Counters.
     pub counters: Counters,
     /// Sensors that are durable, by their number.
@@ -158,7 +163,9 @@ impl Default for State {
         State {
             ingest: Health::new("taking batches"),
             store: Health::new("committing to the store"),
-            counters: Counters::default(),
+            archive: ArchiveState::default(),
+            // Nothing waits for an archive that there is not.
+            counters: Counters { archived: AtomicU64::new(u64::MAX), ..Counters::default() },
             sensors: ArcSwap::default(),
             replayed: AtomicBool::new(false),
             commits: Event::default(),

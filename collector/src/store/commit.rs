@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use martlet_window::TrafficClass;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::reader::{HOUR_COLUMNS, read_hour};
 use super::schema::{NumberedLists, StagedList, Store, StoreError, WrittenLists};
@@ -47,7 +47,7 @@ impl Store {
         write_hours(&transaction, live)?;
         write_live(&transaction, live, &mut strides)?;
         write_buckets(&transaction, live, &written, &mut strides)?;
-        // What a later release keeps of history is added here: it belongs to the same records.
+        write_skips(&transaction, checkpoint)?;
         transaction.execute(
             "UPDATE meta SET record = ?1, evicted_buckets = ?2, overflowed_packets = ?3, recent_overflowed_packets = ?4,
              sensor_overflowed_packets = ?5, coarsened_sets = ?6",
@@ -88,7 +88,7 @@ struct Staging<'c, 's> {
 
 impl<'c, 's> Staging<'c, 's> {
     fn begin(connection: &'c Connection, staged: &'s mut Vec<StagedList>, rests: bool) -> Result<Self, StoreError> {
-        let (transaction, progress) = (Some(connection.unchecked_transaction()?), Vec::new());
+        let (transaction, progress) = (Some(begin(connection)?), Vec::new());
         let left = staged.len();
         Ok(Staging { connection, staged, left, transaction, begun: Instant::now(), bytes: 0, progress, rests })
     }
@@ -155,14 +155,19 @@ impl<'c, 's> Staging<'c, 's> {
             std::thread::sleep(self.begun.elapsed());
         }
         (self.begun, self.bytes) = (Instant::now(), 0);
-        self.transaction = Some(self.connection.unchecked_transaction()?);
+        self.transaction = Some(begin(self.connection)?);
         Ok(())
     }
 
     /// The transaction that what is left goes into.
     fn finish(self) -> Result<Transaction<'c>, StoreError> {
-        Ok(self.transaction.map_or_else(|| self.connection.unchecked_transaction(), Ok)?)
+        Ok(self.transaction.map_or_else(|| begin(self.connection), Ok)?)
     }
+}
+
+/// Begins a transaction as the writer. The archive writes to the same database: one that began as a reader could not wait for it.
+fn begin(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
 /// Buckets, and which lists they have.
@@ -193,6 +198,16 @@ fn write_sensors(transaction: &Transaction<'_>, checkpoint: &Checkpoint) -> Resu
     let mut insert = transaction.prepare("INSERT INTO sensors (sensor, origin, name) VALUES (?1, ?2, ?3)")?;
     for (number, sensor) in (checkpoint.first_sensor..).zip(&checkpoint.sensors) {
         insert.execute(params![Bits(number as u64), sensor.origin.0, sensor.name.as_str()])?;
+    }
+    Ok(())
+}
+
+/// What the archive must leave out: it reads the journal later, and by itself.
+fn write_skips(transaction: &Transaction<'_>, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO archive_skips (first_record, end_record) VALUES (?1, ?2)";
+    let mut insert = transaction.prepare(sql)?;
+    for skipped in &checkpoint.skipped {
+        insert.execute(params![Bits(skipped.start), Bits(skipped.end)])?;
     }
     Ok(())
 }

@@ -22,4 +22,6 @@ pub use committer::Committer;
 pub use load::Loaded;
 pub use lock::{DirectoryLock, LockError};
 pub use reader::Reader;
+pub(crate) use schema::BUSY_TIMEOUT;
+pub(crate) use sql::Bits;
 pub use schema::{Location, SCHEMA_VERSION, Store, StoreError};

@@ -6,7 +6,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 /// A number of 64 bits without a sign: SQLite's integers have one, so these are the same bits. Numbers below 2^63, which
 /// is all that ever counts something real, look as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bits(pub(super) u64);
+pub(crate) struct Bits(pub(crate) u64);
 
 impl ToSql for Bits {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

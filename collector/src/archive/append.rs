@@ -1,0 +1,236 @@
+//! From the journal to files: one run.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use martlet_journal::{Disk, Item, Reader};
+use martlet_window::{BatchHeader, Origin, TrafficClass, address_from_bits};
+use martlet_wire::v1::{BatchView, Columns, Limits};
+
+use super::catalog::Catalog;
+use super::directory::Directory;
+use super::error::ArchiveError;
+use super::row::{Labels, Network, Observer, Row};
+use super::write::{FileWriter, Written};
+use crate::geo::Snapshot;
+use crate::journal::Record;
+
+/// Owners that are remembered while rows are gathered, by their address: a source has many rows, and most of them soon.
+const REMEMBERED: usize = 1 << 14;
+
+/// What was read of the journal.
+pub(super) struct Gathered {
+    /// The records that were read.
+    pub(super) records: Range<u64>,
+    /// Their rows, unsorted.
+    pub(super) rows: Vec<Row>,
+    pub(super) labels: Labels,
+    /// Records that could not be read although they count.
+    pub(super) gaps: Vec<Range<u64>>,
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// To this record, but not beyond about so many rows.
+    Rows(u64, usize),
+    /// To this record, whatever it takes.
+    Record(u64),
+}
+
+/// Reads the journal.
+pub(super) struct Gatherer<D: Disk> {
+    reader: Reader<D>,
+    buffer: Vec<u8>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    raw: Vec<u8>,
+    columns: Columns,
+}
+
+impl<D: Disk> Gatherer<D> {
+    pub(super) fn new(reader: Reader<D>) -> std::io::Result<Gatherer<D>> {
+        let decompressor = zstd::bulk::Decompressor::new()?;
+        Ok(Gatherer { reader, buffer: Vec::new(), decompressor, raw: Vec::new(), columns: Columns::default() })
+    }
+
+    /// Reads from a record on.
+    pub(super) fn gather(
+        &mut self,
+        from: u64,
+        until: Until,
+        catalog: &Catalog,
+        geo: &Snapshot,
+    ) -> Result<Gathered, ArchiveError> {
+        let (end, most) = match until {
+            Until::Rows(end, most) => (end, most),
+            Until::Record(end) => (end, usize::MAX),
+        };
+        let skips = catalog.skips(&(from..end))?;
+        let is_skipped = |number: u64| skips.iter().any(|skip| skip.contains(&number));
+        let mut gathered = Gathered { records: from..from, rows: Vec::new(), labels: Labels::default(), gaps: Vec::new() };
+        let mut context = Context { sensors: catalog.sensors()?, owners: Owners::new(geo) };
+        self.reader.seek(from);
+        while gathered.records.end < end && gathered.rows.len() < most {
+            match self.reader.next(&mut self.buffer).map_err(ArchiveError::Journal)? {
+                Item::Record(number) => {
+                    gathered.records.end = number + 1;
+                    if !is_skipped(number) && !self.add(&mut gathered, &mut context)? {
+                        gathered.gaps.push(number..number + 1);
+                    }
+                }
+                Item::Damaged(range) => {
+                    let range = range.start..range.end.min(end);
+                    gathered.records.end = range.end;
+                    gathered.gaps.extend(without(&range, &skips));
+                }
+                Item::End => break,
+            }
+        }
+        Ok(gathered)
+    }
+
+    /// Adds the rows of the record in the buffer; `false` if it cannot be understood, which it once could.
+    fn add(&mut self, gathered: &mut Gathered, context: &mut Context<'_>) -> Result<bool, ArchiveError> {
+        let payload = match Record::read(&self.buffer) {
+            Ok(Record::Batch { payload, .. }) => payload,
+            Ok(Record::Sensor { origin, name }) => {
+                context.sensors.insert(origin, name.as_str().to_owned());
+                return Ok(true);
+            }
+            Ok(Record::Loss(_)) => return Ok(true),
+            Err(_) => return Ok(false),
+        };
+        let Ok(view) = BatchView::read(payload, &Limits::default()) else { return Ok(false) };
+        if view.columns(&mut self.decompressor, &mut self.raw, &mut self.columns).is_err() {
+            return Ok(false);
+        }
+        let Some(observer) = context.observer(&view.header) else { return Ok(false) };
+        let observer = gathered.labels.number_observer(&observer);
+        for run in &self.columns.runs {
+            for place in run.range() {
+                let source = self.columns.sources[place];
+                gathered.rows.push(Row {
+                    class: run.class,
+                    source,
+                    start: view.header.window.start,
+                    bytes: self.columns.bytes[place],
+                    packets: self.columns.packets[place].into(),
+                    targets: self.columns.targets[place],
+                    observer,
+                    network: context.owners.number(address_from_bits(run.class.ip(), source), &mut gathered.labels),
+                });
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Who sensors and sources are.
+struct Context<'a> {
+    sensors: HashMap<Origin, String>,
+    owners: Owners<'a>,
+}
+
+impl Context<'_> {
+    fn observer(&self, header: &BatchHeader) -> Option<Observer> {
+        let sensor: Arc<str> = self.sensors.get(&header.origin)?.as_str().into();
+        let class: TrafficClass = header.class;
+        Some(Observer { sensor, class, window_seconds: header.window.length.seconds() })
+    }
+}
+
+/// Looks up sources, and remembers some.
+struct Owners<'a> {
+    geo: &'a Snapshot,
+    hasher: foldhash::fast::RandomState,
+    remembered: Vec<Option<(IpAddr, u32)>>,
+}
+
+impl<'a> Owners<'a> {
+    fn new(geo: &'a Snapshot) -> Owners<'a> {
+        Owners { geo, hasher: foldhash::fast::RandomState::default(), remembered: vec![None; REMEMBERED] }
+    }
+
+    fn number(&mut self, address: IpAddr, labels: &mut Labels) -> u32 {
+        use std::hash::BuildHasher;
+        let hash = self.hasher.hash_one(address);
+        // The remainder is a place in the table.
+        let slot = &mut self.remembered[usize::try_from(hash % REMEMBERED as u64).unwrap_or(0)];
+        match slot {
+            Some((remembered, number)) if *remembered == address => *number,
+            _ => {
+                let number = labels.number_network(&Network::of(&self.geo.owner(address)));
+                *slot = Some((address, number));
+                number
+            }
+        }
+    }
+}
+
+/// The parts of a range that none of these ascending ranges cover.
+fn without(range: &Range<u64>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut parts = Vec::new();
+    let mut from = range.start;
+    for hole in holes {
+        if hole.end <= from {
+            continue;
+        }
+        if hole.start >= range.end {
+            break;
+        }
+        if hole.start > from {
+            parts.push(from..hole.start);
+        }
+        from = hole.end;
+    }
+    if from < range.end {
+        parts.push(from..range.end);
+    }
+    parts
+}
+
+impl Gathered {
+    /// Writes the rows into one file for each of their days, and makes them visible. `facts` go into each file's metadata.
+    pub(super) fn write(
+        mut self,
+        operation: i64,
+        directory: &Directory,
+        facts: &[(String, String)],
+        rests: bool,
+    ) -> Result<Files, ArchiveError> {
+        let key = |row: &Row| (row.day(), row.key(), row.observer);
+        self.rows.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        if self.rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        directory.stage(operation)?;
+        let mut staged = Vec::new();
+        for rows in self.rows.chunk_by(|a, b| a.day() == b.day()) {
+            let day = rows[0].day();
+            directory.step()?;
+            let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, facts, rests)?;
+            rows.iter().try_for_each(|&row| writer.push(row, &self.labels))?;
+            staged.push((day, writer.finish(&self.labels)?));
+        }
+        let place = |(day, written)| Ok((day, directory.place(operation, day)?, written));
+        staged.into_iter().map(place).collect()
+    }
+}
+
+/// Day, name and content of each file that a run has made.
+pub(super) type Files = Vec<(i64, String, Written)>;
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn what_holes_leave_of_a_range() {
+        assert_eq!(without(&(5..10), &[]), [5..10]);
+        assert_eq!(without(&(5..10), &[0..3, 4..6, 7..8, 9..12]), [6..7, 8..9]);
+        assert_eq!(without(&(5..10), &[0..20]), []);
+        assert_eq!(without(&(5..10), &[10..20]), [5..10]);
+    }
+}

@@ -1,0 +1,308 @@
+//! What SQLite knows of the archive: its files, how far it has read the journal, and what it is doing.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use martlet_window::Origin;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::error::ArchiveError;
+use super::write::Written;
+use crate::store::{BUSY_TIMEOUT, Bits, Location};
+
+/// A file of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// Its number in the catalog.
+    pub file: i64,
+    /// The UTC day whose windows it holds, in days since the Unix epoch.
+    pub day: i64,
+    /// Its name in the day's directory.
+    pub name: String,
+    /// What it holds.
+    pub written: Written,
+    /// Only networks are left of its sources.
+    pub is_coarse: bool,
+}
+
+/// An operation that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Files are made of these records of the journal.
+    Append {
+        /// Which.
+        records: Range<u64>,
+    },
+    /// Files of a day are replaced.
+    Replace {
+        /// The day.
+        day: i64,
+        /// Names of those that are replaced.
+        inputs: Vec<String>,
+    },
+}
+
+/// The catalog, to be written; by one thread at a time.
+pub struct Catalog {
+    connection: Connection,
+}
+
+impl Catalog {
+    /// Opens the catalog of a store that is open, or was.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn open(location: &Location) -> Result<Catalog, ArchiveError> {
+        let connection = location.connect()?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.execute("INSERT OR IGNORE INTO archive (id, record, next_operation) VALUES (0, 0, 1)", ())?;
+        Ok(Catalog { connection })
+    }
+
+    fn begin(&self) -> Result<Transaction<'_>, ArchiveError> {
+        Ok(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?)
+    }
+
+    /// Records below are archived.
+    ///
+    /// # Errors
+    /// If SQLite fails; so with all that follow.
+    pub fn record(&self) -> Result<u64, ArchiveError> {
+        Ok(self.connection.query_row("SELECT record FROM archive", (), |row| row.get::<_, Bits>(0))?.0)
+    }
+
+    /// Records below are committed.
+    pub fn committed(&self) -> Result<u64, ArchiveError> {
+        let record = self.connection.query_row("SELECT record FROM meta", (), |row| row.get::<_, Bits>(0)).optional()?;
+        Ok(record.map_or(0, |record| record.0))
+    }
+
+    /// The names of sensors by their origin, as committed.
+    pub fn sensors(&self) -> Result<HashMap<Origin, String>, ArchiveError> {
+        let mut select = self.connection.prepare("SELECT origin, name FROM sensors")?;
+        let rows = select.query_map((), |row| Ok((Origin(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What of these records does not count, ascending.
+    pub fn skips(&self, records: &Range<u64>) -> Result<Vec<Range<u64>>, ArchiveError> {
+        let mut select = self.connection.prepare(
+            "SELECT first_record, end_record FROM archive_skips WHERE end_record > ?1 AND first_record < ?2 ORDER BY first_record",
+        )?;
+        let range = params![Bits(records.start), Bits(records.end)];
+        let rows = select.query_map(range, |row| Ok(row.get::<_, Bits>(0)?.0..row.get::<_, Bits>(1)?.0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Operations that have begun and not ended.
+    pub fn operations(&self) -> Result<Vec<(i64, Operation)>, ArchiveError> {
+        let mut select = self
+            .connection
+            .prepare("SELECT operation, first_record, end_record, day FROM archive_operations ORDER BY operation")?;
+        let rows = select.query_map((), |row| {
+            let records = row.get::<_, Option<Bits>>(1)?.zip(row.get::<_, Option<Bits>>(2)?);
+            Ok((row.get::<_, i64>(0)?, records, row.get::<_, Option<i64>>(3)?))
+        })?;
+        let mut operations = Vec::new();
+        for row in rows {
+            let (number, records, day) = row?;
+            let operation = match records {
+                Some((first, end)) => Operation::Append { records: first.0..end.0 },
+                None => Operation::Replace { day: day.unwrap_or_default(), inputs: self.inputs(number)? },
+            };
+            operations.push((number, operation));
+        }
+        Ok(operations)
+    }
+
+    fn inputs(&self, operation: i64) -> Result<Vec<String>, ArchiveError> {
+        let mut select = self.connection.prepare(
+            "SELECT name FROM archive_inputs JOIN archive_files USING (file) WHERE operation = ?1 ORDER BY file",
+        )?;
+        let rows = select.query_map([operation], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Begins an operation that makes files of these records. Returns its number.
+    pub fn begin_append(&self, records: &Range<u64>) -> Result<i64, ArchiveError> {
+        let transaction = self.begin()?;
+        let number = next_operation(&transaction)?;
+        let sql = "INSERT INTO archive_operations (operation, first_record, end_record) VALUES (?1, ?2, ?3)";
+        transaction.execute(sql, params![number, Bits(records.start), Bits(records.end)])?;
+        transaction.commit()?;
+        Ok(number)
+    }
+
+    /// Ends one: the files are in the archive, and the records with them. `gaps` could not be read.
+    pub fn end_append(
+        &self,
+        operation: i64,
+        records: &Range<u64>,
+        files: &[(i64, String, Written)],
+        gaps: &[Range<u64>],
+        now_ms: i64,
+    ) -> Result<(), ArchiveError> {
+        let transaction = self.begin()?;
+        for (day, name, written) in files {
+            insert_file(&transaction, *day, name, written, false)?;
+        }
+        let mut gap = transaction.prepare(
+            "INSERT OR REPLACE INTO archive_gaps (first_record, end_record, noticed_ms) VALUES (?1, ?2, ?3)",
+        )?;
+        for gap_records in gaps {
+            gap.execute(params![Bits(gap_records.start), Bits(gap_records.end), now_ms])?;
+        }
+        drop(gap);
+        transaction.execute("UPDATE archive SET record = ?1", [Bits(records.end)])?;
+        transaction.execute("DELETE FROM archive_skips WHERE end_record <= ?1", [Bits(records.end)])?;
+        transaction.execute("DELETE FROM archive_operations WHERE operation = ?1", [operation])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Begins an operation that replaces files of a day. Returns its number.
+    pub fn begin_replace(&self, day: i64, inputs: &[ArchiveFile]) -> Result<i64, ArchiveError> {
+        let transaction = self.begin()?;
+        let number = next_operation(&transaction)?;
+        transaction.execute("INSERT INTO archive_operations (operation, day) VALUES (?1, ?2)", [number, day])?;
+        for input in inputs {
+            let sql = "INSERT INTO archive_inputs (operation, file) VALUES (?1, ?2)";
+            transaction.execute(sql, [number, input.file])?;
+        }
+        transaction.commit()?;
+        Ok(number)
+    }
+
+    /// Ends one: `output`, if anything is left, stands in the place of the inputs.
+    pub fn end_replace(
+        &self,
+        operation: i64,
+        day: i64,
+        output: Option<(&str, &Written, bool)>,
+    ) -> Result<(), ArchiveError> {
+        let transaction = self.begin()?;
+        let inputs = "SELECT file FROM archive_inputs WHERE operation = ?1";
+        let mut select = transaction.prepare(inputs)?;
+        let files = select.query_map([operation], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>()?;
+        drop(select);
+        transaction.execute("DELETE FROM archive_operations WHERE operation = ?1", [operation])?;
+        for file in files {
+            transaction.execute("DELETE FROM archive_files WHERE file = ?1", [file])?;
+        }
+        if let Some((name, written, is_coarse)) = output {
+            insert_file(&transaction, day, name, written, is_coarse)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets an operation that did nothing.
+    pub fn forget(&self, operation: i64) -> Result<(), ArchiveError> {
+        self.connection.execute("DELETE FROM archive_operations WHERE operation = ?1", [operation])?;
+        Ok(())
+    }
+
+    /// The files of days, ascending by day and number.
+    pub fn files(&self, days: Range<i64>) -> Result<Vec<ArchiveFile>, ArchiveError> {
+        let mut select = self.connection.prepare(
+            "SELECT file, day, name, rows, packets, bytes, first, last, is_coarse FROM archive_files
+             WHERE day >= ?1 AND day < ?2 ORDER BY day, file",
+        )?;
+        let rows = select.query_map([days.start, days.end], |row| {
+            let written = Written {
+                rows: row.get::<_, Bits>(3)?.0,
+                packets: row.get::<_, Bits>(4)?.0,
+                bytes: row.get::<_, Bits>(5)?.0,
+                first: row.get(6)?,
+                last: row.get(7)?,
+            };
+            Ok(ArchiveFile { file: row.get(0)?, day: row.get(1)?, name: row.get(2)?, written, is_coarse: row.get(8)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What could not be archived: ranges of records, and when that was noticed, in milliseconds since the Unix epoch.
+    pub fn gaps(&self) -> Result<Vec<(Range<u64>, i64)>, ArchiveError> {
+        let mut select =
+            self.connection.prepare("SELECT first_record, end_record, noticed_ms FROM archive_gaps ORDER BY first_record")?;
+        let rows = select
+            .query_map((), |row| Ok((row.get::<_, Bits>(0)?.0..row.get::<_, Bits>(1)?.0, row.get::<_, i64>(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Asks for the addresses of a network to be masked in all files that there are now. Returns its number, and how many
+    /// files will be looked through.
+    pub fn ask_erasure(&self, network: &ipnet::IpNet, now_ms: i64) -> Result<(i64, usize), ArchiveError> {
+        let transaction = self.begin()?;
+        let sql = "INSERT INTO archive_erasures (network, asked_ms) VALUES (?1, ?2)";
+        transaction.execute(sql, params![network.to_string(), now_ms])?;
+        let erasure = transaction.last_insert_rowid();
+        let sql = "INSERT INTO archive_erasure_files (erasure, file) SELECT ?1, file FROM archive_files";
+        let files = transaction.execute(sql, [erasure])?;
+        transaction.commit()?;
+        Ok((erasure, files))
+    }
+
+    /// The next file that an erasure is to be done in: the erasure, its network, and the file. None when all are done.
+    pub fn next_erasure(&self) -> Result<Option<(i64, ipnet::IpNet, Option<ArchiveFile>)>, ArchiveError> {
+        let sql = "SELECT erasure, network FROM archive_erasures ORDER BY erasure LIMIT 1";
+        let row = self.connection.query_row(sql, (), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
+        let Some((erasure, network)) = row.optional()? else { return Ok(None) };
+        let network = network.parse().map_err(|_| crate::store::StoreError::Damaged("archive_erasures"))?;
+        let sql = "SELECT day, file FROM archive_erasure_files JOIN archive_files USING (file) WHERE erasure = ?1 LIMIT 1";
+        let file = self.connection.query_row(sql, [erasure], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let Some((day, file)) = file.optional()? else { return Ok(Some((erasure, network, None))) };
+        let file = self.files(day..day + 1)?.into_iter().find(|other| other.file == file);
+        Ok(Some((erasure, network, file)))
+    }
+
+    /// An erasure is done in a file that had nothing of its network, or in all (`None`).
+    pub fn end_erasure(&self, erasure: i64, file: Option<i64>) -> Result<(), ArchiveError> {
+        match file {
+            Some(file) => self.connection.execute(
+                "DELETE FROM archive_erasure_files WHERE erasure = ?1 AND file = ?2",
+                [erasure, file],
+            )?,
+            None => self.connection.execute("DELETE FROM archive_erasures WHERE erasure = ?1", [erasure])?,
+        };
+        Ok(())
+    }
+
+    /// How many files an erasure is still to be done in; `None` when it is done.
+    pub fn erasure_left(&self, erasure: i64) -> Result<Option<u64>, ArchiveError> {
+        let sql = "SELECT (SELECT count(*) FROM archive_erasure_files f WHERE f.erasure = e.erasure)
+                   FROM archive_erasures e WHERE erasure = ?1";
+        Ok(self.connection.query_row(sql, [erasure], |row| row.get::<_, Bits>(0)).optional()?.map(|left| left.0))
+    }
+}
+
+fn next_operation(transaction: &Transaction<'_>) -> Result<i64, ArchiveError> {
+    let sql = "UPDATE archive SET next_operation = next_operation + 1 RETURNING next_operation - 1";
+    Ok(transaction.query_row(sql, (), |row| row.get(0))?)
+}
+
+fn insert_file(
+    transaction: &Transaction<'_>,
+    day: i64,
+    name: &str,
+    written: &Written,
+    is_coarse: bool,
+) -> Result<(), ArchiveError> {
+    transaction.execute(
+        "INSERT INTO archive_files (day, name, rows, packets, bytes, first, last, is_coarse)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            day,
+            name,
+            Bits(written.rows),
+            Bits(written.packets),
+            Bits(written.bytes),
+            written.first,
+            written.last,
+            is_coarse
+        ],
+    )?;
+    Ok(())
+}

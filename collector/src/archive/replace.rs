@@ -1,0 +1,211 @@
+//! Files of a day in the place of others: merged, with addresses masked, or with only networks left.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::catalog::{ArchiveFile, Catalog};
+use super::directory::{Directory, file_name};
+use super::error::ArchiveError;
+use super::merge::Merge;
+use super::row::{Labels, Network, Row, coarse};
+use super::write::FileWriter;
+
+/// What becomes of the rows.
+pub(super) enum Change {
+    /// Nothing: small files become a large one.
+    Merge,
+    /// These are masked.
+    Mask(Masked),
+    /// Of every address its network is left.
+    Coarsen,
+}
+
+/// Replaces files of one day by one file.
+///
+/// # Errors
+/// If a file cannot be read or written: then the day is as it was, or, if it is told too late that the disk fails, as it will be
+/// once [`recover`] has been called.
+pub(super) fn replace(
+    catalog: &Catalog,
+    directory: &Directory,
+    day: i64,
+    inputs: &[ArchiveFile],
+    change: Change,
+    rests: bool,
+) -> Result<(), ArchiveError> {
+    directory.step()?;
+    let operation = catalog.begin_replace(day, inputs)?;
+    directory.stage(operation)?;
+    let labels = match &change {
+        Change::Mask(masked) => masked.labels.clone(),
+        _ => Labels::default(),
+    };
+    let mut merge = Merge::open_with(&paths(directory, day, inputs)?, labels)?;
+    directory.step()?;
+    let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, &merge.facts(), rests)?;
+    match &change {
+        Change::Merge => {
+            while let Some(row) = merge.next()? {
+                writer.push(row, merge.labels())?;
+            }
+        }
+        Change::Mask(masked) => mask(&mut merge, masked, &mut writer)?,
+        Change::Coarsen => coarsen(&mut merge, &mut writer)?,
+    }
+    let written = writer.finish(merge.labels())?;
+    let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+    directory.exchange(operation, day, &names, true)?;
+    directory.step()?;
+    let is_coarse = matches!(change, Change::Coarsen) || inputs.iter().all(|input| input.is_coarse);
+    catalog.end_replace(operation, day, Some((&file_name(operation), &written, is_coarse)))?;
+    directory.step()?;
+    directory.discard(operation)
+}
+
+/// Deletes files of one day.
+pub(super) fn delete(
+    catalog: &Catalog,
+    directory: &Directory,
+    day: i64,
+    inputs: &[ArchiveFile],
+) -> Result<(), ArchiveError> {
+    directory.step()?;
+    let operation = catalog.begin_replace(day, inputs)?;
+    directory.stage(operation)?;
+    let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+    directory.exchange(operation, day, &names, false)?;
+    directory.step()?;
+    catalog.end_replace(operation, day, None)?;
+    directory.step()?;
+    directory.discard(operation)
+}
+
+/// Ends a replacement that a crash has interrupted: if its inputs are gone from the day it was done, and else it never was.
+pub(super) fn recover(
+    catalog: &Catalog,
+    directory: &Directory,
+    operation: i64,
+    day: i64,
+    inputs: &[String],
+) -> Result<(), ArchiveError> {
+    let is_done = match inputs.first() {
+        Some(input) => !directory.has(day, input)?,
+        None => false,
+    };
+    if !is_done {
+        return catalog.forget(operation);
+    }
+    let name = file_name(operation);
+    if !directory.has(day, &name)? {
+        return catalog.end_replace(operation, day, None);
+    }
+    // What the file holds is not known any more; it says so itself.
+    let mut merge = Merge::open(&[directory.day(day)?.join(&name)])?;
+    let mut written = super::write::Written::default();
+    let mut is_coarse = true;
+    while let Some(row) = merge.next()? {
+        written.count(&row);
+        is_coarse &= merge.labels().network(row.network).is_coarse;
+    }
+    let path = directory.day(day)?.join(&name);
+    written.bytes = std::fs::metadata(&path).map_err(ArchiveError::io("read the length of", &path))?.len();
+    catalog.end_replace(operation, day, Some((&name, &written, is_coarse && written.rows > 0)))
+}
+
+/// Whether a row's source lies in a network. Of a coarse row only the network is known: it is if that network and this one have
+/// an address in common.
+fn is_masked(row: &Row, labels: &Labels, network: &IpNet) -> bool {
+    let address = row.address();
+    if address.is_unspecified() {
+        return false;
+    }
+    let prefix = labels.network(row.network).prefix_length(row.class.ip());
+    let known = IpNet::new(address, prefix);
+    known.is_ok_and(|known| known.addr().is_ipv4() == network.addr().is_ipv4() && (network.contains(&known) || known.contains(network)))
+}
+
+/// The rows of files whose sources lie in a network, masked.
+pub(super) fn masked(
+    directory: &Directory,
+    day: i64,
+    inputs: &[ArchiveFile],
+    network: &IpNet,
+) -> Result<Masked, ArchiveError> {
+    let mut merge = Merge::open(&paths(directory, day, inputs)?)?;
+    let mut rows = Vec::new();
+    while let Some(row) = merge.next()? {
+        if is_masked(&row, merge.labels(), network) {
+            let nobody = merge.labels_mut().number_network(&Network::default());
+            rows.push(Row { source: 0, network: nobody, ..row });
+        }
+    }
+    Ok(Masked { network: *network, rows: summed(rows), labels: merge.into_labels() })
+}
+
+/// Rows that were masked. Those of a class come first in it: the unspecified address is the lowest.
+pub(super) struct Masked {
+    network: IpNet,
+    /// Ascending.
+    pub(super) rows: Vec<Row>,
+    labels: Labels,
+}
+
+/// Passes on every row that is not masked, and those that are where they belong.
+fn mask(merge: &mut Merge, masked: &Masked, writer: &mut FileWriter) -> Result<(), ArchiveError> {
+    let mut waiting = masked.rows.iter().peekable();
+    while let Some(row) = merge.next()? {
+        while let Some(&before) = waiting.next_if(|masked| masked.key() < row.key()) {
+            writer.push(before, merge.labels())?;
+        }
+        if !is_masked(&row, merge.labels(), &masked.network) {
+            writer.push(row, merge.labels())?;
+        }
+    }
+    waiting.try_for_each(|&row| writer.push(row, merge.labels()))
+}
+
+/// Leaves only networks of sources. Rows of a class whose sources are of one network follow each other: only they are in memory.
+fn coarsen(merge: &mut Merge, writer: &mut FileWriter) -> Result<(), ArchiveError> {
+    let mut rows: Vec<Row> = Vec::new();
+    loop {
+        let row = merge.next()?.map(|mut row| {
+            if !row.address().is_unspecified() {
+                row.source = coarse(row.class.ip(), row.source);
+                let network = Network { is_coarse: true, ..merge.labels().network(row.network).clone() };
+                row.network = merge.labels_mut().number_network(&network);
+            }
+            row
+        });
+        let place = |row: &Row| (row.class, row.source);
+        if rows.last().is_some_and(|last| Some(place(last)) != row.as_ref().map(place)) {
+            for row in summed(std::mem::take(&mut rows)) {
+                writer.push(row, merge.labels())?;
+            }
+        }
+        let Some(row) = row else { return Ok(()) };
+        rows.push(row);
+    }
+}
+
+/// Sorts rows, and adds up what is the same row since its source was changed.
+fn summed(mut rows: Vec<Row>) -> Vec<Row> {
+    let key = |row: &Row| (row.key(), row.observer, row.network);
+    rows.sort_unstable_by_key(key);
+    rows.dedup_by(|row, sum| {
+        let is_same = key(row) == key(sum);
+        if is_same {
+            sum.packets = sum.packets.saturating_add(row.packets);
+            sum.bytes = sum.bytes.saturating_add(row.bytes);
+            // Two sources may have hit the same addresses; only the larger number is certain.
+            sum.targets = sum.targets.max(row.targets);
+        }
+        is_same
+    });
+    rows
+}
+
+fn paths(directory: &Directory, day: i64, inputs: &[ArchiveFile]) -> Result<Vec<PathBuf>, ArchiveError> {
+    let folder = directory.day(day)?;
+    Ok(inputs.iter().map(|input| folder.join(&input.name)).collect())
+}
