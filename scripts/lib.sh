@@ -35,3 +35,16 @@ need_rust() {
 
 # What building needs: a C compiler for zstd and xz, and libpcap's headers.
 need_build_tools() { need_packages gcc libc6-dev libpcap-dev; need_rust; }
+
+# What tests read the archive with, in a Python environment of its own beside what cargo builds. MARTLET_PYTHON names its interpreter.
+need_python_tools() {
+    need_packages python3 python3-venv
+    local place
+    place=$(realpath -m "${CARGO_TARGET_DIR:-target}/python")
+    export MARTLET_PYTHON=$place/bin/python
+    cmp -s tests/python/requirements.txt "$place/installed" && return 0
+    say "installing $(grep -c '==' tests/python/requirements.txt) Python packages into $place"
+    { /usr/bin/python3 -m venv --clear "$place" && "$MARTLET_PYTHON" -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt; } \
+        || die "cannot install what tests/python/requirements.txt lists"
+    cp tests/python/requirements.txt "$place/installed"
+}

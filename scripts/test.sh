@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 need_build_tools
 # The scanners and the browser are what the tests are made against: they are no part of Martlet.
 need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium valgrind
+need_python_tools
 if [ "${CI:-}" = true ]; then
     export MARTLET_REQUIRE_SHARED=1 MARTLET_REQUIRE_ROOT=1
 fi

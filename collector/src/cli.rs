@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::civil::Date;
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
 
+use crate::archive::command::{self, CommandError};
 use crate::config::Config;
 use crate::geo::Geo;
 use crate::ingest::Tls;
@@ -44,6 +46,35 @@ enum Command {
     Serve(Settings),
     /// Check the configuration and print what would be in effect, as TOML.
     Check(Settings),
+    /// Ask the archive, also while the collector runs.
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
+    /// Mask the addresses of a network in every file of the archive; their packets stay counted.
+    Erase {
+        /// The network, for example 192.0.2.7/32 or 2001:db8::/48.
+        #[arg(long, value_name = "CIDR", required = true)]
+        source: ipnet::IpNet,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ArchiveCommand {
+    /// Print the paths of all files, as of one moment, one a line.
+    Files {
+        /// First UTC day, as 2026-11-25 [default: the oldest].
+        #[arg(long, value_name = "DATE")]
+        from: Option<Date>,
+        /// The UTC day behind the last [default: none].
+        #[arg(long, value_name = "DATE")]
+        to: Option<Date>,
+        /// Print a JSON object a line, with rows, packets, bytes and times.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +119,24 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(settings) => serve(settings),
         Command::Check(settings) => check(settings),
+        Command::Archive(ArchiveCommand::Files { from, to, json, settings }) => {
+            ask(settings, |config| command::files(config, from, to, json))
+        }
+        Command::Erase { source, settings } => {
+            ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
+        }
+    }
+}
+
+/// Does what is asked of the archive.
+fn ask(settings: Settings, work: impl FnOnce(&Config) -> Result<(), CommandError>) -> ExitCode {
+    let config = match settings.effective() {
+        Ok(config) => config,
+        Err(message) => return complain(&message, MISUSED),
+    };
+    match work(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error.to_string(), FAILED),
     }
 }
 

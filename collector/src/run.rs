@@ -278,7 +278,7 @@ fn open_archive(
     journal: &Journal<RealDisk>,
 ) -> Result<Archiver<RealDisk>, StartError> {
     let root = config.archive_directory();
-    let error = |source| StartError::Archive { path: root.clone(), source };
+    let failed = |source| StartError::Archive { path: root.clone(), source };
     let open = || {
         Archiver::new(archive::Parts {
             config: config.archive.clone(),
@@ -291,7 +291,22 @@ fn open_archive(
             rests: true,
         })
     };
-    open().map_err(error)
+    open().map_err(failed)
+}
+
+/// The archive of a collector that does not run and whose directory is locked, and how many records of its journal are not in
+/// its store.
+pub(crate) fn open_archive_alone(config: &Config) -> Result<(Archiver<RealDisk>, u64), StartError> {
+    let (geo, _) = Geo::open(&config.geo)?;
+    let journal = open_journal(config)?;
+    let location = Location::in_directory(&config.store.data_dir);
+    let failed = |source| StartError::Store { path: config.store.data_dir.join("martlet.db"), source };
+    drop(Store::open(location.clone()).map_err(failed)?);
+    let links = Links::new(config, Arc::new(SystemClock));
+    let archiver = open_archive(config, &links, &geo, location, &journal)?;
+    let committed =
+        archiver.committed().map_err(|source| StartError::Archive { path: config.archive_directory(), source })?;
+    Ok((archiver, journal.durable().saturating_sub(committed)))
 }
 
 /// Starts the thread that reads files of `geo` again, if there are any.

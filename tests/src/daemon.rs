@@ -62,7 +62,7 @@ pub struct Collector {
     pub ingest: SocketAddr,
     /// Where the API is.
     pub http: SocketAddr,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Collector {
@@ -86,9 +86,26 @@ impl Collector {
         let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
         let daemon = Daemon::start(command.arg(state.path()).envs(settings.iter().copied()));
-        let collector = Collector { daemon, ingest, http, _state: state };
+        let collector = Collector { daemon, ingest, http, state };
         eventually("the collector to be ready", || get(http, "/readyz").is_some_and(|(status, _)| status == 200));
         collector
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// The value of a metric's sample, written as in the exposition.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn metric(&self, series: &str) -> f64 {
+        let (_, metrics) = get(self.http, "/metrics").unwrap();
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        metrics.lines().find_map(value).unwrap()
     }
 
     /// The JSON at a path of the API.
@@ -108,6 +125,16 @@ impl Collector {
     /// If it does not end in time.
     pub fn stop(self) -> Option<i32> {
         self.daemon.stop()
+    }
+
+    /// Stops it and returns its data directory.
+    ///
+    /// # Panics
+    /// If it does not end in time, or not cleanly.
+    #[must_use]
+    pub fn into_state(self) -> tempfile::TempDir {
+        assert_eq!(self.daemon.stop(), Some(0));
+        self.state
     }
 }
 

@@ -10,5 +10,6 @@ pub mod compare;
 pub mod daemon;
 pub mod network;
 pub mod program;
+pub mod python;
 pub mod shared;
 pub mod simulation;

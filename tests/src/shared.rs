@@ -33,7 +33,7 @@ pub fn captures() -> Option<PathBuf> {
 }
 
 /// A test that did nothing must say so, even where the harness keeps what passing tests print.
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 

@@ -69,7 +69,8 @@ impl<D: Disk> Gatherer<D> {
         };
         let skips = catalog.skips(&(from..end))?;
         let is_skipped = |number: u64| skips.iter().any(|skip| skip.contains(&number));
-        let mut gathered = Gathered { records: from..from, rows: Vec::new(), labels: Labels::default(), gaps: Vec::new() };
+        let mut gathered =
+            Gathered { records: from..from, rows: Vec::new(), labels: Labels::default(), gaps: Vec::new() };
         let mut context = Context { sensors: catalog.sensors()?, owners: Owners::new(geo) };
         self.reader.seek(from);
         while gathered.records.end < end && gathered.rows.len() < most {

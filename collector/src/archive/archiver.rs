@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use ipnet::IpNet;
 use martlet_journal::{Disk, Reader};
 
 use super::append::{Gatherer, Until};
-use super::catalog::{ArchiveFile, Catalog, Operation};
+use super::catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 use super::directory::Directory;
 use super::error::ArchiveError;
 use super::replace::{self, Change};
@@ -83,8 +84,19 @@ impl<D: Disk> Archiver<D> {
         // An operation that is to be finished needs nothing of it.
         directory.discard_all()?;
         let gatherer = Gatherer::new(reader).map_err(ArchiveError::io("set up decompression for", &root))?;
-        let archiver =
-            Archiver { config, directory, catalog, gatherer, geo, state, clock, rests, hour: None, is_behind: false, retry: None };
+        let archiver = Archiver {
+            config,
+            directory,
+            catalog,
+            gatherer,
+            geo,
+            state,
+            clock,
+            rests,
+            hour: None,
+            is_behind: false,
+            retry: None,
+        };
         archiver.state.counters.archived.store(archiver.catalog.record()?, Relaxed);
         archiver.survey()?;
         Ok(archiver)
@@ -130,6 +142,14 @@ impl<D: Disk> Archiver<D> {
                 false
             }
         }
+    }
+
+    /// Records of the journal below this one are committed.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn committed(&self) -> Result<u64, ArchiveError> {
+        self.catalog.committed()
     }
 
     /// Archives everything that is committed, in as many runs as it takes.
@@ -218,9 +238,15 @@ impl<D: Disk> Archiver<D> {
 
     /// Masks addresses that are to be erased, one file at a time.
     fn erase(&mut self) -> Result<bool, ArchiveError> {
-        let Some((erasure, network, file)) = self.catalog.next_erasure()? else { return Ok(false) };
-        let Some(file) = file else {
-            self.catalog.end_erasure(erasure, None)?;
+        let Some(Erasure { erasure, network, is_begun }) = self.catalog.next_erasure()? else { return Ok(false) };
+        if !is_begun {
+            // What is still in the journal belongs to it.
+            while self.append(true)? {}
+            self.catalog.begin_erasure(erasure)?;
+            return Ok(true);
+        }
+        let Some(file) = self.catalog.next_erasure_file(erasure)? else {
+            self.catalog.end_erasure(erasure)?;
             tracing::info!("an erasure is done in all files of the archive");
             return Ok(true);
         };
@@ -228,12 +254,27 @@ impl<D: Disk> Archiver<D> {
         let inputs = [file];
         let masked = replace::masked(&self.directory, day, &inputs, &network)?;
         if masked.rows.is_empty() {
-            self.catalog.end_erasure(erasure, Some(number))?;
+            self.catalog.end_erasure_file(erasure, number)?;
         } else {
-            // With its file the catalog forgets that the erasure was to be done in it.
             replace::replace(&self.catalog, &self.directory, day, &inputs, Change::Mask(masked), self.rests)?;
         }
         Ok(true)
+    }
+
+    /// Does an erasure to its end, for a collector that does not run otherwise. `progress` is told how it fares.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written; it is gone on with when the collector runs.
+    pub fn erase_all(&mut self, network: &IpNet, mut progress: impl FnMut(Progress)) -> Result<(), ArchiveError> {
+        let erasure = self.catalog.ask_erasure(network, self.clock.now_ms())?;
+        loop {
+            let fares = self.catalog.erasure_progress(erasure)?;
+            progress(fares);
+            if fares == Progress::Done {
+                return Ok(());
+            }
+            let _ = self.recover()? || self.erase()?;
+        }
     }
 
     /// Deletes what is too old or too much, leaves only networks of what is old, merges what is small: the first of these that is
@@ -251,7 +292,11 @@ impl<D: Disk> Archiver<D> {
             let day = oldest[0].day;
             replace::delete(&self.catalog, &self.directory, day, oldest)?;
             self.state.archive.deleted_files.fetch_add(oldest.len() as u64, Relaxed);
-            tracing::info!("deleted {} of the archive: {}", super::directory::date(day)?, if is_too_old { "archive.keep_days" } else { "archive.max_bytes" });
+            tracing::info!(
+                "deleted {} of the archive: {}",
+                super::directory::date(day)?,
+                if is_too_old { "archive.keep_days" } else { "archive.max_bytes" }
+            );
             return Ok(true);
         }
         for files in days {
@@ -304,7 +349,11 @@ fn worth_merging(files: &[ArchiveFile], most_rows: u64, has_ended: bool) -> Vec<
     let largest = inputs.last().map_or(0, |file| file.written.rows);
     let is_much = (rows - largest) * WORTH_MERGING >= largest;
     // Before its end a day gets files hour by hour; only many of them are a reason not to wait.
-    if inputs.len() >= MANY_FILES * 2 || has_ended && (is_much || inputs.len() >= MANY_FILES) { inputs } else { Vec::new() }
+    if inputs.len() >= MANY_FILES * 2 || has_ended && (is_much || inputs.len() >= MANY_FILES) {
+        inputs
+    } else {
+        Vec::new()
+    }
 }
 
 /// What a file's metadata says about where its regions come from.

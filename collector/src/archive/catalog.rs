@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use ipnet::IpNet;
 use martlet_window::Origin;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::ArchiveError;
 use super::write::Written;
-use crate::store::{BUSY_TIMEOUT, Bits, Location};
+use crate::store::{BUSY_TIMEOUT, Bits, Location, StoreError};
 
 /// A file of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,8 @@ impl Catalog {
 
     /// Records below are committed.
     pub fn committed(&self) -> Result<u64, ArchiveError> {
-        let record = self.connection.query_row("SELECT record FROM meta", (), |row| row.get::<_, Bits>(0)).optional()?;
+        let record =
+            self.connection.query_row("SELECT record FROM meta", (), |row| row.get::<_, Bits>(0)).optional()?;
         Ok(record.map_or(0, |record| record.0))
     }
 
@@ -225,57 +227,96 @@ impl Catalog {
 
     /// What could not be archived: ranges of records, and when that was noticed, in milliseconds since the Unix epoch.
     pub fn gaps(&self) -> Result<Vec<(Range<u64>, i64)>, ArchiveError> {
-        let mut select =
-            self.connection.prepare("SELECT first_record, end_record, noticed_ms FROM archive_gaps ORDER BY first_record")?;
+        let mut select = self
+            .connection
+            .prepare("SELECT first_record, end_record, noticed_ms FROM archive_gaps ORDER BY first_record")?;
         let rows = select
             .query_map((), |row| Ok((row.get::<_, Bits>(0)?.0..row.get::<_, Bits>(1)?.0, row.get::<_, i64>(2)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Asks for the addresses of a network to be masked in all files that there are now. Returns its number, and how many
-    /// files will be looked through.
-    pub fn ask_erasure(&self, network: &ipnet::IpNet, now_ms: i64) -> Result<(i64, usize), ArchiveError> {
-        let transaction = self.begin()?;
+    /// Asks for the addresses of a network to be masked. Returns the number of the erasure.
+    pub fn ask_erasure(&self, network: &IpNet, now_ms: i64) -> Result<i64, ArchiveError> {
         let sql = "INSERT INTO archive_erasures (network, asked_ms) VALUES (?1, ?2)";
-        transaction.execute(sql, params![network.to_string(), now_ms])?;
-        let erasure = transaction.last_insert_rowid();
+        self.connection.execute(sql, params![network.to_string(), now_ms])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// The erasure that was asked for first.
+    pub fn next_erasure(&self) -> Result<Option<Erasure>, ArchiveError> {
+        let sql = "SELECT erasure, network, is_begun FROM archive_erasures ORDER BY erasure LIMIT 1";
+        let row = self.connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)));
+        let Some((erasure, network, is_begun)) = row.optional()? else { return Ok(None) };
+        let network = network.parse().map_err(|_| StoreError::Damaged("archive_erasures"))?;
+        Ok(Some(Erasure { erasure, network, is_begun }))
+    }
+
+    /// Notes all files that there are now as those that an erasure is to be done in.
+    pub fn begin_erasure(&self, erasure: i64) -> Result<(), ArchiveError> {
+        let transaction = self.begin()?;
         let sql = "INSERT INTO archive_erasure_files (erasure, file) SELECT ?1, file FROM archive_files";
-        let files = transaction.execute(sql, [erasure])?;
+        transaction.execute(sql, [erasure])?;
+        transaction.execute("UPDATE archive_erasures SET is_begun = 1 WHERE erasure = ?1", [erasure])?;
         transaction.commit()?;
-        Ok((erasure, files))
-    }
-
-    /// The next file that an erasure is to be done in: the erasure, its network, and the file. None when all are done.
-    pub fn next_erasure(&self) -> Result<Option<(i64, ipnet::IpNet, Option<ArchiveFile>)>, ArchiveError> {
-        let sql = "SELECT erasure, network FROM archive_erasures ORDER BY erasure LIMIT 1";
-        let row = self.connection.query_row(sql, (), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
-        let Some((erasure, network)) = row.optional()? else { return Ok(None) };
-        let network = network.parse().map_err(|_| crate::store::StoreError::Damaged("archive_erasures"))?;
-        let sql = "SELECT day, file FROM archive_erasure_files JOIN archive_files USING (file) WHERE erasure = ?1 LIMIT 1";
-        let file = self.connection.query_row(sql, [erasure], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
-        let Some((day, file)) = file.optional()? else { return Ok(Some((erasure, network, None))) };
-        let file = self.files(day..day + 1)?.into_iter().find(|other| other.file == file);
-        Ok(Some((erasure, network, file)))
-    }
-
-    /// An erasure is done in a file that had nothing of its network, or in all (`None`).
-    pub fn end_erasure(&self, erasure: i64, file: Option<i64>) -> Result<(), ArchiveError> {
-        match file {
-            Some(file) => self.connection.execute(
-                "DELETE FROM archive_erasure_files WHERE erasure = ?1 AND file = ?2",
-                [erasure, file],
-            )?,
-            None => self.connection.execute("DELETE FROM archive_erasures WHERE erasure = ?1", [erasure])?,
-        };
         Ok(())
     }
 
-    /// How many files an erasure is still to be done in; `None` when it is done.
-    pub fn erasure_left(&self, erasure: i64) -> Result<Option<u64>, ArchiveError> {
-        let sql = "SELECT (SELECT count(*) FROM archive_erasure_files f WHERE f.erasure = e.erasure)
-                   FROM archive_erasures e WHERE erasure = ?1";
-        Ok(self.connection.query_row(sql, [erasure], |row| row.get::<_, Bits>(0)).optional()?.map(|left| left.0))
+    /// The next file that an erasure is to be done in.
+    pub fn next_erasure_file(&self, erasure: i64) -> Result<Option<ArchiveFile>, ArchiveError> {
+        let sql =
+            "SELECT day, file FROM archive_erasure_files JOIN archive_files USING (file) WHERE erasure = ?1 LIMIT 1";
+        let file = self.connection.query_row(sql, [erasure], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let Some((day, file)) = file.optional()? else { return Ok(None) };
+        Ok(self.files(day..day + 1)?.into_iter().find(|other| other.file == file))
     }
+
+    /// An erasure is done in a file that had nothing of its network. A file that is replaced is forgotten with that.
+    pub fn end_erasure_file(&self, erasure: i64, file: i64) -> Result<(), ArchiveError> {
+        let sql = "DELETE FROM archive_erasure_files WHERE erasure = ?1 AND file = ?2";
+        self.connection.execute(sql, [erasure, file])?;
+        Ok(())
+    }
+
+    /// An erasure is done in all files.
+    pub fn end_erasure(&self, erasure: i64) -> Result<(), ArchiveError> {
+        self.connection.execute("DELETE FROM archive_erasures WHERE erasure = ?1", [erasure])?;
+        Ok(())
+    }
+
+    /// How an erasure fares.
+    pub fn erasure_progress(&self, erasure: i64) -> Result<Progress, ArchiveError> {
+        let sql = "SELECT is_begun, (SELECT count(*) FROM archive_erasure_files f WHERE f.erasure = e.erasure)
+                   FROM archive_erasures e WHERE erasure = ?1";
+        let row =
+            self.connection.query_row(sql, [erasure], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Bits>(1)?.0)));
+        Ok(match row.optional()? {
+            None => Progress::Done,
+            Some((false, _)) => Progress::Waiting,
+            Some((true, files)) => Progress::Left(files),
+        })
+    }
+}
+
+/// Addresses that are to be masked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Its number.
+    pub erasure: i64,
+    /// Whose addresses.
+    pub network: IpNet,
+    /// Whether the files are noted that it is to be done in.
+    pub is_begun: bool,
+}
+
+/// How an erasure fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nobody has taken notice yet.
+    Waiting,
+    /// So many files are left.
+    Left(u64),
+    /// It is done.
+    Done,
 }
 
 fn next_operation(transaction: &Transaction<'_>) -> Result<i64, ArchiveError> {

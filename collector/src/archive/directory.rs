@@ -190,7 +190,9 @@ pub(super) fn file_name(operation: i64) -> String {
 /// If no calendar has it.
 pub fn date(day: i64) -> Result<jiff::civil::Date, ArchiveError> {
     let epoch = jiff::civil::date(1970, 1, 1);
-    epoch.checked_add(jiff::Span::new().try_days(day).map_err(|_| ArchiveError::Day(day))?).map_err(|_| ArchiveError::Day(day))
+    epoch
+        .checked_add(jiff::Span::new().try_days(day).map_err(|_| ArchiveError::Day(day))?)
+        .map_err(|_| ArchiveError::Day(day))
 }
 
 /// The number of a day.

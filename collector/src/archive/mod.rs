@@ -12,7 +12,7 @@
 //! Every operation stands in the catalog before it begins, so that a crash at any step is followed by the same files.
 //!
 //! - [`Archiver`]: the thread.
-//! - `append`, `replace`: what it does.
+//! - `append`, `replace`: what it does. `command`: what is asked of it on the command line.
 //! - [`Catalog`], [`Directory`]: where it notes what it does, and where it does it.
 //! - [`Row`], [`Labels`]: a row in memory, and what rows share.
 //! - [`FileWriter`], [`FileReader`], [`Merge`]: one file; the rows of several files as one ascending sequence.
@@ -20,6 +20,7 @@
 mod append;
 mod archiver;
 mod catalog;
+pub(crate) mod command;
 mod directory;
 mod error;
 #[cfg(test)]
@@ -35,11 +36,11 @@ mod tests;
 mod write;
 
 pub use archiver::{Archiver, Parts};
-pub use catalog::{ArchiveFile, Catalog, Operation};
+pub use catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 pub use directory::{Directory, date, day_of};
 pub use error::ArchiveError;
 pub use merge::Merge;
-pub use read::FileReader;
+pub use read::{FileReader, Search};
 pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
 pub use state::ArchiveState;
 pub use write::{FileWriter, Written};

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use martlet_window::{Class, IpVersion, PackedClass, Service};
+use martlet_window::{Class, IpVersion, PackedClass, Service, address_bits, address_from_bits};
+use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArrayType, Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
 use super::error::ArchiveError;
-use super::row::{Labels, Network, Observer, Row};
+use super::row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
 use super::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
-use super::write::MAPPED;
+use super::write::{MAPPED, source_bytes};
 use crate::geo::Region;
 
 /// Rows that are read at a time.
@@ -104,8 +106,7 @@ impl FileReader {
         }
         for place in 0..rows {
             let row = open.row(place, &mut self.names, labels);
-            let damaged = || ArchiveError::Damaged { path: self.path.clone(), what: "a row has no meaning".to_owned() };
-            self.chunk.push(row.ok_or_else(damaged)?);
+            self.chunk.push(row.ok_or_else(|| no_meaning(&self.path))?);
         }
         Ok(true)
     }
@@ -126,6 +127,23 @@ impl<T: DataType> Typed<T> {
         Ok(Typed { reader, values: Vec::new(), levels: Vec::new(), places: Vec::new() })
     }
 
+    fn get(&self, row: usize) -> Option<&T::T> {
+        match self.places.get(row) {
+            Some(place) => self.values.get((*place)?),
+            None => self.values.get(row),
+        }
+    }
+}
+
+/// A column of whichever type.
+trait Chunked {
+    /// Reads the next rows, at most a chunk; 0 at the end.
+    fn read(&mut self) -> Result<usize, ArchiveError>;
+    /// Leaves rows out.
+    fn skip(&mut self, rows: usize) -> Result<(), ArchiveError>;
+}
+
+impl<T: DataType> Chunked for Typed<T> {
     fn read(&mut self) -> Result<usize, ArchiveError> {
         self.values.clear();
         self.levels.clear();
@@ -140,11 +158,9 @@ impl<T: DataType> Typed<T> {
         Ok(rows)
     }
 
-    fn get(&self, row: usize) -> Option<&T::T> {
-        match self.places.get(row) {
-            Some(place) => self.values.get((*place)?),
-            None => self.values.get(row),
-        }
+    fn skip(&mut self, rows: usize) -> Result<(), ArchiveError> {
+        self.reader.skip_records(rows)?;
+        Ok(())
     }
 }
 
@@ -202,30 +218,37 @@ impl Group {
         })
     }
 
+    /// All columns but the source.
+    fn others(&mut self) -> [&mut dyn Chunked; 21] {
+        [
+            &mut self.start,
+            &mut self.seconds,
+            &mut self.sensor,
+            &mut self.class,
+            &mut self.ip,
+            &mut self.protocol,
+            &mut self.port,
+            &mut self.icmp_type,
+            &mut self.icmp_code,
+            &mut self.quoted_protocol,
+            &mut self.quoted_port,
+            &mut self.kind,
+            &mut self.marks,
+            &mut self.prefix,
+            &mut self.packets,
+            &mut self.bytes,
+            &mut self.targets,
+            &mut self.region,
+            &mut self.asn,
+            &mut self.organisation,
+            &mut self.scanner,
+        ]
+    }
+
     /// Reads the next rows of all columns; 0 at the end.
     fn read(&mut self) -> Result<usize, ArchiveError> {
-        let rows = self.start.read()?;
-        self.seconds.read()?;
-        self.sensor.read()?;
-        self.class.read()?;
-        self.ip.read()?;
-        self.protocol.read()?;
-        self.port.read()?;
-        self.icmp_type.read()?;
-        self.icmp_code.read()?;
-        self.quoted_protocol.read()?;
-        self.quoted_port.read()?;
-        self.kind.read()?;
-        self.marks.read()?;
-        self.source.read()?;
-        self.prefix.read()?;
-        self.packets.read()?;
-        self.bytes.read()?;
-        self.targets.read()?;
-        self.region.read()?;
-        self.asn.read()?;
-        self.organisation.read()?;
-        self.scanner.read()?;
+        let rows = self.source.read()?;
+        self.others().into_iter().try_for_each(|column| column.read().map(drop))?;
         Ok(rows)
     }
 
@@ -301,6 +324,96 @@ impl Group {
         network.is_coarse = i32::from(network.prefix_length(ip)) != *self.prefix.get(place)?;
         (i32::from(network.prefix_length(ip)) == *self.prefix.get(place)?).then(|| labels.number_network(&network))
     }
+}
+
+/// Finds the rows of one source in a file without reading most of it.
+pub struct Search {
+    /// The address as sixteen bytes, and that of its network.
+    forms: [[u8; 16]; 2],
+    /// Both as they stand in the bloom filters.
+    texts: [String; 2],
+    names: Names,
+    /// Row groups that there were, and those that had to be read.
+    pub groups: u64,
+    /// See `groups`.
+    pub groups_read: u64,
+}
+
+impl Search {
+    /// Rows of this address, and of its network where only that is left.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Search {
+        let ip = if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+        let (source, prefix) = (address_bits(address), if ip == IpVersion::V4 { COARSE_V4 } else { COARSE_V6 });
+        let network = coarse(ip, source);
+        let texts = [address.to_string(), format!("{}/{prefix}", address_from_bits(ip, network))];
+        let forms = [source_bytes(ip, source), source_bytes(ip, network)];
+        Search { forms, texts, names: Names::default(), groups: 0, groups_read: 0 }
+    }
+
+    /// Visits the rows of one file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn file(
+        &mut self,
+        path: &Path,
+        labels: &mut Labels,
+        visit: &mut dyn FnMut(&Row, &Labels),
+    ) -> Result<(), ArchiveError> {
+        let raw = File::open(path).map_err(ArchiveError::io("open", path))?;
+        let reader = FileReader::open(path)?;
+        for number in 0..reader.file.num_row_groups() {
+            self.groups += 1;
+            let group = reader.file.get_row_group(number)?;
+            let filter = Sbbf::read_from_column_chunk(group.metadata().column(Column::Source as usize), &raw)?;
+            let may_have = |filter: Sbbf| self.texts.iter().any(|text| filter.check(text.as_str()));
+            if filter.is_none_or(may_have) {
+                self.groups_read += 1;
+                self.group(&mut Group::open(&*group)?, path, labels, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn group(
+        &mut self,
+        group: &mut Group,
+        path: &Path,
+        labels: &mut Labels,
+        visit: &mut dyn FnMut(&Row, &Labels),
+    ) -> Result<(), ArchiveError> {
+        let mut skipped = 0;
+        loop {
+            let rows = group.source.read()?;
+            if rows == 0 {
+                return Ok(());
+            }
+            let found = |value: &FixedLenByteArray| self.forms.iter().any(|form| value.data() == form);
+            let places: Vec<usize> = (0..rows).filter(|&row| group.source.get(row).is_some_and(found)).collect();
+            if places.is_empty() {
+                skipped += rows;
+                continue;
+            }
+            let rest = std::mem::take(&mut skipped);
+            group.others().into_iter().try_for_each(|column| {
+                column.skip(rest)?;
+                column.read().map(drop)
+            })?;
+            for place in places {
+                let row = group.row(place, &mut self.names, labels).ok_or_else(|| no_meaning(path))?;
+                // The network's own first address is another source than the network.
+                let is_coarse = labels.network(row.network).is_coarse;
+                if group.source.get(place).is_some_and(|value| value.data() == self.forms[usize::from(is_coarse)]) {
+                    visit(&row, labels);
+                }
+            }
+        }
+    }
+}
+
+fn no_meaning(path: &Path) -> ArchiveError {
+    ArchiveError::Damaged { path: path.to_owned(), what: "a row has no meaning".to_owned() }
 }
 
 /// Texts that were seen, each once in memory.

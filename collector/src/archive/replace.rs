@@ -122,7 +122,9 @@ fn is_masked(row: &Row, labels: &Labels, network: &IpNet) -> bool {
     }
     let prefix = labels.network(row.network).prefix_length(row.class.ip());
     let known = IpNet::new(address, prefix);
-    known.is_ok_and(|known| known.addr().is_ipv4() == network.addr().is_ipv4() && (network.contains(&known) || known.contains(network)))
+    known.is_ok_and(|known| {
+        known.addr().is_ipv4() == network.addr().is_ipv4() && (network.contains(&known) || known.contains(network))
+    })
 }
 
 /// The rows of files whose sources lie in a network, masked.

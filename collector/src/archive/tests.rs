@@ -79,7 +79,8 @@ fn sample(salt: u32) -> Vec<CountRow> {
 
 impl World {
     fn new() -> World {
-        let directory = tempfile::tempdir().unwrap();
+        // In memory where there is such a place: hundreds of worlds are made, and syncs would take most of the time.
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let disk = RealDisk::open(&directory.path().join("journal")).unwrap();
         let (journal, _) = Journal::open(disk, martlet_journal::Settings::default(), &mut |_, _| ()).unwrap();
         let mut store = Store::open(Location::in_directory(directory.path())).unwrap();
@@ -88,7 +89,8 @@ impl World {
         let clock = Arc::new(FixedClock(AtomicI64::new(TEN)));
         let mut world = World { directory, journal, clock, geo, encoder: BatchEncoder::new().unwrap(), sequence: 0 };
         world.append(&sensor(Origin([1; 16]), &"alpha".parse().unwrap()));
-        world.sql("INSERT INTO sensors (sensor, origin, name) VALUES (0, x'01010101010101010101010101010101', 'alpha')");
+        world
+            .sql("INSERT INTO sensors (sensor, origin, name) VALUES (0, x'01010101010101010101010101010101', 'alpha')");
         world
     }
 
@@ -162,7 +164,8 @@ impl World {
     fn visible(&self) -> BTreeMap<String, u64> {
         let mut rows = BTreeMap::new();
         let is_day = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("date="));
-        let days = std::fs::read_dir(self.root()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| is_day(path));
+        let days =
+            std::fs::read_dir(self.root()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| is_day(path));
         for day in days {
             for file in std::fs::read_dir(day).unwrap() {
                 let mut merge = Merge::open(&[file.unwrap().path()]).unwrap();
@@ -305,6 +308,34 @@ fn only_what_is_committed_is_archived() {
     flush(&world, &ArchiveConfig::default(), &Fuse::default()).unwrap();
     assert_eq!(world.visible().values().sum::<u64>(), sample(0).len() as u64);
     assert_eq!(Catalog::open(&world.location()).unwrap().record().unwrap(), first + 1);
+}
+
+#[test]
+fn one_source_is_found_everywhere() {
+    let world = with_files();
+    let found = |address: &str| {
+        let (mut search, mut labels) = (Search::new(address.parse().unwrap()), Labels::default());
+        let mut rows = BTreeMap::new();
+        for file in Catalog::open(&world.location()).unwrap().files(i64::MIN..i64::MAX).unwrap() {
+            let path = Directory::open(&world.root()).unwrap().day(file.day).unwrap().join(&file.name);
+            let mut count = |row: &Row, labels: &Labels| *rows.entry(words(row, labels)).or_default() += 1;
+            search.file(&path, &mut labels, &mut count).unwrap();
+        }
+        (rows, search.groups_read, search.groups)
+    };
+    let all = world.visible();
+    for address in ["1.2.3.0", "1.2.4.1", "198.51.100.1", "0.0.0.0", "2001:200::1", "255.255.255.255", "9.9.9.9"] {
+        let of_it: BTreeMap<String, u64> =
+            all.iter().filter(|(row, _)| row.contains(&format!(" {address} "))).map(|(row, &times)| (row.clone(), times)).collect();
+        let (rows, read, groups) = found(address);
+        assert_eq!(rows, of_it, "{address}");
+        assert!(read <= groups && (!of_it.is_empty() || read < groups), "{address}: {read} of {groups}");
+    }
+    // Only the network is left of it.
+    world.clock.0.store((TEN.div_euclid(86_400) + 41) * 86_400, Relaxed);
+    settle(&world, &ArchiveConfig { source_days: 30, ..ArchiveConfig::default() }, &Fuse::default()).unwrap();
+    let (coarse, ..) = found("1.2.3.77");
+    assert!(!coarse.is_empty() && coarse.keys().all(|row| row.contains(" 1.2.3.0 coarse ")), "{coarse:?}");
 }
 
 /// A world with several files a day, the second day's beside one of somebody else.

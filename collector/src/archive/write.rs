@@ -109,7 +109,6 @@ impl FileWriter {
         self.pending.clear();
         Ok(())
     }
-
 }
 
 fn write_column(
@@ -284,7 +283,7 @@ fn write_source_bytes(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows:
 /// What stands in front of an IPv4 address within an IPv6 one.
 pub(super) const MAPPED: u128 = 0xffff << 32;
 
-fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
+pub(super) fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
     match ip {
         IpVersion::V4 => (MAPPED | source).to_be_bytes(),
         IpVersion::V6 => source.to_be_bytes(),

@@ -137,6 +137,12 @@ impl Counters {
     pub fn uncommitted(&self) -> u64 {
         self.durable.load(Relaxed).saturating_sub(self.committed.load(Relaxed))
     }
+
+    /// Records that are durable and not archived; 0 without an archive.
+    #[must_use]
+    pub fn unarchived(&self) -> u64 {
+        self.durable.load(Relaxed).saturating_sub(self.archived.load(Relaxed))
+    }
 }
 
 /// What is shared.

@@ -1,5 +1,6 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
+mod archive;
 mod geo;
 mod hours;
 mod latencies;
@@ -32,6 +33,7 @@ pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), pro
     families.last_hour()?;
     families.ingest()?;
     families.durability()?;
+    families.archive()?;
     families.stages()?;
     families.geo()?;
     families.latencies()

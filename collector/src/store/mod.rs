@@ -23,5 +23,5 @@ pub use load::Loaded;
 pub use lock::{DirectoryLock, LockError};
 pub use reader::Reader;
 pub(crate) use schema::BUSY_TIMEOUT;
-pub(crate) use sql::Bits;
 pub use schema::{Location, SCHEMA_VERSION, Store, StoreError};
+pub(crate) use sql::Bits;

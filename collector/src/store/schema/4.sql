@@ -45,11 +45,13 @@ CREATE TABLE archive_gaps (
     end_record INTEGER NOT NULL,
     noticed_ms INTEGER NOT NULL
 ) STRICT;
--- Networks whose addresses are to be masked in every file of these days; deleted when that is done.
+-- Networks whose addresses are to be masked in every file that there is when the archive's thread takes notice; deleted when
+-- that is done.
 CREATE TABLE archive_erasures (
-    erasure INTEGER PRIMARY KEY,
+    erasure INTEGER PRIMARY KEY AUTOINCREMENT,
     network TEXT NOT NULL,
-    asked_ms INTEGER NOT NULL
+    asked_ms INTEGER NOT NULL,
+    is_begun INTEGER NOT NULL DEFAULT 0 CHECK (is_begun IN (0, 1))
 ) STRICT;
 CREATE TABLE archive_erasure_files (
     erasure INTEGER NOT NULL REFERENCES archive_erasures ON DELETE CASCADE,

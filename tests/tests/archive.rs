@@ -1,0 +1,186 @@
+//! What the collector archives, read by DuckDB.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use martlet_tests::compare::ALWAYS;
+use martlet_tests::daemon::{Collector, eventually, run_ok};
+use martlet_tests::program::{program, run, workspace_root};
+use martlet_tests::{python, shared};
+use serde_json::Value;
+
+/// The archive follows the journal from second to second, and commits come soon.
+const EAGER: [(&str, &str); 2] =
+    [("MARTLET_ARCHIVE__PENDING_BYTES", "65536"), ("MARTLET_STORE__COMMIT_INTERVAL_MS", "200")];
+
+fn start() -> Collector {
+    Collector::start_with(&EAGER.map(|(name, value)| (name, Path::new(value))))
+}
+
+fn replay(collector: &Collector, class: &str, file: &Path, observe: &[&str]) {
+    let mut command = Command::new(program("martlet-sensor"));
+    command.args(["replay", "--collector", &collector.ingest.to_string(), "--class", class, "--sensor", "e2e"]);
+    let outcome = run(command.args(observe).arg(file), b"");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+}
+
+fn drill(folder: &Path, packets: &str) -> std::path::PathBuf {
+    let file = folder.join("drill.pcap");
+    run_ok(program("martlet-drill"), &["--out", file.to_str().unwrap(), "--packets", packets, "--quiet"]);
+    file
+}
+
+/// Waits until everything is archived and, long after the days of captures, merged.
+fn settle(collector: &Collector) {
+    eventually("everything to be archived", || collector.metric("martlet_collector_archive_pending_records") == 0.0);
+    let mut files = -1.0;
+    eventually("files to be merged", || {
+        let before = std::mem::replace(&mut files, collector.metric("martlet_collector_archive_files"));
+        std::thread::sleep(std::time::Duration::from_millis(2500));
+        before == files
+    });
+    assert_eq!(collector.metric("martlet_collector_archive_lost_records"), 0.0);
+}
+
+/// Packets, bytes and sources by class, IP version, protocol, port and kind, of rows that have a port.
+type Services = BTreeMap<(String, u64, u64, u64), (u64, u64)>;
+
+fn services_of_archive(totals: &Value, class: &str) -> Services {
+    let mut services = Services::new();
+    for row in totals["services"].as_array().unwrap() {
+        if row[0] == class && !row[3].is_null() {
+            let key = (
+                row[4].as_str().unwrap().to_owned(),
+                row[1].as_u64().unwrap(),
+                row[2].as_u64().unwrap(),
+                row[3].as_u64().unwrap(),
+            );
+            services.insert(key, (row[5].as_u64().unwrap(), row[6].as_u64().unwrap()));
+        }
+    }
+    services
+}
+
+/// The same of what the API says from memory.
+fn services_of_api(collector: &Collector, class: &str) -> Services {
+    let mut services = Services::new();
+    for kind in ["scan", "backscatter", "other"] {
+        let answer = collector.api(&format!("/api/v1/ports?class={class}&kind={kind}&{ALWAYS}"));
+        assert_eq!(answer["ports_left_out"], 0);
+        for port in answer["ports"].as_array().unwrap() {
+            let number = |name: &str| port[name].as_u64().unwrap();
+            if number("packets") > 0 {
+                let key = (kind.to_owned(), number("ip"), number("protocol"), number("port"));
+                services.insert(key, (number("packets"), number("bytes")));
+            }
+        }
+    }
+    services
+}
+
+#[test]
+fn duckdb_reads_what_was_counted() {
+    let Some(interpreter) = python::interpreter() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = drill(folder.path(), "60000");
+    let collector = start();
+    let observe = ["--observe", "198.18.0.0/24"];
+    replay(&collector, "drill", &file, &observe);
+    replay(&collector, "import", &file, &observe);
+    // Twice the same, and once more after everything was archived: all known.
+    replay(&collector, "import", &file, &observe);
+    settle(&collector);
+    replay(&collector, "import", &file, &observe);
+    settle(&collector);
+    let archive = collector.state().join("archive");
+    let totals = python::ask(&interpreter, "totals.py", &[archive.as_os_str()]);
+    for class in ["drill", "import"] {
+        let archived = services_of_archive(&totals, class);
+        assert!(archived.len() > 20, "{archived:?}");
+        assert_eq!(archived, services_of_api(&collector, class));
+    }
+    assert_eq!((&totals["misplaced"], &totals["mismatched"]), (&0.into(), &0.into()));
+    let types = &totals["types"];
+    for (column, expected) in [
+        ("window_start", "TIMESTAMP WITH TIME ZONE"),
+        ("date", "DATE"),
+        ("source", "VARCHAR"),
+        ("source_bytes", "BLOB"),
+        ("port", "INTEGER"),
+        ("kind", "VARCHAR"),
+        ("packets", "BIGINT"),
+    ] {
+        assert_eq!(types[column], expected, "{column}");
+    }
+    // The files that the collector names are those that are there.
+    let state = collector.state().to_str().unwrap();
+    let listed =
+        run(Command::new(program("martlet-collector")).args(["archive", "files", "--json", "--data-dir", state]), b"");
+    let listed: Vec<Value> = listed
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let mut there: Vec<String> = shared::files_below(&archive).iter().map(|path| path.display().to_string()).collect();
+    let mut named: Vec<String> = listed.iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect();
+    there.sort();
+    named.sort();
+    assert_eq!(named, there);
+    let rows: u64 = listed.iter().map(|file| file["rows"].as_u64().unwrap()).sum();
+    assert_eq!(totals["rows"], rows);
+    // The documented queries, on the same archive.
+    let document = workspace_root().join("docs/archive.md");
+    let ran = python::ask(&interpreter, "queries.py", &[document.as_os_str(), OsStr::new(state)]);
+    let rows = ran["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 10);
+    assert!(rows.iter().all(|rows| rows.as_u64() > Some(0)), "{rows:?}");
+    assert_eq!(collector.stop(), Some(0));
+}
+
+#[test]
+fn an_address_is_erased_while_the_collector_runs_and_while_it_does_not() {
+    let Some(interpreter) = python::interpreter() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = drill(folder.path(), "20000");
+    let collector = start();
+    replay(&collector, "drill", &file, &["--observe", "198.18.0.0/24"]);
+    settle(&collector);
+    let archive = collector.state().join("archive");
+    let before = python::ask(&interpreter, "totals.py", &[archive.as_os_str()]);
+    let state = collector.state().to_str().unwrap().to_owned();
+    let erase = |network: &str| {
+        let outcome = run(
+            Command::new(program("martlet-collector")).args(["erase", "--source", network, "--data-dir", &state]),
+            b"",
+        );
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("done"), "{}", outcome.stderr);
+    };
+    // Half of all addresses while it runs, and the other half when it does not.
+    erase("0.0.0.0/1");
+    let half = python::ask(&interpreter, "totals.py", &[archive.as_os_str()]);
+    let sources = |totals: &Value| totals["sources"][0][1].as_u64().unwrap();
+    assert!(sources(&half) < sources(&before) && sources(&half) > 1);
+    let kept = collector.into_state();
+    let kept = kept.path().to_str().unwrap();
+    let outcome = run(
+        Command::new(program("martlet-collector")).args(["erase", "--source", "128.0.0.0/1", "--data-dir", kept]),
+        b"",
+    );
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let after = python::ask(&interpreter, "totals.py", &[Path::new(kept).join("archive").as_os_str()]);
+    assert_eq!(sources(&after), 1);
+    assert_eq!(after["packets"], before["packets"]);
+    // A network that is none, and a directory without a store.
+    for (arguments, code, says) in [
+        (["erase", "--source", "nonsense", "--data-dir", kept], 2, "invalid"),
+        (["erase", "--source", "192.0.2.0/24", "--data-dir", "/nonexistent"], 1, "no store"),
+    ] {
+        let outcome = run(Command::new(program("martlet-collector")).args(arguments), b"");
+        assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+}
