@@ -13,12 +13,15 @@
 #   KEYS=100000                              distinct sources of the background
 #   IN_FLIGHT=4                              unanswered batches of a sensor
 #   OPEN_SENSORS=16 OPEN_SECONDS=60          open loop; 0 seconds for none
+#   HISTORY=                                 1: the CPU time of the archive is in the figures of closed loops
 #   TLS_CA= SERVER_NAME=                     for a configuration with TLS
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 . benches/lib.sh
 need_packages curl jq
+# An archive that is measured does not wait for the hour.
+[ -z "${HISTORY:-}" ] || export MARTLET_ARCHIVE__PENDING_BYTES=65536
 config=() directory=.
 while [ $# -gt 0 ]; do
     case $1 in
@@ -42,10 +45,11 @@ cargo build --release --quiet -p martlet-collector -p martlet-benches
 load() {
     local shape=$1 count=$2 flags=()
     shift 2
+    [ -z "${HISTORY:-}" ] || flags+=(--history $http)
     case $shape in
-        single-giant) flags=(--rows "$giant_rows" --keys "$keys") ;;
-        storm) flags=(--rows "$rows") ;;
-        *) flags=(--rows "$rows" --keys "$keys") ;;
+        single-giant) flags+=(--rows "$giant_rows" --keys "$keys") ;;
+        storm) flags+=(--rows "$rows") ;;
+        *) flags+=(--rows "$rows" --keys "$keys") ;;
     esac
     echo "$shape, $count sensors, $*" >&2
     start_collector "$work/data" "${config[@]}"

@@ -25,6 +25,7 @@
 mod connection;
 mod drive;
 mod frames;
+mod history;
 mod options;
 mod pace;
 mod process;
@@ -81,12 +82,13 @@ fn run(options: &Options) -> Result<bool> {
     let start = Instant::now();
     let (connections, failures) = drive::drive(connections, start, &stop);
     let interrupted = stop.load(Ordering::Relaxed) && failures.is_empty();
+    let archived = options.history.map(|http| history::wait(http, &stop)).transpose()?;
     let costs = costs.end()?;
 
     for failure in &failures {
         complain(failure);
     }
-    let report = Report::new(&plan, &connections, &costs, prepared_bytes, interrupted, failures)?;
+    let report = Report::new(&plan, &connections, &costs, archived, prepared_bytes, interrupted, failures)?;
     let text = if options.json { serde_json::to_string(&report)? } else { report.to_string() };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(report.is_complete())

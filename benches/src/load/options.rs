@@ -18,6 +18,7 @@ Units:
   rows_per_s         rows divided by the seconds from the first send until everything is acknowledged as journaled
   rows_per_cpu_s     rows divided by the collector's user and system seconds from the first send until everything is
                      acknowledged as committed
+  history            whether rows_per_cpu_s has the archive in it (--history); archive_bytes_per_row is of all its files
   rss_mb, rss_now_mb resident memory of the collector in MiB: peak since the start of this run, and at its end
   wire_bytes_per_row bytes of batch frames divided by rows, without TCP and TLS
 
@@ -73,6 +74,10 @@ pub(super) struct Options {
     /// The collector's process (default: whoever listens on the port)
     #[arg(long)]
     pub(super) pid: Option<u32>,
+    /// Wait until everything is archived before the collector's CPU time is read, and ask its HTTP port here whether it is. Give the
+    /// collector a small archive.pending_bytes, or it waits for the next hour
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) history: Option<SocketAddr>,
     /// Print one line of JSON
     #[arg(long)]
     pub(super) json: bool,

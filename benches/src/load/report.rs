@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::connection::{Connection, Sample};
+use super::history::Archived;
 use super::options::Plan;
 use super::pace::Pace;
 use super::process::{Memory, Process};
@@ -87,6 +88,7 @@ pub(super) struct Report {
     rss_mb: Option<f64>,
     rss_now_mb: Option<f64>,
     history: bool,
+    archive_bytes_per_row: Option<f64>,
     refused: u64,
     nacks: u64,
     reused_batches: u64,
@@ -102,6 +104,7 @@ impl Report {
         plan: &Plan,
         connections: &[Connection],
         spent: &Spent,
+        archived: Option<Archived>,
         prepared_bytes: usize,
         interrupted: bool,
         errors: Vec<String>,
@@ -147,7 +150,8 @@ impl Report {
             },
             rss_mb: spent.collector.map(|(_, memory)| rounded(memory.peak_kib as f64 / 1024.0)),
             rss_now_mb: spent.collector.map(|(_, memory)| rounded(memory.now_kib as f64 / 1024.0)),
-            history: false,
+            history: archived.is_some(),
+            archive_bytes_per_row: archived.filter(|it| it.rows > 0.0).map(|it| rounded(it.bytes / it.rows)),
             refused: seen().map(|it| it.refused).sum(),
             nacks: seen().map(|it| it.nacks).sum(),
             reused_batches: seen().map(|it| it.reused).sum(),
@@ -252,6 +256,9 @@ impl fmt::Display for Report {
             self.load_cpu_s,
             self.reused_batches,
         )?;
+        if self.history {
+            write!(f, "\n  archived, {:.2} bytes a row", Maybe(self.archive_bytes_per_row))?;
+        }
         if self.is_complete() { Ok(()) } else { write!(f, "\n  incomplete") }
     }
 }

@@ -1,10 +1,12 @@
 //! From the journal to files: one run.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use martlet_archive::{FileWriter, Labels, Network, Observer, Row, Written};
 use martlet_journal::{Disk, Item, Reader};
 use martlet_window::{BatchHeader, Origin, TrafficClass, address_from_bits};
 use martlet_wire::v1::{BatchView, Columns, Limits};
@@ -12,9 +14,7 @@ use martlet_wire::v1::{BatchView, Columns, Limits};
 use super::catalog::Catalog;
 use super::directory::Directory;
 use super::error::ArchiveError;
-use super::row::{Labels, Network, Observer, Row};
-use super::write::{FileWriter, Written};
-use crate::geo::Snapshot;
+use crate::geo::{Owner, Snapshot};
 use crate::journal::Record;
 
 /// Owners that are remembered while rows are gathered, by their address: a source has many rows, and most of them soon.
@@ -162,11 +162,22 @@ impl<'a> Owners<'a> {
         match slot {
             Some((remembered, number)) if *remembered == address => *number,
             _ => {
-                let number = labels.number_network(&Network::of(&self.geo.owner(address)));
+                let number = labels.number_network(&network(&self.geo.owner(address)));
                 *slot = Some((address, number));
                 number
             }
         }
+    }
+}
+
+/// What an owner is in the archive.
+fn network(owner: &Owner<'_>) -> Network {
+    Network {
+        region: owner.region,
+        asn: owner.asn,
+        organisation: owner.organisation.as_ref().map(Cow::as_ref).map(Arc::from),
+        known_scanner: owner.known_scanner.map(Arc::from),
+        is_coarse: false,
     }
 }
 

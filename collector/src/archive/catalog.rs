@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use ipnet::IpNet;
+use martlet_archive::Written;
 use martlet_window::Origin;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::ArchiveError;
-use super::write::Written;
 use crate::store::{BUSY_TIMEOUT, Bits, Location, StoreError};
 
 /// A file of the archive.

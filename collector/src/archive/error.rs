@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parquet::errors::ParquetError;
+use martlet_archive::FileError;
 use thiserror::Error;
 
 use crate::store::StoreError;
@@ -21,21 +21,9 @@ pub enum ArchiveError {
         /// Why.
         source: io::Error,
     },
-    /// A file cannot be read as Parquet, or not be written.
-    #[error("{source}")]
-    Parquet {
-        /// Why.
-        #[from]
-        source: ParquetError,
-    },
-    /// A file is not what this program writes.
-    #[error("{} is damaged: {what}", path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The catalog fails.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -68,9 +56,7 @@ impl ArchiveError {
     pub fn is_full(&self) -> bool {
         match self {
             ArchiveError::Io { source, .. } => is_full(source),
-            ArchiveError::Parquet { source: ParquetError::External(error) } => {
-                error.downcast_ref::<io::Error>().is_some_and(is_full)
-            }
+            ArchiveError::File(error) => error.io_error().is_some_and(is_full),
             ArchiveError::Store(error) => error.is_full(),
             _ => false,
         }

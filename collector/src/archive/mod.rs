@@ -14,8 +14,8 @@
 //! - [`Archiver`]: the thread.
 //! - `append`, `replace`: what it does. `command`: what is asked of it on the command line.
 //! - [`Catalog`], [`Directory`]: where it notes what it does, and where it does it.
-//! - [`Row`], [`Labels`]: a row in memory, and what rows share.
-//! - [`FileWriter`], [`FileReader`], [`Merge`]: one file; the rows of several files as one ascending sequence.
+//!
+//! The files themselves are [`martlet_archive`]'s.
 
 mod append;
 mod archiver;
@@ -25,22 +25,17 @@ mod directory;
 mod error;
 #[cfg(test)]
 mod fuse;
-mod merge;
-mod read;
 mod replace;
-mod row;
-mod schema;
 mod state;
 #[cfg(test)]
 mod tests;
-mod write;
 
 pub use archiver::{Archiver, Parts};
 pub use catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 pub use directory::{Directory, date, day_of};
 pub use error::ArchiveError;
-pub use merge::Merge;
-pub use read::{FileReader, Search};
-pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+pub use martlet_archive::{
+    COARSE_V4, COARSE_V6, FileError, FileReader, FileWriter, Labels, Merge, Network, Observer, Row, Search, Written,
+    coarse,
+};
 pub use state::ArchiveState;
-pub use write::{FileWriter, Written};

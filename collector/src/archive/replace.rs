@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use martlet_archive::{FileWriter, Labels, Merge, Network, Row, Written, coarse};
 
 use super::catalog::{ArchiveFile, Catalog};
 use super::directory::{Directory, file_name};
 use super::error::ArchiveError;
-use super::merge::Merge;
-use super::row::{Labels, Network, Row, coarse};
-use super::write::FileWriter;
 
 /// What becomes of the rows.
 pub(super) enum Change {
@@ -102,7 +100,7 @@ pub(super) fn recover(
     }
     // What the file holds is not known any more; it says so itself.
     let mut merge = Merge::open(&[directory.day(day)?.join(&name)])?;
-    let mut written = super::write::Written::default();
+    let mut written = Written::default();
     let mut is_coarse = true;
     while let Some(row) = merge.next()? {
         written.count(&row);
@@ -164,7 +162,7 @@ fn mask(merge: &mut Merge, masked: &Masked, writer: &mut FileWriter) -> Result<(
             writer.push(row, merge.labels())?;
         }
     }
-    waiting.try_for_each(|&row| writer.push(row, merge.labels()))
+    Ok(waiting.try_for_each(|&row| writer.push(row, merge.labels()))?)
 }
 
 /// Leaves only networks of sources. Rows of a class whose sources are of one network follow each other: only they are in memory.

@@ -325,8 +325,11 @@ fn one_source_is_found_everywhere() {
     };
     let all = world.visible();
     for address in ["1.2.3.0", "1.2.4.1", "198.51.100.1", "0.0.0.0", "2001:200::1", "255.255.255.255", "9.9.9.9"] {
-        let of_it: BTreeMap<String, u64> =
-            all.iter().filter(|(row, _)| row.contains(&format!(" {address} "))).map(|(row, &times)| (row.clone(), times)).collect();
+        let of_it: BTreeMap<String, u64> = all
+            .iter()
+            .filter(|(row, _)| row.contains(&format!(" {address} ")))
+            .map(|(row, &times)| (row.clone(), times))
+            .collect();
         let (rows, read, groups) = found(address);
         assert_eq!(rows, of_it, "{address}");
         assert!(read <= groups && (!of_it.is_empty() || read < groups), "{address}: {read} of {groups}");

@@ -10,7 +10,7 @@
 //! Everything is in memory, and a snapshot never changes: an answer that took one has its regions, its networks and the names
 //! of what they come from out of the same data. Lookups are made for the sources that are shown, not for rows that are counted.
 //!
-//! - [`region`](Region), `record`: what databases say, in whichever shape.
+//! - [`Region`], `record`: what databases say, in whichever shape.
 //! - `database`: a file in MaxMind's format.
 //! - `lists`, `intervals`, `scanners`: lists of networks, and the search in them.
 //! - `file`, `watch`: reading with limits, and reading again.
@@ -21,7 +21,6 @@ mod file;
 mod intervals;
 mod lists;
 mod record;
-mod region;
 mod scanners;
 mod watch;
 
@@ -31,12 +30,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+pub use martlet_archive::Region;
 use martlet_telemetry::counters::Labelled;
 
 pub use self::database::About;
 use self::database::{Database, Holds};
 pub use self::error::{EntryError, GeoError, Problem, Reason};
-pub use self::region::Region;
 pub use self::scanners::ListAbout;
 use self::scanners::Scanners;
 pub use self::watch::{POLL_INTERVAL, Watcher};

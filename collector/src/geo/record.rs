@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::region::Region;
+use martlet_archive::Region;
 
 /// What is taken from a record, of whichever database.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use parquet::data_type::{
 };
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
-use super::error::ArchiveError;
-use super::row::{Labels, Row};
-use super::schema::{Column, ROW_GROUP_ROWS, marks_text, properties, schema};
+use crate::error::FileError;
+use crate::row::{Labels, Row};
+use crate::schema::{Column, ROW_GROUP_ROWS, marks_text, properties, schema};
 
 /// So many bytes are written before they are synced. Acknowledgements wait for the same disk: what is written all at once,
 /// they wait for all at once.
@@ -39,8 +39,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// Adds a row.
-    pub(super) fn count(&mut self, row: &Row) {
+    /// Adds a row to what a file holds.
+    pub fn count(&mut self, row: &Row) {
         if self.rows == 0 {
             (self.first, self.last) = (row.start, row.start);
         }
@@ -63,8 +63,8 @@ impl FileWriter {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn create(path: &Path, facts: &[(String, String)], rests: bool) -> Result<FileWriter, ArchiveError> {
-        let file = File::create(path).map_err(ArchiveError::io("create", path))?;
+    pub fn create(path: &Path, facts: &[(String, String)], rests: bool) -> Result<FileWriter, FileError> {
+        let file = File::create(path).map_err(FileError::io("create", path))?;
         let file = PacedFile { file, unsynced: 0, rests };
         let writer = SerializedFileWriter::new(file, schema()?, Arc::new(properties(facts)?))?;
         Ok(FileWriter { path: path.to_owned(), writer, pending: Vec::new(), written: Written::default() })
@@ -74,7 +74,7 @@ impl FileWriter {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn push(&mut self, row: Row, labels: &Labels) -> Result<(), ArchiveError> {
+    pub fn push(&mut self, row: Row, labels: &Labels) -> Result<(), FileError> {
         self.pending.push(row);
         if self.pending.len() == ROW_GROUP_ROWS {
             self.write_group(labels)?;
@@ -86,15 +86,15 @@ impl FileWriter {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn finish(mut self, labels: &Labels) -> Result<Written, ArchiveError> {
+    pub fn finish(mut self, labels: &Labels) -> Result<Written, FileError> {
         self.write_group(labels)?;
         let file = self.writer.into_inner()?;
-        file.file.sync_all().map_err(ArchiveError::io("sync", &self.path))?;
-        self.written.bytes = file.file.metadata().map_err(ArchiveError::io("read the length of", &self.path))?.len();
+        file.file.sync_all().map_err(FileError::io("sync", &self.path))?;
+        self.written.bytes = file.file.metadata().map_err(FileError::io("read the length of", &self.path))?.len();
         Ok(self.written)
     }
 
-    fn write_group(&mut self, labels: &Labels) -> Result<(), ArchiveError> {
+    fn write_group(&mut self, labels: &Labels) -> Result<(), FileError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -116,7 +116,7 @@ fn write_column(
     column: Column,
     rows: &[Row],
     labels: &Labels,
-) -> Result<(), ArchiveError> {
+) -> Result<(), FileError> {
     let observer = |row: &Row| labels.observer(row.observer);
     let network = |row: &Row| labels.network(row.network);
     let port = |row: &Row| detail(row).port;
@@ -227,7 +227,7 @@ fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Vec<Opti
 }
 
 /// Rows of one class follow each other, and with them their marks.
-fn write_marks(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), ArchiveError> {
+fn write_marks(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), FileError> {
     let mut current = (martlet_window::Marks::NONE, ByteArray::from(""));
     let mut text = |row: &Row| {
         let marks = row.class.marks();
@@ -244,7 +244,7 @@ fn write_sources(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
     rows: &[Row],
     labels: &Labels,
-) -> Result<(), ArchiveError> {
+) -> Result<(), FileError> {
     let mut text = String::with_capacity(rows.len() * 15);
     let mut ranges = Vec::with_capacity(rows.len());
     let mut before: Option<(&Row, std::ops::Range<usize>)> = None;
@@ -272,7 +272,7 @@ fn write_sources(
 }
 
 /// Sources as sixteen bytes, IPv4 within IPv6 (::ffff:0:0/96). All share one buffer.
-fn write_source_bytes(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), ArchiveError> {
+fn write_source_bytes(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), FileError> {
     let mut bytes = Vec::with_capacity(rows.len() * 16);
     rows.iter().for_each(|row| bytes.extend_from_slice(&source_bytes(row.class.ip(), row.source)));
     let bytes = ByteArray::from(bytes);
@@ -281,9 +281,9 @@ fn write_source_bytes(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows:
 }
 
 /// What stands in front of an IPv4 address within an IPv6 one.
-pub(super) const MAPPED: u128 = 0xffff << 32;
+pub(crate) const MAPPED: u128 = 0xffff << 32;
 
-pub(super) fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
+pub(crate) fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
     match ip {
         IpVersion::V4 => (MAPPED | source).to_be_bytes(),
         IpVersion::V6 => source.to_be_bytes(),
@@ -293,7 +293,7 @@ pub(super) fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
 fn required<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
     values: impl Iterator<Item = T::T>,
-) -> Result<(), ArchiveError> {
+) -> Result<(), FileError> {
     let values: Vec<T::T> = values.collect();
     write::<T>(group, &values, None)
 }
@@ -301,7 +301,7 @@ fn required<T: DataType>(
 fn optional<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
     values: impl Iterator<Item = Option<T::T>>,
-) -> Result<(), ArchiveError> {
+) -> Result<(), FileError> {
     let mut levels = Vec::new();
     let keep = |value: Option<T::T>| {
         levels.push(if value.is_some() { PRESENT } else { 0 });
@@ -315,7 +315,7 @@ fn write<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
     values: &[T::T],
     levels: Option<&[i16]>,
-) -> Result<(), ArchiveError> {
+) -> Result<(), FileError> {
     // There is one column for each of the schema, and they come in its order.
     if let Some(mut column) = group.next_column()? {
         column.typed::<T>().write_batch(values, levels, None)?;

@@ -56,7 +56,7 @@ impl fmt::Debug for Region {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn only_two_capital_letters_are_a_region() {

@@ -9,11 +9,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
 
-use super::error::ArchiveError;
+use crate::error::FileError;
 
 /// Rows of a row group. Whoever looks for one source reads the groups whose bloom filter has it: the smaller they are the less
 /// is read in vain, and the more there is to be looked through.
-pub(super) const ROW_GROUP_ROWS: usize = 1 << 18;
+pub(crate) const ROW_GROUP_ROWS: usize = 1 << 18;
 /// Rows of a page: what a merge of many files holds of each column of each file.
 const PAGE_ROWS: usize = 1 << 14;
 /// How often a bloom filter says of a source that it does not have that it might.
@@ -21,23 +21,23 @@ const BLOOM_ERROR: f64 = 0.01;
 /// Higher levels gain a few percent for a multiple of the time (benches/results).
 const ZSTD_LEVEL: i32 = 3;
 /// Where each file's metadata says the version of its columns.
-pub(super) const VERSION_KEY: &str = "martlet.version";
+pub(crate) const VERSION_KEY: &str = "martlet.version";
 /// The version of the columns.
-pub(super) const FILE_VERSION: u32 = 1;
+pub(crate) const FILE_VERSION: u32 = 1;
 
 macro_rules! columns {
     ($($name:ident $text:literal $declaration:literal),* $(,)?) => {
         /// The columns, in their order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Column { $($name),* }
+        pub(crate) enum Column { $($name),* }
 
         impl Column {
             /// Every column, in order.
-            pub(super) const ALL: &[Column] = &[$(Column::$name),*];
+            pub(crate) const ALL: &[Column] = &[$(Column::$name),*];
 
             /// Its name.
             #[must_use]
-            pub(super) const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self { $(Column::$name => $text),* }
             }
         }
@@ -77,12 +77,12 @@ columns! {
 ///
 /// # Errors
 /// Never; parsing could fail as far as its types know.
-pub(super) fn schema() -> Result<TypePtr, ArchiveError> {
+pub(crate) fn schema() -> Result<TypePtr, FileError> {
     Ok(Arc::new(parse_message_type(SCHEMA)?))
 }
 
 /// How files are written. `facts` stand in each file's metadata.
-pub(super) fn properties(facts: &[(String, String)]) -> Result<WriterProperties, ArchiveError> {
+pub(crate) fn properties(facts: &[(String, String)]) -> Result<WriterProperties, FileError> {
     let path = |column: Column| ColumnPath::from(column.name());
     let version = (VERSION_KEY.to_owned(), FILE_VERSION.to_string());
     let facts = std::iter::once(&version).chain(facts);
@@ -109,7 +109,7 @@ pub(super) fn properties(facts: &[(String, String)]) -> Result<WriterProperties,
 }
 
 /// The names of marks, joined by commas; empty without any.
-pub(super) fn marks_text(marks: Marks) -> String {
+pub(crate) fn marks_text(marks: Marks) -> String {
     let mut text = String::new();
     for mark in marks.iter() {
         if !text.is_empty() {
@@ -121,7 +121,7 @@ pub(super) fn marks_text(marks: Marks) -> String {
 }
 
 /// The marks that a text of [`marks_text`] names.
-pub(super) fn marks_of(text: &str) -> Option<Marks> {
+pub(crate) fn marks_of(text: &str) -> Option<Marks> {
     let mut names = text.split(',').filter(|name| !name.is_empty());
     names.try_fold(Marks::NONE, |marks, name| {
         let mark = Mark::ALL.into_iter().find(|mark| mark.name() == name)?;
@@ -130,11 +130,11 @@ pub(super) fn marks_of(text: &str) -> Option<Marks> {
 }
 
 /// The kind with this name.
-pub(super) fn kind_of(text: &str) -> Option<Kind> {
+pub(crate) fn kind_of(text: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.name() == text)
 }
 
 /// The traffic class with this name.
-pub(super) fn class_of(text: &str) -> Option<TrafficClass> {
+pub(crate) fn class_of(text: &str) -> Option<TrafficClass> {
     TrafficClass::ALL.into_iter().find(|class| class.name() == text)
 }

@@ -1,6 +1,5 @@
 //! One count row of the archive in memory, and what many rows share.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 
 use martlet_window::{IpVersion, PackedClass, TrafficClass, address_from_bits};
 
-use crate::geo::{Owner, Region};
+use crate::region::Region;
 
 /// How many packets of one class one source sent to one sensor within one window.
 ///
@@ -80,18 +79,6 @@ pub struct Network {
 }
 
 impl Network {
-    /// What an owner is in the archive.
-    #[must_use]
-    pub fn of(owner: &Owner<'_>) -> Network {
-        Network {
-            region: owner.region,
-            asn: owner.asn,
-            organisation: owner.organisation.as_ref().map(Cow::as_ref).map(Arc::from),
-            known_scanner: owner.known_scanner.map(Arc::from),
-            is_coarse: false,
-        }
-    }
-
     /// How many bits of the source are known.
     #[must_use]
     pub const fn prefix_length(&self, ip: IpVersion) -> u8 {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use martlet_window::PackedClass;
 
-use super::error::ArchiveError;
-use super::read::FileReader;
-use super::row::{Labels, Row};
-use super::schema::VERSION_KEY;
+use crate::error::FileError;
+use crate::read::FileReader;
+use crate::row::{Labels, Row};
+use crate::schema::VERSION_KEY;
 
 /// Files that are read side by side.
 pub struct Merge {
@@ -26,7 +26,7 @@ impl Merge {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn open(paths: &[PathBuf]) -> Result<Merge, ArchiveError> {
+    pub fn open(paths: &[PathBuf]) -> Result<Merge, FileError> {
         Merge::open_with(paths, Labels::default())
     }
 
@@ -34,7 +34,7 @@ impl Merge {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn open_with(paths: &[PathBuf], labels: Labels) -> Result<Merge, ArchiveError> {
+    pub fn open_with(paths: &[PathBuf], labels: Labels) -> Result<Merge, FileError> {
         let files = paths.iter().map(|path| FileReader::open(path)).collect::<Result<Vec<_>, _>>()?;
         let mut merge = Merge { files, next: BinaryHeap::new(), labels };
         (0..merge.files.len()).try_for_each(|file| merge.look(file))?;
@@ -47,12 +47,14 @@ impl Merge {
         &self.labels
     }
 
-    pub(super) fn into_labels(self) -> Labels {
+    /// The labels of the rows that were read.
+    #[must_use]
+    pub fn into_labels(self) -> Labels {
         self.labels
     }
 
     /// For rows that are changed on their way.
-    pub(super) const fn labels_mut(&mut self) -> &mut Labels {
+    pub const fn labels_mut(&mut self) -> &mut Labels {
         &mut self.labels
     }
 
@@ -73,14 +75,14 @@ impl Merge {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn next(&mut self) -> Result<Option<Row>, ArchiveError> {
+    pub fn next(&mut self) -> Result<Option<Row>, FileError> {
         let Some(Reverse((_, file))) = self.next.pop() else { return Ok(None) };
         let row = self.files[file].next(&mut self.labels)?;
         self.look(file)?;
         Ok(row)
     }
 
-    fn look(&mut self, file: usize) -> Result<(), ArchiveError> {
+    fn look(&mut self, file: usize) -> Result<(), FileError> {
         if let Some(row) = self.files[file].peek(&mut self.labels)? {
             self.next.push(Reverse((row.key(), file)));
         }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use martlet_window::{Class, IpVersion, PackedClass, Service, address_bits, address_from_bits};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type};
+use parquet::data_type::{
+    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
+};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
-use super::error::ArchiveError;
-use super::row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
-use super::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
-use super::write::{MAPPED, source_bytes};
-use crate::geo::Region;
+use crate::error::FileError;
+use crate::region::Region;
+use crate::row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+use crate::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
+use crate::write::{MAPPED, source_bytes};
 
 /// Rows that are read at a time.
 const CHUNK: usize = 4096;
@@ -39,10 +41,10 @@ impl FileReader {
     ///
     /// # Errors
     /// If it cannot be read, or is none of the archive's.
-    pub fn open(path: &Path) -> Result<FileReader, ArchiveError> {
-        let file = File::open(path).map_err(ArchiveError::io("open", path))?;
+    pub fn open(path: &Path) -> Result<FileReader, FileError> {
+        let file = File::open(path).map_err(FileError::io("open", path))?;
         let file = SerializedFileReader::new(file)?;
-        let damaged = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
+        let damaged = |what: String| FileError::Damaged { path: path.to_owned(), what };
         let metadata = file.metadata().file_metadata();
         let facts = metadata.key_value_metadata().into_iter().flatten();
         let version = facts.clone().find(|fact| fact.key == VERSION_KEY).and_then(|fact| fact.value.clone());
@@ -70,7 +72,7 @@ impl FileReader {
     ///
     /// # Errors
     /// If the file cannot be read, or is damaged.
-    pub fn peek(&mut self, labels: &mut Labels) -> Result<Option<&Row>, ArchiveError> {
+    pub fn peek(&mut self, labels: &mut Labels) -> Result<Option<&Row>, FileError> {
         while self.place == self.chunk.len() {
             if !self.fill(labels)? {
                 return Ok(None);
@@ -83,14 +85,14 @@ impl FileReader {
     ///
     /// # Errors
     /// As [`Self::peek`].
-    pub fn next(&mut self, labels: &mut Labels) -> Result<Option<Row>, ArchiveError> {
+    pub fn next(&mut self, labels: &mut Labels) -> Result<Option<Row>, FileError> {
         let row = self.peek(labels)?.copied();
         self.place += usize::from(row.is_some());
         Ok(row)
     }
 
     /// Reads the next chunk; `false` if there is none.
-    fn fill(&mut self, labels: &mut Labels) -> Result<bool, ArchiveError> {
+    fn fill(&mut self, labels: &mut Labels) -> Result<bool, FileError> {
         self.chunk.clear();
         self.place = 0;
         if self.open.is_none() {
@@ -122,7 +124,7 @@ struct Typed<T: DataType> {
 }
 
 impl<T: DataType> Typed<T> {
-    fn open(group: &dyn RowGroupReader, column: Column) -> Result<Typed<T>, ArchiveError> {
+    fn open(group: &dyn RowGroupReader, column: Column) -> Result<Typed<T>, FileError> {
         let reader = get_typed_column_reader::<T>(group.get_column_reader(column as usize)?);
         Ok(Typed { reader, values: Vec::new(), levels: Vec::new(), places: Vec::new() })
     }
@@ -138,13 +140,13 @@ impl<T: DataType> Typed<T> {
 /// A column of whichever type.
 trait Chunked {
     /// Reads the next rows, at most a chunk; 0 at the end.
-    fn read(&mut self) -> Result<usize, ArchiveError>;
+    fn read(&mut self) -> Result<usize, FileError>;
     /// Leaves rows out.
-    fn skip(&mut self, rows: usize) -> Result<(), ArchiveError>;
+    fn skip(&mut self, rows: usize) -> Result<(), FileError>;
 }
 
 impl<T: DataType> Chunked for Typed<T> {
-    fn read(&mut self) -> Result<usize, ArchiveError> {
+    fn read(&mut self) -> Result<usize, FileError> {
         self.values.clear();
         self.levels.clear();
         self.places.clear();
@@ -158,7 +160,7 @@ impl<T: DataType> Chunked for Typed<T> {
         Ok(rows)
     }
 
-    fn skip(&mut self, rows: usize) -> Result<(), ArchiveError> {
+    fn skip(&mut self, rows: usize) -> Result<(), FileError> {
         self.reader.skip_records(rows)?;
         Ok(())
     }
@@ -191,7 +193,7 @@ struct Group {
 }
 
 impl Group {
-    fn open(group: &dyn RowGroupReader) -> Result<Group, ArchiveError> {
+    fn open(group: &dyn RowGroupReader) -> Result<Group, FileError> {
         Ok(Group {
             start: Typed::open(group, Column::WindowStart)?,
             seconds: Typed::open(group, Column::WindowSeconds)?,
@@ -246,7 +248,7 @@ impl Group {
     }
 
     /// Reads the next rows of all columns; 0 at the end.
-    fn read(&mut self) -> Result<usize, ArchiveError> {
+    fn read(&mut self) -> Result<usize, FileError> {
         let rows = self.source.read()?;
         self.others().into_iter().try_for_each(|column| column.read().map(drop))?;
         Ok(rows)
@@ -360,8 +362,8 @@ impl Search {
         path: &Path,
         labels: &mut Labels,
         visit: &mut dyn FnMut(&Row, &Labels),
-    ) -> Result<(), ArchiveError> {
-        let raw = File::open(path).map_err(ArchiveError::io("open", path))?;
+    ) -> Result<(), FileError> {
+        let raw = File::open(path).map_err(FileError::io("open", path))?;
         let reader = FileReader::open(path)?;
         for number in 0..reader.file.num_row_groups() {
             self.groups += 1;
@@ -382,7 +384,7 @@ impl Search {
         path: &Path,
         labels: &mut Labels,
         visit: &mut dyn FnMut(&Row, &Labels),
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<(), FileError> {
         let mut skipped = 0;
         loop {
             let rows = group.source.read()?;
@@ -412,8 +414,8 @@ impl Search {
     }
 }
 
-fn no_meaning(path: &Path) -> ArchiveError {
-    ArchiveError::Damaged { path: path.to_owned(), what: "a row has no meaning".to_owned() }
+fn no_meaning(path: &Path) -> FileError {
+    FileError::Damaged { path: path.to_owned(), what: "a row has no meaning".to_owned() }
 }
 
 /// Texts that were seen, each once in memory.

@@ -1,0 +1,27 @@
+//! The files of the collector's archive: count rows in Parquet. docs/archive.md specifies the columns.
+//!
+//! ```text
+//! Row, Labels  --FileWriter-->  file  --FileReader-->  Row, Labels
+//!                               files --Merge------->  one ascending sequence
+//!                               file  --Search------>  the rows of one source
+//! ```
+//!
+//! What many rows share (who observed, whose the source is) stands once in [`Labels`], so that a row in memory is small. Memory is
+//! bounded: a writer holds one row group, a reader a page of each column.
+//!
+//! A crate of its own because the typed columns of the format take a minute to compile, and change seldom.
+
+mod error;
+mod merge;
+mod read;
+mod region;
+mod row;
+mod schema;
+mod write;
+
+pub use error::FileError;
+pub use merge::Merge;
+pub use read::{FileReader, Search};
+pub use region::Region;
+pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+pub use write::{FileWriter, Written};
