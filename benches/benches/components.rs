@@ -8,9 +8,9 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use martlet_benches::batch::header;
 use martlet_benches::{Recycle, Traffic, observations, pipeline, rows};
+use martlet_observe::aggregate::{TableLimits, WindowTable};
+use martlet_observe::classify::{Aim, classify};
 use martlet_packet::{LinkType, parse};
-use martlet_sensor::aggregate::{TableLimits, WindowTable};
-use martlet_sensor::classify::{Aim, classify};
 use martlet_wire::v1::{BatchEncoder, BatchView, Columns, FRAME_HEADER_LENGTH, Limits};
 
 const PACKETS: u64 = 100_000;

@@ -9,12 +9,12 @@ pub mod batch;
 pub mod load;
 
 use martlet_drill::{Drill, DrillConfig};
+use martlet_observe::aggregate::{Aggregator, Observation, Part, Sink, TableLimits, WindowTable};
+use martlet_observe::capture::Frame;
+use martlet_observe::classify::{Aim, classify};
+use martlet_observe::pipeline::Pipeline;
+use martlet_observe::screen::{AddressSet, Screen};
 use martlet_packet::{LinkType, parse};
-use martlet_sensor::aggregate::{Aggregator, Observation, Part, Sink, TableLimits, WindowTable};
-use martlet_sensor::capture::Frame;
-use martlet_sensor::classify::{Aim, classify};
-use martlet_sensor::pipeline::Pipeline;
-use martlet_sensor::screen::{AddressSet, Screen};
 use martlet_window::{CountRow, Timestamp, WindowLength, address_bits};
 
 /// Frames of background radiation, one after the other in one buffer.

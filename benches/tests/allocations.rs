@@ -1,7 +1,7 @@
 //! After start-up the packet path allocates nothing.
 
 use martlet_benches::{Recycle, Traffic, pipeline};
-use martlet_sensor::aggregate::TableLimits;
+use martlet_observe::aggregate::TableLimits;
 
 #[test]
 fn the_packet_path_allocates_nothing() {

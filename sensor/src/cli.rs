@@ -6,19 +6,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
+use martlet_observe::flags::{CaptureArgs, ImportArgs};
+use martlet_observe::screen::{AddressSet, Screen};
 use martlet_telemetry::log;
-use martlet_window::{Posture, RejectReason, SensorName, TrafficClass, WindowLength};
+use martlet_window::TrafficClass;
 
-use crate::aggregate::TableLimits;
 use crate::capture::filter::filter;
 use crate::capture::live::own_addresses;
-use crate::classify::Aim;
-use crate::config::{self, Config, Observe, PublicAddress, parse_network};
+use crate::config::{self, Config, Observe};
 use crate::count::{self, CountOptions, Format};
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
-use crate::screen::{AddressSet, Screen};
 use crate::uplink::{ClientTls, TlsSettings, TlsSettingsError};
 
 /// Exit code when the work was done, but not all of it: a damaged file, a lost connection, a failed interface.
@@ -70,30 +68,16 @@ struct ConfigArgs {
     config: PathBuf,
 }
 
-/// What `count` and `replay` have in common.
-#[derive(Debug, Args)]
-struct FileArgs {
-    /// Count only packets to these networks, such as 192.0.2.0/24; may be given several times
-    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
-    observe: Vec<IpNet>,
-    /// Leave out answers to what the observed addresses sent themselves
-    #[arg(long, requires = "observe")]
-    drop_solicited: bool,
-    /// The address that senders aimed at, where the capture is from behind NAT: an IPv4 address, as_seen or unknown
-    #[arg(long, value_name = "ADDRESS", default_value = "as_seen", value_parser = parse_aim)]
-    public_address: Aim,
-    /// Capture files; - is standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 struct CountArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
-    files: FileArgs,
+    capture: CaptureArgs,
+    /// Capture files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -106,23 +90,17 @@ struct ReplayArgs {
     /// Count windows, but send nothing
     #[arg(long, conflicts_with = "collector")]
     dry_run: bool,
-    /// Name under which the counts are published
-    #[arg(long, value_name = "NAME", default_value = "import")]
-    sensor: SensorName,
     /// What the files hold; the two are never mixed with each other or with live traffic
     #[arg(long, value_enum, default_value_t = FileClass::Import)]
     class: FileClass,
-    /// How the observed addresses behaved
-    #[arg(long, value_enum, default_value_t = FilePosture::Silent)]
-    posture: FilePosture,
-    /// Length of a window, in seconds: a number that divides 60
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_window)]
-    window: WindowLength,
     /// Times faster than real time; without it as fast as it goes
     #[arg(long, value_name = "N", value_parser = parse_speed)]
     speed: Option<f64>,
     #[command(flatten)]
-    files: FileArgs,
+    import: ImportArgs,
+    /// Capture files; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 /// The keys of `[uplink.tls]` as flags.
@@ -156,30 +134,6 @@ enum FileClass {
     Import,
     /// Synthetic traffic of an exercise
     Drill,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FilePosture {
-    /// Nothing answered
-    Silent,
-    /// A kernel answered with RST and ICMP errors
-    Rst,
-    /// Something answered with a service
-    Reactive,
-}
-
-fn parse_aim(text: &str) -> Result<Aim, String> {
-    match text.parse()? {
-        PublicAddress::AsSeen => Ok(Aim::AsSeen),
-        PublicAddress::Known(address) => Ok(Aim::Public(address)),
-        PublicAddress::Unknown => Ok(Aim::Unknown),
-        PublicAddress::Auto => Err("a capture file cannot learn its public address".to_owned()),
-    }
-}
-
-fn parse_window(text: &str) -> Result<WindowLength, String> {
-    let seconds = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
-    WindowLength::from_seconds(seconds).map_err(|error| error.to_string())
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
@@ -258,11 +212,11 @@ fn effects(config: &Config) -> String {
 }
 
 fn count(args: CountArgs) -> ExitCode {
-    let observe: AddressSet = args.files.observe.into_iter().collect();
+    let observe: AddressSet = args.capture.observe.into_iter().collect();
     let options = CountOptions {
-        screen: Screen::offline(&observe, args.files.drop_solicited),
-        aim: args.files.public_address,
-        files: args.files.files,
+        screen: Screen::offline(&observe, args.capture.drop_solicited),
+        aim: args.capture.public_address,
+        files: args.files,
         format: args.format,
     };
     match count::run(options, &mut io::BufWriter::new(io::stdout().lock())) {
@@ -285,22 +239,11 @@ fn replay(args: ReplayArgs) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let options = ReplayOptions {
-        observe: args.files.observe.into_iter().collect(),
-        drop_solicited: args.files.drop_solicited,
-        aim: args.files.public_address,
-        files: args.files.files,
-        class: match args.class {
+        files: args.files,
+        import: args.import.settings(match args.class {
             FileClass::Import => TrafficClass::Import,
             FileClass::Drill => TrafficClass::Drill,
-        },
-        posture: match args.posture {
-            FilePosture::Silent => Posture::Silent,
-            FilePosture::Rst => Posture::Rst,
-            FilePosture::Reactive => Posture::Reactive,
-        },
-        sensor: args.sensor,
-        window: args.window,
-        limits: TableLimits::default(),
+        }),
         speed: args.speed,
         collector: (!args.dry_run).then_some(args.collector),
         tls,
@@ -315,19 +258,12 @@ fn replay(args: ReplayArgs) -> ExitCode {
 }
 
 fn replay_report(options: &ReplayOptions, replayed: &Replayed) -> String {
-    let outcomes = &replayed.outcomes;
-    let reasons = RejectReason::ALL.into_iter().zip(outcomes.rejected).filter(|&(_, frames)| frames > 0);
-    let reasons: Vec<String> = reasons.map(|(reason, frames)| format!("{frames} {}", reason.name())).collect();
-    let rejected = if reasons.is_empty() { String::new() } else { format!(" (rejected: {})", reasons.join(", ")) };
     let fate = if options.collector.is_some() {
         format!("{} batches acknowledged by the collector", replayed.batches)
     } else {
         format!("{} count rows; nothing was sent", replayed.rows)
     };
-    format!(
-        "{} frames, {} packets counted{rejected}; {} windows or parts; {fate}",
-        outcomes.frames, outcomes.packets, replayed.parts
-    )
+    format!("{}; {} windows or parts; {fate}", replayed.outcomes, replayed.parts)
 }
 
 fn finished(errors: &[impl Display]) -> ExitCode {

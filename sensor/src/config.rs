@@ -1,19 +1,18 @@
 //! The sensor's configuration: raw TOML to checked settings, in one place.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use martlet_observe::aggregate::TableLimits;
+use martlet_observe::screen::{AddressSet, Exclusion, parse_network};
 use martlet_telemetry::config::{self, ConfigError};
 use martlet_telemetry::log;
 use martlet_window::{Posture, SensorName, WindowLength};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::aggregate::TableLimits;
-use crate::screen::{AddressSet, Exclusion};
 use crate::uplink::{ClientTls, TlsSettings};
 
 /// The configuration file, as written. Every key is explained in systemd/sensor.toml.
@@ -386,19 +385,6 @@ fn exclusion(raw: &RawExclusion) -> Result<Exclusion, InvalidConfig> {
     }
     let network = raw.network.as_deref().map(parse_network).transpose().map_err(|what| invalid(KEY, what))?;
     Ok(Exclusion { network, protocol, port: raw.port })
-}
-
-/// A network, or a single address.
-///
-/// # Errors
-/// What is wanted instead.
-pub fn parse_network(text: &str) -> Result<IpNet, String> {
-    let single = || text.parse().map(|address: IpAddr| IpNet::from(address)).ok();
-    text.parse()
-        .ok()
-        .or_else(single)
-        .map(|network: IpNet| network.trunc())
-        .ok_or_else(|| format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/64, and no single address"))
 }
 
 #[cfg(test)]

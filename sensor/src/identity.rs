@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use martlet_window::Origin;
 use rand::RngCore;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 const FILE: &str = "origin";
@@ -63,25 +62,6 @@ fn parse(text: &str) -> Option<Origin> {
     let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = u128::from_str_radix(text, 16).ok().filter(|_| digits)?;
     Some(Origin(number.to_be_bytes()))
-}
-
-/// The identity under which a name imports files: always the same, so that a file imported twice counts once.
-#[must_use]
-pub fn of_imports(name: &str) -> Origin {
-    Origin(hash(&[b"martlet import", name.as_bytes()]))
-}
-
-/// First 128 bits of the SHA-256 of several parts, each with its length.
-#[must_use]
-pub fn hash(parts: &[&[u8]]) -> [u8; 16] {
-    let mut sha = Sha256::new();
-    for part in parts {
-        sha.update((part.len() as u64).to_le_bytes());
-        sha.update(part);
-    }
-    let mut short = [0; 16];
-    short.copy_from_slice(&sha.finalize()[..16]);
-    short
 }
 
 #[cfg(test)]

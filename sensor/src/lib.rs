@@ -6,19 +6,14 @@
 //!     replay, run:  aggregate (windows) --closed window--> encode (batches) -> spool -> uplink -> collector
 //! ```
 //!
-//! The modules stand in the order in which a packet meets them.
+//! What lies between a frame and its batch is in `martlet_observe`, with the reading of capture files. The modules stand in
+//! the order in which a packet meets them.
 
 pub mod capture;
-pub mod screen;
-
-pub mod classify;
 
 pub mod count;
 
-pub mod aggregate;
-pub mod pipeline;
-
-pub mod batch;
+pub mod encode;
 pub mod spool;
 pub mod uplink;
 

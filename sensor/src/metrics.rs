@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use martlet_observe::pipeline::Outcomes;
 use martlet_telemetry::build;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
 use martlet_window::RejectReason;
 use prometheus::Registry;
 
 use crate::capture::live::Drops;
-use crate::pipeline::Outcomes;
 use crate::spool::SpoolFigures;
 use crate::uplink::UplinkState;
 

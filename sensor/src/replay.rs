@@ -1,7 +1,7 @@
 //! `martlet-sensor replay`: the path of a live sensor from capture files, keeping capture time.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,18 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use martlet_window::{Posture, SensorName, Timestamp, TrafficClass, WindowLength};
+use martlet_observe::aggregate::{Part, Sink, TableLimits, WindowTable};
+use martlet_observe::batch::{FileSink, handover};
+use martlet_observe::capture::file::{CaptureError, CaptureFile, Progress};
+use martlet_observe::import::{self, ImportSettings};
+use martlet_observe::pipeline::Outcomes;
+use martlet_observe::progress::progress_bar;
+use martlet_window::Timestamp;
 use rand::RngCore;
-use sha2::{Digest, Sha256};
 
-use crate::aggregate::{Aggregator, Part, Sink, TableLimits, WindowTable};
-use crate::batch::{BatchIdentity, FileSink, handover};
-use crate::capture::file::{CaptureError, CaptureFile, Progress};
-use crate::classify::Aim;
-use crate::count::progress_bar;
-use crate::identity;
-use crate::pipeline::{Outcomes, Pipeline};
-use crate::screen::{AddressSet, Screen};
+use crate::encode;
 use crate::spool::{self, MemoryDisk, SpoolFigures, SpoolSettings};
 use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
 
@@ -30,22 +28,8 @@ use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkSta
 pub struct ReplayOptions {
     /// Capture files; `-` is standard input.
     pub files: Vec<PathBuf>,
-    /// Observed networks; empty if every packet counts.
-    pub observe: AddressSet,
-    /// Whether answers to what the observed addresses sent are left out.
-    pub drop_solicited: bool,
-    /// The address that senders aimed at.
-    pub aim: Aim,
-    /// Drill or import.
-    pub class: TrafficClass,
-    /// How the observed addresses behaved.
-    pub posture: Posture,
-    /// Name under which the counts are published.
-    pub sensor: SensorName,
-    /// Length of a window.
-    pub window: WindowLength,
-    /// Caps of a window part.
-    pub limits: TableLimits,
+    /// What decides the batches.
+    pub import: ImportSettings,
     /// Times faster than real time; `None` for as fast as it goes.
     pub speed: Option<f64>,
     /// Host and port of the collector; `None` to count windows only.
@@ -110,18 +94,17 @@ fn deliver(
     meter: &Meter<'_>,
     replayed: &mut Replayed,
 ) -> Result<()> {
-    let origin = identity::of_imports(options.sensor.as_str());
-    let epoch = epoch(options, path)?;
-    let identity = BatchIdentity { origin, class: options.class, posture: options.posture };
+    let (import, origin) = (&options.import, options.import.origin());
+    let epoch = epoch(import, path)?;
     // The file is the batches' durable copy: an import that was cut off is repeated, and counts once.
     let figures = Arc::new(SpoolFigures::default());
     let (spool, mut outlet, _) =
         spool::open(MemoryDisk::default(), origin, SpoolSettings::replay(), figures.clone(), Box::new(move || epoch))?;
-    let (handover, batcher) = handover(identity);
-    let settings = UplinkSettings { origin, name: options.sensor.clone(), max_rows: options.limits.max_rows };
+    let (handover, batcher) = handover(import.batch_identity())?;
+    let settings = UplinkSettings { origin, name: import.sensor.clone(), max_rows: import.limits.max_rows };
     let mut dial = TlsDial { under: TcpDial { collector: collector.to_owned() }, tls: options.tls.clone() };
     let (parts, encoded, sent) = thread::scope(|scope| {
-        let encoder = scope.spawn(move || batcher.run(spool));
+        let encoder = scope.spawn(move || encode::run(batcher, spool));
         let uplink = scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let state = UplinkState::default();
@@ -132,8 +115,7 @@ fn deliver(
             }
             sent.map_err(anyhow::Error::from)
         });
-        let unavailable = options.aim.unavailable();
-        let mut sink = FileSink { handover: &handover, limits: options.limits, unavailable, parts: 0 };
+        let mut sink = FileSink::new(&handover, import.limits, import.aim.unavailable());
         pump(options, file, &mut sink, meter, replayed);
         let parts = sink.parts;
         drop(handover);
@@ -156,48 +138,19 @@ fn pump(
     meter: &Meter<'_>,
     replayed: &mut Replayed,
 ) {
-    let aggregator = Aggregator::new(options.window, options.limits);
-    let screen = Screen::offline(&options.observe, options.drop_solicited);
-    let mut pipeline = Pipeline::new(screen, options.aim, options.observe.clone(), aggregator);
+    let mut pipeline = options.import.pipeline();
     let mut pace = options.speed.map(Pace::new);
-    let mut newest = Timestamp(i64::MIN);
-    loop {
-        match file.next_frame() {
-            Ok(Some(frame)) => {
-                if let Some(pace) = &mut pace {
-                    pace.wait_for(frame.time);
-                }
-                // Only progress closes windows: behind a wrong clock each late packet would close its own.
-                if frame.time > newest {
-                    newest = frame.time;
-                    pipeline.tick(newest, sink);
-                }
-                pipeline.take(frame, sink);
-                if pipeline.outcomes().frames.is_multiple_of(65_536) {
-                    meter.show();
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                replayed.errors.push(error);
-                break;
-            }
+    let read = import::read(file, &mut pipeline, sink, |time, outcomes| {
+        if let Some(pace) = &mut pace {
+            pace.wait_for(time);
         }
-    }
-    if newest.0 != i64::MIN {
-        pipeline.finish(newest, sink);
-    }
-    replayed.add(pipeline.outcomes());
-}
-
-impl Replayed {
-    fn add(&mut self, outcomes: &Outcomes) {
-        self.outcomes.frames += outcomes.frames;
-        self.outcomes.packets += outcomes.packets;
-        for (sum, frames) in self.outcomes.rejected.iter_mut().zip(outcomes.rejected) {
-            *sum += frames;
+        if outcomes.frames.is_multiple_of(65_536) {
+            meter.show();
         }
-    }
+        ControlFlow::Continue(())
+    });
+    replayed.errors.extend(read.err());
+    replayed.outcomes.add(pipeline.outcomes());
 }
 
 /// Where the progress bar gets its numbers.
@@ -255,36 +208,11 @@ impl Pace {
     }
 }
 
-/// The epoch of a file: its hash together with everything that decides what its batches are, so that the same
-/// import counts once, and another import of the same file is another.
-fn epoch(options: &ReplayOptions, path: &Path) -> Result<u64> {
+/// The epoch of a file. Standard input cannot be read twice; each such import is taken for a new one.
+fn epoch(import: &ImportSettings, path: &Path) -> Result<u64> {
     if path == Path::new("-") {
-        // Standard input cannot be read twice; each such import is taken for a new one.
         return Ok(rand::rng().next_u64());
     }
-    let content = file_hash(path).with_context(|| path.display().to_string())?;
-    let settings = format!(
-        "{:?} {} {:?} {:?} {:?} {} {:?}",
-        options.observe.networks(),
-        options.drop_solicited,
-        options.aim,
-        options.class,
-        options.posture,
-        options.window.seconds(),
-        options.limits
-    );
-    let [a, b, c, d, e, f, g, h, ..] = identity::hash(&[&content, settings.as_bytes()]);
-    Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
-}
-
-fn file_hash(path: &Path) -> io::Result<[u8; 32]> {
-    let mut file = File::open(path)?;
-    let mut sha = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(sha.finalize().into()),
-            read => sha.update(&buffer[..read]),
-        }
-    }
+    let at = || path.display().to_string();
+    import.epoch(File::open(path).with_context(at)?).with_context(at)
 }

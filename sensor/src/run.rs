@@ -15,6 +15,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use martlet_journal::RealDisk;
+use martlet_observe::aggregate::{Aggregator, Closed, Part, Sink, TableLimits, WindowTable};
+use martlet_observe::batch::{BatchIdentity, Closing, Handover, handover};
+use martlet_observe::classify::Aim;
+use martlet_observe::pipeline::Pipeline;
+use martlet_observe::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
 use martlet_telemetry::admin::{self, Readiness};
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
@@ -24,16 +29,12 @@ use rand::{RngCore, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::aggregate::{Aggregator, Closed, Part, Sink, TableLimits, WindowTable};
-use crate::batch::{BatchIdentity, Closing, Handover, handover};
 use crate::capture::filter::filter;
 use crate::capture::live::{Drops, LiveCapture, own_addresses};
-use crate::classify::Aim;
 use crate::config::{Config, Observe, PublicAddress};
+use crate::encode;
 use crate::identity;
 use crate::metrics::{self, CaptureMetrics};
-use crate::pipeline::Pipeline;
-use crate::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
 use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
@@ -74,12 +75,12 @@ pub fn run(config: &Config) -> Result<()> {
     let registry = metrics::registry(&capture_metrics, &figures, &uplink)?;
     let (spool, outlet) = open_spool(config, origin, figures)?;
     let identity = BatchIdentity { origin, class: TrafficClass::Real, posture: config.posture };
-    let (handover, batcher) = handover(identity);
+    let (handover, batcher) = handover(identity)?;
 
     let encoder = {
         let stop = stop.clone();
         thread::Builder::new().name("encoder".into()).spawn(move || {
-            let encoded = batcher.run(spool);
+            let encoded = encode::run(batcher, spool);
             // It ends before the capture only when it fails, and then nothing more would be counted.
             stop.store(true, Relaxed);
             encoded
@@ -509,7 +510,8 @@ mod tests {
 
     #[test]
     fn the_address_aimed_at_is_known_or_said_to_be_unknown() {
-        let set = |text: &str| std::iter::once(crate::config::parse_network(text).unwrap()).collect::<AddressSet>();
+        let set =
+            |text: &str| std::iter::once(martlet_observe::screen::parse_network(text).unwrap()).collect::<AddressSet>();
         let (public, private) = (set("192.0.2.0/24"), set("192.168.1.7"));
         let learnt = Some("198.51.100.9".parse().unwrap());
         assert_eq!(aim(PublicAddress::Auto, &public, learnt), Aim::AsSeen);

@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use common::{Ledger, ORIGIN, drain, open, place_rows};
 use martlet_journal::RealDisk;
-use martlet_sensor::spool::{Fresh, SpoolSettings};
+use martlet_observe::batch::{BatchSink, Fresh};
+use martlet_sensor::spool::SpoolSettings;
 use martlet_wire::v1::{Stream, Totals, move_batch};
 
 /// A value of /proc/self/status, in KiB.

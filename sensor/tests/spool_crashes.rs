@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use common::{Ledger, ORIGIN, push, try_drain};
 use martlet_journal::simulated::{Crash, Disk, Faults, Machine};
+use martlet_observe::batch::BatchSink;
 use martlet_sensor::spool::{self, AtCap, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use martlet_wire::v1::Totals;
 use rand::{Rng, SeedableRng, rngs::StdRng};

@@ -6,8 +6,7 @@
 use std::fmt::Write;
 
 use ipnet::IpNet;
-
-use crate::screen::{AddressSet, Exclusion};
+use martlet_observe::screen::{AddressSet, Exclusion};
 
 /// Above this many networks libpcap takes seconds and most of the kernel's 4,096 instructions; covering networks are
 /// filtered on then, and userspace matches exactly.

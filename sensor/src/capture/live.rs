@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use martlet_observe::capture::Frame;
+use martlet_observe::screen::{AddressSet, Own};
 use martlet_packet::{LinkType, MacAddress};
 use martlet_window::Timestamp;
 use pcap::{Active, Capture, Linktype, Precision};
@@ -10,9 +12,7 @@ use pnet::datalink;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 
-use super::Frame;
 use crate::config::Config;
-use crate::screen::{AddressSet, Own};
 
 /// How long the kernel may hold packets back to hand them over together, in milliseconds.
 const BATCHING_MS: i32 = 100;

@@ -4,17 +4,15 @@ mod report;
 mod tally;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use martlet_observe::capture::Frame;
+use martlet_observe::capture::file::{CaptureError, CaptureFile, Progress};
+use martlet_observe::classify::{Aim, classify};
+use martlet_observe::progress::progress_bar;
+use martlet_observe::screen::Screen;
 use martlet_packet::parse;
 use martlet_window::RejectReason;
-
-use crate::capture::Frame;
-use crate::capture::file::{CaptureError, CaptureFile, Progress};
-use crate::classify::{Aim, classify};
-use crate::screen::Screen;
 
 pub use report::Format;
 pub use tally::Tally;
@@ -78,23 +76,6 @@ fn take(tally: &mut Tally, screen: &mut Screen, aim: Aim, frame: Frame<'_>) {
             Ok(()) => tally.count(&packet, classify(&packet, aim), frame.time),
         },
     }
-}
-
-/// A bar on standard error while it is a terminal; nothing otherwise.
-pub(crate) fn progress_bar(files: &[PathBuf]) -> ProgressBar {
-    let total = files.iter().map(|path| std::fs::metadata(path).map(|data| data.len())).sum::<Result<u64, _>>();
-    let known = files.iter().all(|path| path != Path::new("-"));
-    let (bar, template) = match total {
-        Ok(total) if known => {
-            (ProgressBar::new(total), "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
-        }
-        _ => (ProgressBar::new_spinner(), "{spinner} {bytes}, {bytes_per_sec}"),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }
 
 /// Runs the command: writes the report to `out` and returns the errors that were met on the way.

@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
+use martlet_observe::classify::{Aim, destination_port};
 use martlet_packet::{Packet, Transport, protocol};
 use martlet_window::{Class, IpVersion, Kind, Mark, Marks, RejectReason, Timestamp, address_bits};
-
-use crate::classify::{Aim, destination_port};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 type Set<K> = HashSet<K, RandomState>;

@@ -26,7 +26,7 @@ pub use memory::MemoryDisk;
 pub use outlet::{Changes, Next, Outlet, Standing};
 pub use record::{Kind, PRELUDE_LENGTH, Prelude};
 pub use shared::{Loss, SpoolFigures};
-pub use writer::{Fresh, Place, SpoolWriter, open};
+pub use writer::{SpoolWriter, open};
 
 use martlet_journal::Settings;
 use martlet_wire::v1::Limits;

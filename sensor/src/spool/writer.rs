@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::Receiver;
 use martlet_journal::{AppendError, Disk, OpenError};
-use martlet_window::{Digest, Origin};
+use martlet_observe::batch::{BatchSink, Fresh, Place};
+use martlet_window::Origin;
 use martlet_wire::v1::Totals;
 
 use super::directory::{self, EpochName};
@@ -22,30 +23,6 @@ use super::{AtCap, Found, SpoolSettings};
 const MAX_EPOCHS: usize = 1000;
 /// What the journal adds to a record and a segment, generously, in bytes.
 const OVERHEAD: u64 = 128;
-
-/// Where the next batch belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Epoch of the stream.
-    pub epoch: u64,
-    /// Place in it.
-    pub sequence: u64,
-    /// Digest of the batch before it.
-    pub predecessor: Digest,
-}
-
-/// A batch for the spool.
-#[derive(Clone, Copy, Debug)]
-pub struct Fresh<'a> {
-    /// The frame as it goes on the wire, made for [`SpoolWriter::place`].
-    pub frame: &'a [u8],
-    /// Digest of its payload.
-    pub digest: Digest,
-    /// Start of its window, in seconds since the Unix epoch.
-    pub window: i64,
-    /// What it adds to the stream's totals.
-    pub held: Totals,
-}
 
 /// What was lost before it had a sequence number.
 #[derive(Clone, Copy, Debug)]
@@ -140,29 +117,8 @@ pub(super) fn stretch<D: Disk>(epoch: &Epoch<D>, live: bool) -> io::Result<Stret
     })
 }
 
-impl<D: Disk> SpoolWriter<D> {
-    /// Tells the other end about every epoch.
-    fn announce(&mut self) -> io::Result<()> {
-        let mut stretches = VecDeque::with_capacity(self.old.len() + 1);
-        for epoch in &self.old {
-            stretches.push_back(stretch(epoch, false)?);
-        }
-        stretches.push_back(stretch(&self.live, true)?);
-        let mut state = self.shared.lock();
-        state.stretches = stretches;
-        self.shared.count(&state);
-        Ok(())
-    }
-
-    /// Comes when the other end has left something to do: then [`Self::tend`] is to be called. Ends when there is no other end
-    /// any more.
-    #[must_use]
-    pub fn work(&self) -> Receiver<()> {
-        self.work.clone()
-    }
-
-    /// Where the next batch belongs. Valid until the next call of anything here.
-    pub fn place(&mut self) -> Place {
+impl<D: Disk> BatchSink for SpoolWriter<D> {
+    fn place(&mut self) -> Place {
         self.tend();
         self.place_unplaced();
         Place {
@@ -173,7 +129,7 @@ impl<D: Disk> SpoolWriter<D> {
     }
 
     /// Takes the next batch: when this returns it is durable, or counted as lost. In a replay this waits for room.
-    pub fn push(&mut self, batch: &Fresh<'_>) {
+    fn push(&mut self, batch: &Fresh<'_>) {
         let needed = (PRELUDE_LENGTH + batch.frame.len()) as u64 + OVERHEAD;
         match self.settings.at_cap {
             AtCap::Wait => self.wait_for_room(needed),
@@ -196,6 +152,28 @@ impl<D: Disk> SpoolWriter<D> {
             }
         }
         self.count_bytes();
+    }
+}
+
+impl<D: Disk> SpoolWriter<D> {
+    /// Tells the other end about every epoch.
+    fn announce(&mut self) -> io::Result<()> {
+        let mut stretches = VecDeque::with_capacity(self.old.len() + 1);
+        for epoch in &self.old {
+            stretches.push_back(stretch(epoch, false)?);
+        }
+        stretches.push_back(stretch(&self.live, true)?);
+        let mut state = self.shared.lock();
+        state.stretches = stretches;
+        self.shared.count(&state);
+        Ok(())
+    }
+
+    /// Comes when the other end has left something to do: then [`Self::tend`] is to be called. Ends when there is no other end
+    /// any more.
+    #[must_use]
+    pub fn work(&self) -> Receiver<()> {
+        self.work.clone()
     }
 
     /// Appends to the live epoch, and lets it be sent.

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use martlet_journal::{Disk, DiskFile};
-use martlet_sensor::spool::{
-    self, Found, Fresh, MemoryDisk, Next, Outlet, Place, SpoolFigures, SpoolSettings, SpoolWriter,
-};
+use martlet_observe::batch::{BatchSink, Fresh, Place};
+use martlet_sensor::spool::{self, Found, MemoryDisk, Next, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use martlet_window::{
     BatchHeader, CaptureStatistics, Class, CountRow, Digest, Exposure, IpVersion, Kind, Marks, Origin, Posture,
     Service, TrafficClass, Window, WindowLength,

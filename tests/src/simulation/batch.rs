@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use martlet_sensor::aggregate::{Observation, TableLimits, WindowTable};
+use martlet_observe::aggregate::{Observation, TableLimits, WindowTable};
 use martlet_window::{
     BatchHeader, CaptureStatistics, Class, CountRow, Digest, Exposure, IpVersion, Kind, Mark, Marks, Origin, Posture,
     RejectReason, SensorName, Service, TrafficClass, Window, WindowLength,

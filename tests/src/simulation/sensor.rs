@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use martlet_journal::simulated::{Crash, Disk, Image, Machine};
-use martlet_sensor::spool::{self, Fresh, SpoolFigures, SpoolSettings, SpoolWriter};
+use martlet_observe::batch::{BatchSink, Fresh};
+use martlet_sensor::spool::{self, SpoolFigures, SpoolSettings, SpoolWriter};
 use martlet_sensor::uplink::{self, UplinkError, UplinkSettings, UplinkState};
 use martlet_window::Origin;
 use martlet_wire::v1::BatchEncoder;

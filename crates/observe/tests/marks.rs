@@ -11,8 +11,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use martlet_observe::classify::{Aim, classify};
 use martlet_packet::{LinkType, parse};
-use martlet_sensor::classify::{Aim, classify};
 use martlet_window::{Class, Kind, Mark, Marks, Service};
 
 /// A source that is none of the special-use ones, and an observed address.
@@ -395,7 +395,7 @@ fn every_icmp_type_has_its_kind() {
 }
 
 fn document() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fingerprints.md")).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/fingerprints.md")).unwrap()
 }
 
 /// The first cells of the table behind a heading of the document.

@@ -11,6 +11,19 @@ pub struct AddressSet {
     v6: Vec<(u128, u128)>,
 }
 
+/// A network, or a single address.
+///
+/// # Errors
+/// What is wanted instead.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    let single = || text.parse().map(|address: IpAddr| IpNet::from(address)).ok();
+    text.parse()
+        .ok()
+        .or_else(single)
+        .map(|network: IpNet| network.trunc())
+        .ok_or_else(|| format!("{text:?} is no network such as 192.0.2.0/24 or 2001:db8::/64, and no single address"))
+}
+
 impl FromIterator<IpNet> for AddressSet {
     fn from_iter<T: IntoIterator<Item = IpNet>>(networks: T) -> AddressSet {
         let mut set = AddressSet::default();

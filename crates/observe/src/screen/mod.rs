@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use martlet_packet::{Icmp, MacAddress, Packet, Sender, Transport, protocol};
 use martlet_window::{IpVersion, RejectReason, Timestamp};
 
-pub use addresses::{AddressSet, prefixes_64};
+pub use addresses::{AddressSet, parse_network, prefixes_64};
 pub use solicited::{Solicited, SolicitedSettings};
 
 /// Traffic that is left out by configuration, such as the operator's own management connections. All conditions

@@ -1,13 +1,11 @@
-//! From a closed window part to a batch frame: the second thread of a sensor.
+//! From a closed window part to a batch frame: the second thread behind a capture.
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use martlet_journal::Disk;
-use martlet_window::{BatchHeader, CaptureStatistics, Exposure, Marks, Origin, Posture, TrafficClass};
+use martlet_window::{BatchHeader, CaptureStatistics, Digest, Exposure, Marks, Origin, Posture, TrafficClass};
 use martlet_wire::WireError;
 use martlet_wire::v1::{BatchEncoder, Totals};
 
 use crate::aggregate::{Part, Sink, TableLimits, WindowTable};
-use crate::spool::{Fresh, Place, SpoolWriter};
 
 /// Closed parts that wait for the encoder, and tables that wait to be filled again.
 const TABLES_IN_FLIGHT: usize = 2;
@@ -23,6 +21,39 @@ pub struct BatchIdentity {
     pub class: TrafficClass,
     /// How the observed addresses behave.
     pub posture: Posture,
+}
+
+/// Where the next batch belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Epoch of the stream.
+    pub epoch: u64,
+    /// Place in it.
+    pub sequence: u64,
+    /// Digest of the batch before it.
+    pub predecessor: Digest,
+}
+
+/// A batch that was just made.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh<'a> {
+    /// The frame as it goes on the wire, made for [`BatchSink::place`].
+    pub frame: &'a [u8],
+    /// Digest of its payload.
+    pub digest: Digest,
+    /// Start of its window, in seconds since the Unix epoch.
+    pub window: i64,
+    /// What it adds to the stream's totals.
+    pub held: Totals,
+}
+
+/// Takes the batches of a stream, in order.
+pub trait BatchSink {
+    /// Where the next batch belongs. Valid until the next call of anything here.
+    fn place(&mut self) -> Place;
+
+    /// Takes the next batch; waits for room if need be.
+    fn push(&mut self, batch: &Fresh<'_>);
 }
 
 /// A part with what the capture knows about its time.
@@ -65,79 +96,66 @@ impl Handover {
 }
 
 /// The encoder's end.
-#[derive(Debug)]
 pub struct Batcher {
     parts: Receiver<Closing>,
     tables: Sender<WindowTable>,
     identity: BatchIdentity,
+    encoder: BatchEncoder,
+    /// The frame being made; kept from batch to batch.
+    frame: Vec<u8>,
 }
 
 /// Connects a capture with an encoder.
-#[must_use]
-pub fn handover(identity: BatchIdentity) -> (Handover, Batcher) {
+///
+/// # Errors
+/// If there is no memory for the encoder.
+pub fn handover(identity: BatchIdentity) -> Result<(Handover, Batcher), BatchError> {
     let (parts, closed) = bounded(TABLES_IN_FLIGHT);
     let (returned, tables) = bounded(TABLES_IN_FLIGHT);
-    (Handover { parts, tables }, Batcher { parts: closed, tables: returned, identity })
+    let (encoder, frame) = (BatchEncoder::new()?, Vec::new());
+    Ok((Handover { parts, tables }, Batcher { parts: closed, tables: returned, identity, encoder, frame }))
 }
 
 impl Batcher {
-    /// Turns parts into batches until the capture ends, then looks after the spool until nobody sends from it any more.
+    /// The parts that were closed, for [`Self::encode`]; it ends when the capture does.
+    #[must_use]
+    pub fn parts(&self) -> Receiver<Closing> {
+        self.parts.clone()
+    }
+
+    /// Turns parts into batches until the capture ends.
     ///
     /// # Errors
     /// If a batch cannot be encoded.
-    pub fn run<D: Disk>(self, mut spool: SpoolWriter<D>) -> Result<(), BatchError> {
-        let mut encoder = BatchEncoder::new()?;
-        let mut frame = Vec::new();
-        let work = spool.work();
-        let mut works = true;
-        while works {
-            crossbeam_channel::select! {
-                recv(self.parts) -> closing => match closing {
-                    Ok(closing) => self.encode(closing, &mut encoder, &mut frame, &mut spool)?,
-                    Err(_) => break,
-                },
-                recv(work) -> more => {
-                    works = more.is_ok();
-                    spool.tend();
-                }
-            }
+    pub fn run(mut self, sink: &mut impl BatchSink) -> Result<(), BatchError> {
+        for closing in self.parts() {
+            self.encode(closing, sink)?;
         }
-        // Nobody sends any more, but what is captured is kept.
-        for closing in &self.parts {
-            self.encode(closing, &mut encoder, &mut frame, &mut spool)?;
-        }
-        spool.close();
-        for () in &work {
-            spool.tend();
-        }
-        spool.finish();
         Ok(())
     }
 
-    /// Makes a batch of a part, and lets the spool have it.
-    fn encode<D: Disk>(
-        &self,
-        mut closing: Closing,
-        encoder: &mut BatchEncoder,
-        frame: &mut Vec<u8>,
-        spool: &mut SpoolWriter<D>,
-    ) -> Result<(), BatchError> {
+    /// Makes a batch of a part, and lets the sink have it.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn encode(&mut self, mut closing: Closing, sink: &mut impl BatchSink) -> Result<(), BatchError> {
         let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
-        let header = header(&self.identity, &closing, packets, spool.place());
-        frame.clear();
+        let header = header(&self.identity, &closing, packets, sink.place());
+        self.frame.clear();
         let digest = match closing.part.table.take() {
             Some(mut table) => {
-                let digest = encoder.write(&header, table.sorted_rows(), frame)?;
+                let digest = self.encoder.write(&header, table.sorted_rows(), &mut self.frame)?;
                 table.clear();
                 // The other end is gone only when the capture has ended.
                 let _ = self.tables.send(table);
                 digest
             }
-            None => encoder.write(&header, [], frame)?,
+            None => self.encoder.write(&header, [], &mut self.frame)?,
         };
-        spool.push(&Fresh { frame, digest, window: header.window.start, held: Totals::of(&header) });
+        let (window, held) = (header.window.start, Totals::of(&header));
+        sink.push(&Fresh { frame: &self.frame, digest, window, held });
         // One large window must not cost its memory for ever.
-        frame.shrink_to(FRAME_BYTES);
+        self.frame.shrink_to(FRAME_BYTES);
         Ok(())
     }
 }
@@ -187,11 +205,26 @@ pub struct FileSink<'a> {
     pub unavailable: Marks,
     /// Windows, or parts of them, so far.
     pub parts: u64,
+    /// Start of the first window with packets and end of the last one, in seconds since the Unix epoch.
+    pub span: Option<(i64, i64)>,
+}
+
+impl<'a> FileSink<'a> {
+    /// Nothing was closed yet.
+    #[must_use]
+    pub const fn new(handover: &'a Handover, limits: TableLimits, unavailable: Marks) -> FileSink<'a> {
+        FileSink { handover, limits, unavailable, parts: 0, span: None }
+    }
 }
 
 impl Sink for FileSink<'_> {
     fn part(&mut self, part: Part) {
         self.parts += 1;
+        if part.table.as_ref().is_some_and(|table| !table.is_empty()) {
+            let (start, end) = (part.window.start, part.window.end());
+            let (first, last) = self.span.unwrap_or((start, end));
+            self.span = Some((first.min(start), last.max(end)));
+        }
         let unavailable = self.unavailable;
         self.handover.send(Closing { part, exposure: None, kernel_drops: 0, interface_drops: 0, unavailable });
     }

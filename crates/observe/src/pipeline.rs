@@ -1,5 +1,6 @@
-//! From a frame to its window: what `run` and `replay` have in common.
+//! From a frame to its window.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use martlet_packet::{Packet, parse};
@@ -19,6 +20,26 @@ pub struct Outcomes {
     pub packets: u64,
     /// Frames not counted, by reason.
     pub rejected: [u64; RejectReason::ALL.len()],
+}
+
+impl Outcomes {
+    /// Adds those of other frames.
+    pub fn add(&mut self, other: &Outcomes) {
+        self.frames += other.frames;
+        self.packets += other.packets;
+        for (sum, frames) in self.rejected.iter_mut().zip(other.rejected) {
+            *sum += frames;
+        }
+    }
+}
+
+impl fmt::Display for Outcomes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} frames, {} packets counted", self.frames, self.packets)?;
+        let reasons = RejectReason::ALL.into_iter().zip(self.rejected).filter(|&(_, frames)| frames > 0);
+        let reasons: Vec<String> = reasons.map(|(reason, frames)| format!("{frames} {}", reason.name())).collect();
+        if reasons.is_empty() { Ok(()) } else { write!(f, " (rejected: {})", reasons.join(", ")) }
+    }
 }
 
 /// Screens, classifies and counts frames.
