@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use jiff::civil::Date;
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
+use martlet_window::TrafficClass;
 
 use crate::archive::command::{self, CommandError};
+use crate::archive::export::{Format, Selection};
 use crate::config::Config;
 use crate::geo::Geo;
 use crate::ingest::Tls;
@@ -49,6 +51,29 @@ enum Command {
     /// Ask the archive, also while the collector runs.
     #[command(subcommand)]
     Archive(ArchiveCommand),
+    /// Write rows of the archive in another format, also while the collector runs.
+    Export {
+        /// From this UTC day or time on, as 2026-11-25 or 2026-11-25T10:00:00Z.
+        #[arg(long, value_name = "TIME", value_parser = command::time, allow_hyphen_values = true)]
+        from: i64,
+        /// Before this day or time.
+        #[arg(long, value_name = "TIME", value_parser = command::time, allow_hyphen_values = true)]
+        to: i64,
+        /// In which format.
+        #[arg(long, value_enum)]
+        format: Format,
+        /// Only rows of this class: real, drill or import [default: all].
+        #[arg(long, value_parser = class)]
+        class: Option<TrafficClass>,
+        /// For openmetrics: only the services with most packets, so many.
+        #[arg(long, value_name = "SERVICES", default_value_t = 1000)]
+        top: usize,
+        /// Where to write; a file is there only when it is complete [default: standard output].
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Mask the addresses of a network in every file of the archive; their packets stay counted.
     Erase {
         /// The network, for example 192.0.2.7/32 or 2001:db8::/48.
@@ -122,10 +147,19 @@ pub fn main() -> ExitCode {
         Command::Archive(ArchiveCommand::Files { from, to, json, settings }) => {
             ask(settings, |config| command::files(config, from, to, json))
         }
+        Command::Export { from, to, format, class, top, output, settings } => ask(settings, |config| {
+            let selection = Selection { from, to, class, top };
+            command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
+        }),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
         }
     }
+}
+
+fn class(text: &str) -> Result<TrafficClass, String> {
+    let found = TrafficClass::ALL.into_iter().find(|class| class.name() == text);
+    found.ok_or_else(|| "take real, drill or import".to_owned())
 }
 
 /// Does what is asked of the archive.

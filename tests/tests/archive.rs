@@ -138,6 +138,56 @@ fn duckdb_reads_what_was_counted() {
 }
 
 #[test]
+fn every_format_has_the_same_rows() {
+    let Some(interpreter) = python::interpreter() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = drill(folder.path(), "20000");
+    let collector = start();
+    replay(&collector, "drill", &file, &["--observe", "198.18.0.0/24"]);
+    settle(&collector);
+    let (archive, state) = (collector.state().join("archive"), collector.state().to_str().unwrap());
+    let mut paths = vec![archive.clone()];
+    for format in ["csv", "ndjson", "openmetrics", "parquet"] {
+        let path = folder.path().join(format);
+        let all = ["export", "--from", "1990-01-01", "--to", "2040-01-01T00:00:00Z", "--top", "1000000"];
+        run_ok(
+            program("martlet-collector"),
+            &[&all[..], &["--format", format, "--output", path.to_str().unwrap(), "--data-dir", state]].concat(),
+        );
+        paths.push(path);
+    }
+    let arguments: Vec<&OsStr> = paths.iter().map(|path| path.as_os_str()).collect();
+    let answer = python::ask(&interpreter, "exports.py", &arguments);
+    assert!(answer["archive"][0].as_u64() > Some(1000), "{answer}");
+    for format in ["csv", "ndjson", "parquet"] {
+        assert_eq!(answer[format], answer["archive"], "{format}");
+        assert_eq!(answer[format!("{format}_differs")], 0, "{format}");
+    }
+    assert_eq!(answer["openmetrics"], serde_json::json!([answer["hours"], answer["archive"][1]]));
+    // Nothing of another class, nothing of another time, and standard output.
+    let export = |arguments: &[&str]| {
+        run_ok(program("martlet-collector"), &[&["export"], arguments, &["--data-dir", state]].concat())
+    };
+    assert_eq!(export(&["--from", "1990-01-01", "--to", "2040-01-01", "--format", "ndjson", "--class", "real"]), "");
+    assert_eq!(export(&["--from", "1990-01-01", "--to", "1990-01-02", "--format", "csv"]).lines().count(), 1);
+    let piped = run(
+        Command::new(program("martlet-collector")).args([
+            "export",
+            "--from",
+            "1990-01-01",
+            "--to",
+            "2040-01-01",
+            "--format",
+            "parquet",
+            "--data-dir",
+            state,
+        ]),
+        b"",
+    );
+    assert_eq!((piped.code, piped.stderr.contains("--output")), (Some(1), true), "{}", piped.stderr);
+}
+
+#[test]
 fn an_address_is_erased_while_the_collector_runs_and_while_it_does_not() {
     let Some(interpreter) = python::interpreter() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use martlet_collector::archive::Merge;
 use martlet_tests::compare::{assert_same, count};
 use martlet_tests::daemon::{Daemon, eventually, packets, root_with, run_ok};
 use martlet_tests::program::{program, run};
+use martlet_window::TrafficClass;
 use serde_json::Value;
 
 /// The collector's address on the line between the namespaces, and the sensor's.
@@ -107,6 +109,9 @@ impl Place {
             ("MARTLET_STORE__COMMIT_INTERVAL_MS", "300"),
             ("MARTLET_STORE__SEGMENT_BYTES", "262144"),
             ("MARTLET_STORE__RESERVE_BYTES", "4194304"),
+            // The archive writes all the time, and a little at a time; captures' days are merged as soon as they may be.
+            ("MARTLET_ARCHIVE__PENDING_BYTES", "65536"),
+            ("MARTLET_ARCHIVE__RUN_ROWS", "2048"),
             ("MARTLET_LOG__FILTER", "error"),
         ]);
         self.collector = Some(Daemon::start(&mut command));
@@ -167,6 +172,32 @@ impl Place {
             }
         };
         *done.entry(what).or_default() += 1;
+    }
+
+    /// Every packet that the API knows is in the archive once.
+    fn assert_archived(&self, class: TrafficClass) {
+        let metric = |name: &str| -> f64 {
+            let metrics = self.get(&self.centre, "127.0.0.1:7461/metrics").unwrap();
+            let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value.unwrap().parse().unwrap()
+        };
+        eventually("everything to be archived", || metric("martlet_collector_archive_pending_records") == 0.0);
+        assert!(metric("martlet_collector_archive_lost_records") == 0.0);
+        let data = self.disk.join("data");
+        let files = run_ok(
+            program("martlet-collector"),
+            &["archive", "files", "--data-dir", data.to_str().unwrap()],
+        );
+        let mut archived = 0;
+        for file in files.lines() {
+            let mut merge = Merge::open(&[PathBuf::from(file)]).unwrap();
+            while let Some(row) = merge.next().unwrap() {
+                if merge.labels().observer(row.observer).class == class {
+                    archived += row.packets;
+                }
+            }
+        }
+        assert_eq!(archived, packets(&self.api("/api/v1/status"), class.name()));
     }
 
     /// Nothing was lost, and nothing is double.
@@ -233,6 +264,7 @@ fn a_replayed_capture_is_counted_once_whatever_is_killed() {
     assert!(martlet_tests::program::wait(&mut replay(&place, &[])).success());
     assert_same(&|path| place.api(path), "drill", &counted);
     place.assert_whole("drill");
+    place.assert_archived(TrafficClass::Drill);
 }
 
 #[test]
@@ -309,4 +341,5 @@ fn a_live_sensor_loses_nothing_that_it_closed() {
     assert_eq!(sensor.stop(), Some(0));
     assert_eq!(packets(&place.api("/api/v1/status"), "real"), witnessed);
     place.assert_whole("real");
+    place.assert_archived(TrafficClass::Real);
 }

@@ -1,15 +1,18 @@
-//! `martlet-collector archive` and `martlet-collector erase`.
+//! `martlet-collector archive`, `export` and `erase`.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
 use jiff::civil::Date;
 use thiserror::Error;
 
 use super::catalog::{ArchiveFile, Catalog, Progress};
-use super::directory::{date, day_of};
+use super::directory::{Directory, date, day_of};
 use super::error::ArchiveError;
+use super::export::{Export, ExportError, Exported, Format, Selection};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::run::{self, StartError};
@@ -43,6 +46,9 @@ pub(crate) enum CommandError {
         "{0} records of the journal are not counted yet, because the collector did not end cleanly: start it, and ask again while it runs"
     )]
     Uncommitted(u64),
+    /// An export fails.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Nobody takes notice.
     #[error("the collector has taken no notice within {} s: its log says why; it will erase when it can", PATIENCE.as_secs())]
     Ignored,
@@ -93,6 +99,44 @@ fn describe(file: &ArchiveFile, path: &str) -> Result<String, CommandError> {
         "coarse": file.is_coarse,
     });
     Ok(described.to_string())
+}
+
+/// Writes rows in another format.
+pub(crate) fn export(
+    config: &Config,
+    selection: Selection,
+    format: Format,
+    output: Option<&Path>,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), CommandError> {
+    let catalog = catalog(config)?;
+    let directory = Directory::existing(&config.archive_directory());
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:30} {pos} of {len} days, {eta} left")
+            .unwrap_or(ProgressStyle::default_bar()),
+    );
+    let mut progress = |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let mut export = Export { catalog: &catalog, directory: &directory, selection, progress: &mut progress };
+    let exported = export.write(format, output);
+    bar.finish_and_clear();
+    let Exported { days, rows } = match exported {
+        // Whoever reads has enough.
+        Err(ExportError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        exported => exported?,
+    };
+    let what = if format == Format::Openmetrics { "samples" } else { "rows" };
+    tell(&format!("exported {rows} {what} of {days} days"));
+    Ok(())
+}
+
+/// A time as RFC 3339 writes it, or a UTC day, in seconds since the Unix epoch.
+pub(crate) fn time(text: &str) -> Result<i64, String> {
+    let day = || text.parse::<Date>().ok().map(|date| day_of(date) * 86_400);
+    let time = || text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+    day().or_else(time).ok_or_else(|| "write a day as 2026-11-25 or a time as 2026-11-25T10:00:00Z".to_owned())
 }
 
 /// Masks the addresses of a network in every file: by the collector that runs, or here if none does.

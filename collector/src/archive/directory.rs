@@ -40,11 +40,17 @@ impl Directory {
         // What an earlier life exchanged is durable before what it put out of the way is deleted.
         sync_directory(root)?;
         sync_directory(&staging)?;
-        Ok(Directory {
+        Ok(Directory::existing(root))
+    }
+
+    /// One to read from: nothing is made.
+    #[must_use]
+    pub fn existing(root: &Path) -> Directory {
+        Directory {
             root: root.to_owned(),
             #[cfg(test)]
             fuse: super::fuse::Fuse::default(),
-        })
+        }
     }
 
     /// With a fuse that makes a step of it fail.

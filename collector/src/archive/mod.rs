@@ -23,6 +23,7 @@ mod catalog;
 pub(crate) mod command;
 mod directory;
 mod error;
+pub(crate) mod export;
 #[cfg(test)]
 mod fuse;
 mod replace;
