@@ -163,7 +163,7 @@ impl Default for ArchiveConfig {
             keep_days: 0,
             max_bytes: 0,
             source_days: 180,
-            run_rows: 2_000_000,
+            run_rows: 1 << 20,
             merged_rows: 16_000_000,
             pending_bytes: 512 << 20,
         }

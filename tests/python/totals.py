@@ -16,11 +16,6 @@ connection.execute(
 )
 
 
-def ipaddress_bytes(text):
-    address = ipaddress.ip_address(text.split("/")[0])
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
-
-
 def all_of(query):
     return [list(row) for row in connection.execute(query).fetchall()]
 
@@ -38,10 +33,10 @@ print(
                    FROM rows GROUP BY ALL ORDER BY ALL"""
             ),
             "sources": all_of("SELECT class, count(DISTINCT source) FROM rows GROUP BY class ORDER BY class"),
-            # Both forms of an address say the same.
-            "mismatched": sum(
-                bytes(form) != ipaddress_bytes(text)
-                for text, form in connection.execute("SELECT DISTINCT source, source_bytes FROM rows").fetchall()
+            # Each address is written as its standard form.
+            "misspelt": sum(
+                str(ipaddress.ip_address(text)) != text
+                for (text,) in connection.execute("SELECT DISTINCT source FROM rows WHERE source_prefix IN (32, 128)").fetchall()
             ),
         }
     )

@@ -184,10 +184,7 @@ impl Place {
         eventually("everything to be archived", || metric("martlet_collector_archive_pending_records") == 0.0);
         assert!(metric("martlet_collector_archive_lost_records") == 0.0);
         let data = self.disk.join("data");
-        let files = run_ok(
-            program("martlet-collector"),
-            &["archive", "files", "--data-dir", data.to_str().unwrap()],
-        );
+        let files = run_ok(program("martlet-collector"), &["archive", "files", "--data-dir", data.to_str().unwrap()]);
         let mut archived = 0;
         for file in files.lines() {
             let mut merge = Merge::open(&[PathBuf::from(file)]).unwrap();

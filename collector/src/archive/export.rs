@@ -189,7 +189,7 @@ impl Export<'_> {
     /// A file of the archive's own form; its rows are sorted within each day.
     fn parquet(&mut self, path: &Path) -> Result<Exported, ExportError> {
         let mut all = Labels::default();
-        let mut writer = FileWriter::create(path, &[], false)?;
+        let mut writer = FileWriter::create(path, u64::MAX, &[], false)?;
         let exported = self.rows(&mut |row, labels| {
             let observer = all.number_observer(labels.observer(row.observer));
             let network = all.number_network(labels.network(row.network));

@@ -41,7 +41,8 @@ pub(super) fn replace(
     };
     let mut merge = Merge::open_with(&paths(directory, day, inputs)?, labels)?;
     directory.step()?;
-    let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, &merge.facts(), rests)?;
+    let rows = inputs.iter().map(|input| input.written.rows).sum();
+    let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, rows, &merge.facts(), rests)?;
     match &change {
         Change::Merge => {
             while let Some(row) = merge.next()? {

@@ -24,4 +24,5 @@ pub use merge::Merge;
 pub use read::{FileReader, Search};
 pub use region::Region;
 pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+pub use schema::ROW_GROUP_ROWS;
 pub use write::{FileWriter, Written};

@@ -9,16 +9,13 @@ use std::sync::Arc;
 use martlet_window::{Class, IpVersion, PackedClass, Service, address_bits, address_from_bits};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
-use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
-};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
 use crate::error::FileError;
 use crate::region::Region;
 use crate::row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
 use crate::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
-use crate::write::{MAPPED, source_bytes};
 
 /// Rows that are read at a time.
 const CHUNK: usize = 4096;
@@ -181,7 +178,7 @@ struct Group {
     quoted_port: Typed<Int32Type>,
     kind: Typed<ByteArrayType>,
     marks: Typed<ByteArrayType>,
-    source: Typed<FixedLenByteArrayType>,
+    source: Typed<ByteArrayType>,
     prefix: Typed<Int32Type>,
     packets: Typed<Int64Type>,
     bytes: Typed<Int64Type>,
@@ -208,7 +205,7 @@ impl Group {
             quoted_port: Typed::open(group, Column::QuotedPort)?,
             kind: Typed::open(group, Column::Kind)?,
             marks: Typed::open(group, Column::Marks)?,
-            source: Typed::open(group, Column::SourceBytes)?,
+            source: Typed::open(group, Column::Source)?,
             prefix: Typed::open(group, Column::SourcePrefix)?,
             packets: Typed::open(group, Column::Packets)?,
             bytes: Typed::open(group, Column::Bytes)?,
@@ -261,11 +258,10 @@ impl Group {
             6 => IpVersion::V6,
             _ => return None,
         };
-        let source = u128::from_be_bytes(self.source.get(place)?.data().try_into().ok()?);
-        let source = match ip {
-            IpVersion::V4 => u128::from(u32::try_from(source ^ MAPPED).ok()?),
-            IpVersion::V6 => source,
-        };
+        let source = names.source(self.source.get(place)?)?;
+        if source.is_ipv4() != (ip == IpVersion::V4) {
+            return None;
+        }
         let class = Class {
             ip,
             protocol: u8::try_from(*self.protocol.get(place)?).ok()?,
@@ -275,7 +271,7 @@ impl Group {
         };
         Some(Row {
             class: PackedClass::from(class),
-            source,
+            source: address_bits(source),
             start: self.start.get(place)?.div_euclid(1000),
             bytes: u64::try_from(*self.bytes.get(place)?).ok()?,
             packets: u64::try_from(*self.packets.get(place)?).ok()?,
@@ -330,9 +326,7 @@ impl Group {
 
 /// Finds the rows of one source in a file without reading most of it.
 pub struct Search {
-    /// The address as sixteen bytes, and that of its network.
-    forms: [[u8; 16]; 2],
-    /// Both as they stand in the bloom filters.
+    /// The address, and its network.
     texts: [String; 2],
     names: Names,
     /// Row groups that there were, and those that had to be read.
@@ -349,8 +343,7 @@ impl Search {
         let (source, prefix) = (address_bits(address), if ip == IpVersion::V4 { COARSE_V4 } else { COARSE_V6 });
         let network = coarse(ip, source);
         let texts = [address.to_string(), format!("{}/{prefix}", address_from_bits(ip, network))];
-        let forms = [source_bytes(ip, source), source_bytes(ip, network)];
-        Search { forms, texts, names: Names::default(), groups: 0, groups_read: 0 }
+        Search { texts, names: Names::default(), groups: 0, groups_read: 0 }
     }
 
     /// Visits the rows of one file.
@@ -391,7 +384,7 @@ impl Search {
             if rows == 0 {
                 return Ok(());
             }
-            let found = |value: &FixedLenByteArray| self.forms.iter().any(|form| value.data() == form);
+            let found = |value: &ByteArray| self.texts.iter().any(|text| value.data() == text.as_bytes());
             let places: Vec<usize> = (0..rows).filter(|&row| group.source.get(row).is_some_and(found)).collect();
             if places.is_empty() {
                 skipped += rows;
@@ -404,11 +397,7 @@ impl Search {
             })?;
             for place in places {
                 let row = group.row(place, &mut self.names, labels).ok_or_else(|| no_meaning(path))?;
-                // The network's own first address is another source than the network.
-                let is_coarse = labels.network(row.network).is_coarse;
-                if group.source.get(place).is_some_and(|value| value.data() == self.forms[usize::from(is_coarse)]) {
-                    visit(&row, labels);
-                }
+                visit(&row, labels);
             }
         }
     }
@@ -421,6 +410,8 @@ fn no_meaning(path: &Path) -> FileError {
 /// Texts that were seen, each once in memory.
 #[derive(Default)]
 struct Names {
+    /// The newest source: rows of one follow each other.
+    source: Option<(ByteArray, IpAddr)>,
     texts: HashMap<Vec<u8>, Arc<str>, foldhash::fast::RandomState>,
     marks: HashMap<Vec<u8>, martlet_window::Marks, foldhash::fast::RandomState>,
 }
@@ -433,6 +424,19 @@ impl Names {
         let text: Arc<str> = bytes.as_utf8().ok()?.into();
         self.texts.insert(bytes.data().to_owned(), text.clone());
         Some(text)
+    }
+
+    /// The address that a text is, or begins with.
+    fn source(&mut self, bytes: &ByteArray) -> Option<IpAddr> {
+        if let Some((text, address)) = &self.source
+            && text == bytes
+        {
+            return Some(*address);
+        }
+        let text = bytes.as_utf8().ok()?;
+        let address = text.split_once('/').map_or(text, |(address, _)| address).parse().ok()?;
+        self.source = Some((bytes.clone(), address));
+        Some(address)
     }
 
     fn marks(&mut self, bytes: &ByteArray) -> Option<martlet_window::Marks> {

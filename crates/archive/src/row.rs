@@ -35,18 +35,21 @@ pub struct Row {
 impl Row {
     /// What rows are sorted by. Rows of the same class lie together, in them those of a source, in them by time.
     #[must_use]
+    #[inline]
     pub const fn key(&self) -> (PackedClass, u128, i64) {
         (self.class, self.source, self.start)
     }
 
     /// The source as an address.
     #[must_use]
+    #[inline]
     pub fn address(&self) -> IpAddr {
         address_from_bits(self.class.ip(), self.source)
     }
 
     /// The UTC day of the window, in days since the Unix epoch. Windows divide a minute, so none lies in two.
     #[must_use]
+    #[inline]
     pub const fn day(&self) -> i64 {
         self.start.div_euclid(86_400)
     }
@@ -81,6 +84,7 @@ pub struct Network {
 impl Network {
     /// How many bits of the source are known.
     #[must_use]
+    #[inline]
     pub const fn prefix_length(&self, ip: IpVersion) -> u8 {
         match (ip, self.is_coarse) {
             (IpVersion::V4, false) => 32,
@@ -152,12 +156,14 @@ impl Labels {
 
     /// The observer with a number that came from here.
     #[must_use]
+    #[inline]
     pub fn observer(&self, number: u32) -> &Observer {
         &self.observers.values[number as usize]
     }
 
     /// The network with a number that came from here.
     #[must_use]
+    #[inline]
     pub fn network(&self, number: u32) -> &Network {
         &self.networks.values[number as usize]
     }

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use martlet_window::{IpVersion, Kind, Service, TrafficClass};
-use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int32Type, Int64Type,
-};
+use martlet_window::{Class, IpVersion, Kind, Service, TrafficClass};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 
 use crate::error::FileError;
@@ -59,14 +58,14 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// Begins a file; one that is there is replaced.
+    /// Begins a file of about so many rows; one that is there is replaced. `rests`: others wait for the same disk.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn create(path: &Path, facts: &[(String, String)], rests: bool) -> Result<FileWriter, FileError> {
+    pub fn create(path: &Path, rows: u64, facts: &[(String, String)], rests: bool) -> Result<FileWriter, FileError> {
         let file = File::create(path).map_err(FileError::io("create", path))?;
         let file = PacedFile { file, unsynced: 0, rests };
-        let writer = SerializedFileWriter::new(file, schema()?, Arc::new(properties(facts)?))?;
+        let writer = SerializedFileWriter::new(file, schema()?, Arc::new(properties(rows, facts)?))?;
         Ok(FileWriter { path: path.to_owned(), writer, pending: Vec::new(), written: Written::default() })
     }
 
@@ -77,9 +76,18 @@ impl FileWriter {
     pub fn push(&mut self, row: Row, labels: &Labels) -> Result<(), FileError> {
         self.pending.push(row);
         if self.pending.len() == ROW_GROUP_ROWS {
-            self.write_group(labels)?;
+            self.write_pending(labels)?;
         }
         Ok(())
+    }
+
+    /// Adds rows that are in memory already, without copying them.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn extend(&mut self, rows: &[Row], labels: &Labels) -> Result<(), FileError> {
+        self.write_pending(labels)?;
+        rows.chunks(ROW_GROUP_ROWS).try_for_each(|rows| self.write_group(rows, labels))
     }
 
     /// Writes what is left, and makes the file durable; not yet its name.
@@ -87,26 +95,32 @@ impl FileWriter {
     /// # Errors
     /// If the disk fails.
     pub fn finish(mut self, labels: &Labels) -> Result<Written, FileError> {
-        self.write_group(labels)?;
+        self.write_pending(labels)?;
         let file = self.writer.into_inner()?;
         file.file.sync_all().map_err(FileError::io("sync", &self.path))?;
         self.written.bytes = file.file.metadata().map_err(FileError::io("read the length of", &self.path))?.len();
         Ok(self.written)
     }
 
-    fn write_group(&mut self, labels: &Labels) -> Result<(), FileError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
+    fn write_pending(&mut self, labels: &Labels) -> Result<(), FileError> {
         let rows = std::mem::take(&mut self.pending);
-        rows.iter().for_each(|row| self.written.count(row));
-        let mut group = self.writer.next_row_group()?;
-        for &column in Column::ALL {
-            write_column(&mut group, column, &rows, labels)?;
-        }
-        group.close()?;
+        let written = self.write_group(&rows, labels);
         self.pending = rows;
         self.pending.clear();
+        written
+    }
+
+    fn write_group(&mut self, rows: &[Row], labels: &Labels) -> Result<(), FileError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        rows.iter().for_each(|row| self.written.count(row));
+        let mut group = self.writer.next_row_group()?;
+        let runs = runs(rows);
+        for &column in Column::ALL {
+            write_column(&mut group, column, rows, &runs, labels)?;
+        }
+        group.close()?;
         Ok(())
     }
 }
@@ -115,11 +129,10 @@ fn write_column(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
     column: Column,
     rows: &[Row],
+    runs: &[Run],
     labels: &Labels,
 ) -> Result<(), FileError> {
     let observer = |row: &Row| labels.observer(row.observer);
-    let network = |row: &Row| labels.network(row.network);
-    let port = |row: &Row| detail(row).port;
     match column {
         Column::WindowStart => required::<Int64Type>(group, rows.iter().map(|row| row.start.saturating_mul(1000))),
         Column::WindowSeconds => {
@@ -134,22 +147,25 @@ fn write_column(
             let names = texts(TrafficClass::ALL.iter().map(|class| class.name()));
             required::<ByteArrayType>(group, rows.iter().map(|row| names[observer(row).class as usize].clone()))
         }
-        Column::IpVersion => required::<Int32Type>(group, rows.iter().map(|row| version(row.class.ip()))),
-        Column::Protocol => required::<Int32Type>(group, rows.iter().map(|row| row.class.unpack().protocol.into())),
-        Column::Port => optional::<Int32Type>(group, rows.iter().map(port)),
-        Column::IcmpType => optional::<Int32Type>(group, rows.iter().map(|row| detail(row).icmp_type)),
-        Column::IcmpCode => optional::<Int32Type>(group, rows.iter().map(|row| detail(row).icmp_code)),
-        Column::QuotedProtocol => optional::<Int32Type>(group, rows.iter().map(|row| detail(row).quoted_protocol)),
-        Column::QuotedPort => optional::<Int32Type>(group, rows.iter().map(|row| detail(row).quoted_port)),
+        Column::IpVersion => required::<Int32Type>(group, each(runs, |class| version(class.ip))),
+        Column::Protocol => required::<Int32Type>(group, each(runs, |class| class.protocol.into())),
+        Column::Port => optional::<Int32Type>(group, each(runs, |class| detail(class).port)),
+        Column::IcmpType => optional::<Int32Type>(group, each(runs, |class| detail(class).icmp_type)),
+        Column::IcmpCode => optional::<Int32Type>(group, each(runs, |class| detail(class).icmp_code)),
+        Column::QuotedProtocol => optional::<Int32Type>(group, each(runs, |class| detail(class).quoted_protocol)),
+        Column::QuotedPort => optional::<Int32Type>(group, each(runs, |class| detail(class).quoted_port)),
         Column::Kind => {
             let names = texts(Kind::ALL.iter().map(|kind| kind.name()));
-            required::<ByteArrayType>(group, rows.iter().map(|row| names[row.class.kind() as usize].clone()))
+            required::<ByteArrayType>(group, each(runs, |class| names[class.kind as usize].clone()))
         }
-        Column::Marks => write_marks(group, rows),
+        Column::Marks => {
+            required::<ByteArrayType>(group, each(runs, |class| ByteArray::from(marks_text(class.marks).into_bytes())))
+        }
         Column::Source => write_sources(group, rows, labels),
-        Column::SourceBytes => write_source_bytes(group, rows),
         Column::SourcePrefix => {
-            let prefix = |row: &Row| network(row).prefix_length(row.class.ip()).into();
+            let prefixes = |ip| labels.networks().iter().map(|network| i32::from(network.prefix_length(ip))).collect();
+            let (v4, v6): (Vec<i32>, Vec<i32>) = (prefixes(IpVersion::V4), prefixes(IpVersion::V6));
+            let prefix = |row: &Row| if row.class.ip() == IpVersion::V4 { &v4 } else { &v6 }[row.network as usize];
             required::<Int32Type>(group, rows.iter().map(prefix))
         }
         Column::Packets => required::<Int64Type>(group, rows.iter().map(|row| signed(row.packets))),
@@ -161,7 +177,11 @@ fn write_column(
             let regions = texts(labels.networks().iter().map(|network| network.region.as_str()));
             required::<ByteArrayType>(group, rows.iter().map(|row| regions[row.network as usize].clone()))
         }
-        Column::Asn => optional::<Int64Type>(group, rows.iter().map(|row| network(row).asn.map(i64::from))),
+        Column::Asn => {
+            let numbers: Vec<Option<i64>> =
+                labels.networks().iter().map(|network| network.asn.map(i64::from)).collect();
+            optional::<Int64Type>(group, rows.iter().map(|row| numbers[row.network as usize]))
+        }
         Column::Organisation => {
             let names = optional_texts(labels.networks().iter().map(|network| network.organisation.as_deref()));
             optional::<ByteArrayType>(group, rows.iter().map(|row| names[row.network as usize].clone()))
@@ -171,6 +191,18 @@ fn write_column(
             optional::<ByteArrayType>(group, rows.iter().map(|row| names[row.network as usize].clone()))
         }
     }
+}
+
+/// A class, and how many rows of it follow each other: rows are sorted by it, and most columns say something of it.
+type Run = (Class, usize);
+
+fn runs(rows: &[Row]) -> Vec<Run> {
+    rows.chunk_by(|a, b| a.class == b.class).map(|rows| (rows[0].class.unpack(), rows.len())).collect()
+}
+
+/// What each row has of its class.
+fn each<T: Clone>(runs: &[Run], value: impl Fn(&Class) -> T) -> impl Iterator<Item = T> {
+    runs.iter().flat_map(move |(class, rows)| std::iter::repeat_n(value(class), *rows))
 }
 
 /// What a service says in columns.
@@ -183,13 +215,13 @@ struct Detail {
     quoted_port: Option<i32>,
 }
 
-fn detail(row: &Row) -> Detail {
+fn detail(class: &Class) -> Detail {
     let message = |icmp_type: u8, code: u8| Detail {
         icmp_type: Some(icmp_type.into()),
         icmp_code: Some(code.into()),
         ..Detail::default()
     };
-    match row.class.unpack().service {
+    match class.service {
         Service::None => Detail::default(),
         Service::Port(port) => Detail { port: Some(port.into()), ..Detail::default() },
         Service::Icmp { icmp_type, code } => message(icmp_type, code),
@@ -226,19 +258,6 @@ fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Vec<Opti
     values.map(|value| value.map(ByteArray::from)).collect()
 }
 
-/// Rows of one class follow each other, and with them their marks.
-fn write_marks(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), FileError> {
-    let mut current = (martlet_window::Marks::NONE, ByteArray::from(""));
-    let mut text = |row: &Row| {
-        let marks = row.class.marks();
-        if marks != current.0 {
-            current = (marks, ByteArray::from(marks_text(marks).into_bytes()));
-        }
-        current.1.clone()
-    };
-    required::<ByteArrayType>(group, rows.iter().map(&mut text))
-}
-
 /// Sources as text. All share one buffer.
 fn write_sources(
     group: &mut SerializedRowGroupWriter<'_, PacedFile>,
@@ -255,10 +274,10 @@ fn write_sources(
             Some((other, range)) if is_same(other) => range.clone(),
             _ => {
                 let begin = text.len();
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{}", row.address());
+                push_address(&mut text, row.address());
                 let network = labels.network(row.network);
                 if network.is_coarse {
+                    // Writing to a String cannot fail.
                     let _ = write!(text, "/{}", network.prefix_length(row.class.ip()));
                 }
                 begin..text.len()
@@ -271,22 +290,25 @@ fn write_sources(
     required::<ByteArrayType>(group, ranges.into_iter().map(|range| text.slice(range.start, range.len())))
 }
 
-/// Sources as sixteen bytes, IPv4 within IPv6 (::ffff:0:0/96). All share one buffer.
-fn write_source_bytes(group: &mut SerializedRowGroupWriter<'_, PacedFile>, rows: &[Row]) -> Result<(), FileError> {
-    let mut bytes = Vec::with_capacity(rows.len() * 16);
-    rows.iter().for_each(|row| bytes.extend_from_slice(&source_bytes(row.class.ip(), row.source)));
-    let bytes = ByteArray::from(bytes);
-    let value = |place: usize| FixedLenByteArray::from(bytes.slice(place * 16, 16));
-    required::<FixedLenByteArrayType>(group, (0..rows.len()).map(value))
-}
-
-/// What stands in front of an IPv4 address within an IPv6 one.
-pub(crate) const MAPPED: u128 = 0xffff << 32;
-
-pub(crate) fn source_bytes(ip: IpVersion, source: u128) -> [u8; 16] {
-    match ip {
-        IpVersion::V4 => (MAPPED | source).to_be_bytes(),
-        IpVersion::V6 => source.to_be_bytes(),
+/// An address as text. Nearly all are IPv4, and the standard formatter takes several times as long.
+fn push_address(text: &mut String, address: IpAddr) {
+    let IpAddr::V4(address) = address else {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{address}");
+        return;
+    };
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        let digit = |number: u8| char::from(b'0' + number % 10);
+        if octet >= 100 {
+            text.push(digit(octet / 100));
+        }
+        if octet >= 10 {
+            text.push(digit(octet / 10));
+        }
+        text.push(digit(octet));
     }
 }
 
