@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Server, Spool, TEN, deliver, http, marked, row, sample, sorted, tcp_scan};
+use common::{Server, Spool, TEN, deliver, http, marked, row, sample, send, sorted, tcp_scan};
 use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATHS: [&str; 5] = ["summary", "ports", "sources", "sensors", "coverage"];
 
@@ -33,30 +33,56 @@ fn without_data_there_are_empty_lists_and_zeros() {
 fn wrong_requests_get_typed_errors() {
     let server = Server::start();
     for path in PATHS {
-        for (query, code, parameter) in [
-            ("class=fake", "bad_parameter", "class"),
-            ("from=10&to=10", "bad_parameter", "from"),
-            ("from=20&to=10", "bad_parameter", "from"),
-            ("limit=0", "bad_parameter", "limit"),
-            ("to=tomorrow", "bad_parameter", "to"),
-            ("colour=red", "unknown_parameter", "colour"),
-            ("limit=1&limit=2", "unknown_parameter", "limit"),
+        for (query, kind, parameter) in [
+            ("class=fake", "bad-parameter", "class"),
+            ("from=10&to=10", "bad-parameter", "from"),
+            ("from=20&to=10", "bad-parameter", "from"),
+            ("limit=0", "bad-parameter", "limit"),
+            ("to=tomorrow", "bad-parameter", "to"),
+            ("colour=red", "unknown-parameter", "colour"),
+            ("limit=1&limit=2", "repeated-parameter", "limit"),
         ] {
             let (status, body) = server.get(&format!("/api/v1/{path}?{query}"));
             assert_eq!(status, 400, "{path}?{query}");
-            assert_eq!(body["error"]["code"], code, "{path}?{query}");
-            assert_eq!(body["error"]["parameter"], parameter, "{path}?{query}");
-            assert!(body["error"]["message"].as_str().unwrap().contains(parameter));
+            assert_eq!(body["type"], format!("urn:martlet:problem:{kind}"), "{path}?{query}");
+            assert_eq!((&body["parameter"], &body["status"]), (&json!(parameter), &json!(400)), "{path}?{query}");
+            assert!(body["detail"].as_str().unwrap().contains(parameter));
+            assert!(body["title"].is_string() && body["expected"].is_string(), "{body}");
         }
     }
     assert_eq!(server.get("/api/v1/sources?sensor=alpha").0, 400);
     assert_eq!(server.get("/api/v1/status?class=real").0, 400);
-    let (status, body) = server.get("/api/v1/nothing");
-    assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
-    let (status, _, body) = http(server.http, "POST", "/api/v1/status");
-    assert_eq!(status, 405);
-    assert!(body.contains("method_not_allowed"));
     assert_eq!(http(server.http, "HEAD", "/api/v1/status").0, 200);
+}
+
+#[test]
+fn whatever_is_wrong_is_said_as_problem_details() {
+    let server = Server::start();
+    let long = format!("/api/v1/status?{}", "x".repeat(5000));
+    let head =
+        |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n");
+    for (status, request) in [
+        (404, head("GET /api/v1/nothing", "")),
+        (404, head("GET /nothing", "")),
+        (405, head("POST /api/v1/status", "content-length: 0\r\n")),
+        (405, head("DELETE /", "")),
+        (405, head("OPTIONS /metrics", "")),
+        (413, head("GET /api/v1/status", "content-length: 2\r\n") + "{}"),
+        (413, head("GET /", "transfer-encoding: chunked\r\n") + "0\r\n\r\n"),
+        (414, head(&format!("GET {long}"), "")),
+        (431, head("GET /", &format!("x: {}\r\n", "y".repeat(20_000)))),
+        (400, head("GET /", "no header\r\n")),
+        (400, head("GET /api/v1/summary?from=%ff", "")),
+    ] {
+        let line = request.lines().next().unwrap().chars().take(60).collect::<String>();
+        let (found, head, body) = send(server.http, &request);
+        assert_eq!(found, status, "{line}: {head}");
+        assert!(head.contains("content-type: application/problem+json"), "{line}: {head}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(problem["status"], status, "{line}: {body}");
+        assert!(problem["type"].is_string() && problem["title"].is_string() && problem["detail"].is_string());
+        assert_eq!(head.contains("\r\nallow: GET, HEAD"), status == 405, "{line}: {head}");
+    }
 }
 
 #[test]

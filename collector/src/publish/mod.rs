@@ -1,8 +1,10 @@
 //! What the world is told, all of it from the newest view: metrics, the HTTP API of docs/api.md, the page.
 
 mod api;
+mod limits;
 mod metrics;
 mod page;
+mod problem;
 mod services;
 
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use axum::Router;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use martlet_telemetry::admin::{self, Readiness};
 use prometheus::Registry;
 
+use self::problem::Problem;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
@@ -81,7 +84,10 @@ pub fn router(
     let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
     let api = api::router(config, sources);
     let routes = page::router().merge(api).merge(admin::router(registry, readiness.clone()));
-    Ok(only_when_ready(routes, &readiness).layer(secure))
+    let routes = routes
+        .fallback(|| std::future::ready(Problem::not_found()))
+        .method_not_allowed_fallback(|| std::future::ready(Problem::method_not_allowed()));
+    Ok(only_when_ready(routes, &readiness).layer(from_fn(limits::bound)).layer(secure))
 }
 
 /// Answers 503 where counts would be shown, as long as the collector starts.
@@ -93,7 +99,7 @@ pub fn only_when_ready(routes: Router, readiness: &Readiness) -> Router {
 async fn until_ready(Shared(readiness): Shared<Readiness>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let shows_counts = path == "/metrics" || path.starts_with("/api/");
-    if shows_counts && readiness.is_starting() { api::starting() } else { next.run(request).await }
+    if shows_counts && readiness.is_starting() { Problem::starting().into_response() } else { next.run(request).await }
 }
 
 fn secure(mut response: Response, policy: HeaderValue) -> Response {

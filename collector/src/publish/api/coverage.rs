@@ -7,7 +7,7 @@ use martlet_window::TrafficClass;
 use serde::Serialize;
 
 use super::super::Sources;
-use super::error::ApiError;
+use super::super::problem::Problem;
 use super::json::{Head, Time, signed_seconds};
 use super::params::{Accepts, Query};
 use crate::aggregate::{HOUR_SECONDS, HourKey, SensorHour};
@@ -130,11 +130,11 @@ impl Series {
     }
 }
 
-pub(super) fn coverage(sources: &Sources, view: &LiveView, query: &Query) -> Result<Answer, ApiError> {
+pub(super) fn coverage(sources: &Sources, view: &LiveView, query: &Query) -> Result<Answer, Problem> {
     let mut walk = Walk::new(view, query, sources.clock.now());
     each_hour(sources, view, query, |key, hour| walk.see(key, hour)).map_err(|error| {
         tracing::error!("cannot read hours of loss and exposure: {error}");
-        ApiError::Store
+        Problem::store()
     })?;
     walk.go_to(query.to);
     let sensors = walk.sensors.into_values().map(|sensor| sensor.entry(sources));

@@ -1,7 +1,6 @@
 //! The HTTP API, version 1. docs/api.md specifies it; each path has one file.
 
 mod coverage;
-mod error;
 mod exposure;
 mod geo;
 mod json;
@@ -16,16 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use self::error::ApiError;
 use self::params::{Accepts, Params, Query};
 use super::Sources;
+use super::problem::Problem;
 use crate::config::HttpConfig;
 use crate::live::LiveView;
 
@@ -59,17 +57,10 @@ pub(super) fn router(config: &HttpConfig, sources: Sources) -> Router {
             get(|api, query| answer(api, query, sensors::ACCEPTS, |s, v, q| Ok(sensors::sensors(s, v, q)))),
         )
         .route("/api/v1/coverage", get(|api, query| answer(api, query, coverage::ACCEPTS, coverage::coverage)))
-        .fallback(|| std::future::ready(ApiError::NotFound))
-        .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
         .with_state(api)
 }
 
-/// The answer before the journal is replayed.
-pub(super) fn starting() -> Response {
-    ApiError::Starting.into_response()
-}
-
-async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     Params::read(query.as_deref(), Accepts::NOTHING)?;
     Ok(Json(status::status(&api.sources, &api.sources.view.load(), api.sources.clock.now())).into_response())
 }
@@ -79,12 +70,12 @@ async fn answer<T: Serialize + Send + 'static>(
     State(api): State<Api>,
     RawQuery(query): RawQuery,
     accepts: Accepts,
-    compute: fn(&Sources, &LiveView, &Query) -> Result<T, ApiError>,
-) -> Result<Response, ApiError> {
+    compute: fn(&Sources, &LiveView, &Query) -> Result<T, Problem>,
+) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), accepts)?;
     let turn = tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(ApiError::Busy);
+        return Err(Problem::busy());
     };
     let view = api.sources.view.load_full();
     let now = api.sources.clock.now();
@@ -99,11 +90,11 @@ async fn answer<T: Serialize + Send + 'static>(
         Ok(Ok(Ok(body))) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),
         Ok(Ok(Err(error))) => {
             tracing::error!("cannot write an answer: {error}");
-            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            Err(Problem::failed())
         }
         Err(error) => {
             tracing::error!("a query failed: {error}");
-            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            Err(Problem::failed())
         }
     }
 }

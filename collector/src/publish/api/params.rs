@@ -5,7 +5,7 @@ use axum::http::Uri;
 use jiff::Timestamp;
 use martlet_window::{Kind, SensorName, TrafficClass};
 
-use super::error::ApiError;
+use super::super::problem::{self, Problem};
 use crate::aggregate::HOUR_SECONDS;
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
@@ -24,6 +24,8 @@ const MOST_HOUR_CELLS: usize = 200_000;
 /// What nanoseconds since 1970 can say, in seconds; every window lies within.
 const FARTHEST_SECONDS: i64 = i64::MAX / 1_000_000_000;
 
+const NAMES: [&str; 7] = ["class", "from", "to", "sensor", "kind", "points", "limit"];
+
 /// Which parameters a path takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Accepts {
@@ -39,6 +41,10 @@ pub(super) struct Accepts {
 impl Accepts {
     pub(super) const NOTHING: Accepts =
         Accepts { range: false, sensor: false, kind: false, points: false, limit: false, hours: false };
+
+    fn names(&self) -> Vec<&'static str> {
+        NAMES.into_iter().filter(|name| self.takes(name)).collect()
+    }
 
     fn takes(&self, name: &str) -> bool {
         match name {
@@ -123,18 +129,15 @@ impl Query {
 
 impl Params {
     /// Reads a query string.
-    pub(super) fn read(query: Option<&str>, accepts: Accepts) -> Result<Params, ApiError> {
+    pub(super) fn read(query: Option<&str>, accepts: Accepts) -> Result<Params, Problem> {
         let mut params = Params::default();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in pairs(query.unwrap_or(""))? {
-            let short: String = name.chars().take(40).collect();
             if !accepts.takes(&name) {
-                let message = format!("{short}: this path takes no such parameter; see docs/api.md");
-                return Err(ApiError::UnknownParameter { parameter: short, message });
+                return Err(Problem::unknown(&name, &accepts.names()));
             }
             if seen.contains(&name) {
-                let message = format!("{short}: given twice");
-                return Err(ApiError::UnknownParameter { parameter: short, message });
+                return Err(Problem::repeated(&name));
             }
             params.set(&name, &value)?;
             seen.push(name);
@@ -142,9 +145,8 @@ impl Params {
         Ok(params)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
-        let shown: String = value.chars().take(60).collect();
-        let bad = |rule: &str| ApiError::bad(name, format!("{shown:?} is not {rule}"));
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+        let bad = |rule: &str| Problem::bad(name, value, rule);
         match name {
             "class" => {
                 let class = TrafficClass::ALL.into_iter().find(|class| class.name() == value);
@@ -173,7 +175,7 @@ impl Params {
     }
 
     /// Fills in what was not given, and rounds the range outward to buckets. `now` in seconds since the Unix epoch.
-    pub(super) fn resolve(self, accepts: Accepts, view: &LiveView, now: i64) -> Result<Query, ApiError> {
+    pub(super) fn resolve(self, accepts: Accepts, view: &LiveView, now: i64) -> Result<Query, Problem> {
         let bucket = if accepts.hours { HOUR_SECONDS } else { view.bucket_seconds };
         let class = self.class.unwrap_or(TrafficClass::Real);
         let newest = view.class(class).last_window_end.unwrap_or(now);
@@ -182,7 +184,7 @@ impl Params {
         let to = self.to.unwrap_or_else(|| round_up(newest, bucket));
         let from = self.from.unwrap_or_else(|| round_up(to, bucket).saturating_sub(DAY_SECONDS));
         if from >= to {
-            return Err(ApiError::bad("from", "it must lie before `to`"));
+            return Err(Problem::unfit("from", "before `to`"));
         }
         let (from, to) = (from - from.rem_euclid(bucket), round_up(to, bucket));
         let buckets = (to - from) / bucket;
@@ -192,10 +194,10 @@ impl Params {
         let steps = usize::try_from(steps).unwrap_or(0);
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if accepts.hours && to - from > MOST_HOURS_SECONDS {
-            return Err(ApiError::bad("from", "it must lie within 366 days before `to`"));
+            return Err(Problem::unfit("from", "within 366 days before `to`"));
         }
         if accepts.hours && steps.saturating_mul(limit) > MOST_HOUR_CELLS {
-            return Err(ApiError::bad("points", "steps times `limit` must not be more than 200000"));
+            return Err(Problem::unfit("points", "at most 200000, multiplied by `limit`"));
         }
         let sensor = match &self.sensor {
             None => Selection::All,
@@ -230,8 +232,8 @@ fn time(text: &str) -> Option<i64> {
     (-FARTHEST_SECONDS..=FARTHEST_SECONDS).contains(&seconds).then_some(seconds)
 }
 
-fn pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
-    let broken = || ApiError::bad("query", "it is not percent-encoded text");
+fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let broken = || Problem::new(problem::Kind::BadParameter, "the query is not percent-encoded text");
     let uri: Uri = format!("/?{query}").parse().map_err(|_| broken())?;
     UrlQuery::<Vec<(String, String)>>::try_from_uri(&uri).map(|query| query.0).map_err(|_| broken())
 }
@@ -255,12 +257,12 @@ mod tests {
             ("sensor=No%20name", "sensor"),
         ] {
             match Params::read(Some(query), ALL) {
-                Err(ApiError::BadParameter { parameter: named, .. }) => assert_eq!(named, parameter, "{query}"),
+                Err(problem) => assert_eq!(problem.parameter.as_deref(), Some(parameter), "{query}"),
                 other => panic!("{query}: {other:?}"),
             }
         }
         for query in ["colour=red", "limit=1&limit=2"] {
-            assert!(matches!(Params::read(Some(query), ALL), Err(ApiError::UnknownParameter { .. })), "{query}");
+            assert!(Params::read(Some(query), ALL).is_err(), "{query}");
         }
         assert!(Params::read(Some("class=real"), Accepts::NOTHING).is_err());
     }
