@@ -26,6 +26,7 @@ use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources};
 use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
+use crate::tokens::{Keeper, TokenError, Tokens};
 
 /// How long HTTP answers that have begun may take when the collector stops.
 const HTTP_GRACE: Duration = Duration::from_millis(500);
@@ -50,6 +51,9 @@ pub enum StartError {
         /// Why.
         source: StoreError,
     },
+    /// The tokens cannot be read.
+    #[error("cannot read the tokens: {0}")]
+    Tokens(#[from] TokenError),
     /// The journal cannot be read.
     #[error("cannot open the journal in {}: {message}", path.display())]
     Journal {
@@ -98,10 +102,10 @@ pub struct Collector {
     _lock: DirectoryLock,
 }
 
-/// The stages behind the gate, and the watcher of files; they end when this does, also if a start fails half-way.
+/// The stages behind the gate, and those who look at files and tokens; they end when this does, also if a start fails half-way.
 struct Stages {
     queue: Queue,
-    /// The watcher goes on for as long as this is there.
+    /// They look for as long as this is there.
     _watching: Sender<Infallible>,
 }
 
@@ -134,7 +138,8 @@ impl Collector {
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
         let sources = sources(&config, &links, ingest_counters.clone(), geo);
-        let router = publish::router(&config.http, sources, registry, readiness.clone())?;
+        let tokens = Arc::new(Tokens::new(config.http.max_queries_per_caller));
+        let router = publish::router(&config, sources, tokens.clone(), registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
         let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
@@ -150,7 +155,9 @@ impl Collector {
         let starting = (config.clone(), links.clone(), deaths_sender.clone());
         let started = tokio::task::spawn_blocking(move || start_threads(&starting.0, &starting.1, &starting.2));
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
+        threads.push(keep(&config, &tokens, watched.clone(), &links, &deaths_sender)?);
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
+        config.http.warnings(!tokens.is_empty()).iter().for_each(|warning| tracing::warn!("{warning}"));
         visible.await.map_err(|_| StartError::Replay)?;
 
         let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
@@ -248,6 +255,23 @@ fn start_threads(
         })
     })?;
     Ok((threads, visible))
+}
+
+/// Reads the tokens, and starts the thread that does so again and again.
+fn keep(
+    config: &Config,
+    tokens: &Arc<Tokens>,
+    stop: Receiver<Infallible>,
+    links: &Links,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> Result<JoinHandle<()>, StartError> {
+    let location = Location::in_directory(&config.store.data_dir);
+    let keeper = Keeper::open(&location, tokens.clone(), links.clock.clone())?;
+    let obituary = Obituary::new("thread tokens", deaths);
+    Ok(std::thread::Builder::new().name("tokens".to_owned()).spawn(move || {
+        let _obituary = obituary;
+        keeper.run(&stop);
+    })?)
 }
 
 /// Starts the thread that reads files of `geo` again, if there are any.

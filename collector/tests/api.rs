@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, Spool, TEN, deliver, http, marked, row, sample, send, sorted, tcp_scan};
+use common::{Server, Spool, TEN, deliver, http, marked, range, row, sample, send, sorted, tcp_scan};
 use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn without_data_there_are_empty_lists_and_zeros() {
     assert_eq!(status["classes"], json!([]));
     assert_eq!(status["state"], "running");
     assert_eq!(status["history"]["buckets"], 0);
-    let summary = server.ok("/api/v1/summary?from=0&to=6000&points=3");
+    let summary = server.ok("/api/v1/summary?from=1970-01-01T00:00:00Z&to=1970-01-01T01:40:00Z&step=40m");
     assert_eq!(
         summary["totals"],
         json!({"packets": 0, "bytes": 0, "sources": {"count": 0, "exact": true, "error": 0.0}})
@@ -35,8 +35,8 @@ fn wrong_requests_get_typed_errors() {
     for path in PATHS {
         for (query, kind, parameter) in [
             ("class=fake", "bad-parameter", "class"),
-            ("from=10&to=10", "bad-parameter", "from"),
-            ("from=20&to=10", "bad-parameter", "from"),
+            ("from=2026-11-21T10:00:00Z&to=2026-11-21T10:00:00Z", "bad-parameter", "from"),
+            ("from=2026-11-21T20:00:00Z&to=2026-11-21T10:00:00Z", "bad-parameter", "from"),
             ("limit=0", "bad-parameter", "limit"),
             ("to=tomorrow", "bad-parameter", "to"),
             ("colour=red", "unknown-parameter", "colour"),
@@ -128,8 +128,8 @@ fn kinds_marks_icmp_and_portless_packets_are_told_apart() {
     client.receive().unwrap();
     server.wait_for_batches(TrafficClass::Real, 1);
 
-    let range = format!("from={TEN}&to={}", TEN + 600);
-    let summary = server.ok(&format!("/api/v1/summary?{range}"));
+    let ten_minutes = range(TEN, TEN + 600);
+    let summary = server.ok(&format!("/api/v1/summary?{ten_minutes}"));
     assert_eq!(summary["totals"]["packets"], 22);
     assert_eq!(summary["totals"]["sources"]["count"], 6);
     assert_eq!(summary["marks"]["mirai"], json!({"packets": 3, "sources": {"count": 1, "exact": true, "error": 0.0}}));
@@ -140,18 +140,18 @@ fn kinds_marks_icmp_and_portless_packets_are_told_apart() {
     assert_eq!(summary["series"]["packets"], json!([22]));
     assert_eq!(summary["series"]["backscatter_packets"], json!([11]));
 
-    let ports = server.ok(&format!("/api/v1/ports?{range}"));
+    let ports = server.ok(&format!("/api/v1/ports?{ten_minutes}"));
     assert_eq!(ports["ports"][0]["port"], 23);
     assert_eq!(ports["ports"][1]["kinds"], json!({"scan": 1, "backscatter": 5, "other": 0}));
     assert_eq!(ports["icmp"][0]["type"], 3);
     assert_eq!(ports["icmp"][1]["packets"], 2);
     assert_eq!(ports["without_port"][0]["protocol_name"], "gre");
-    let scans = server.ok(&format!("/api/v1/ports?{range}&kind=scan&limit=1"));
+    let scans = server.ok(&format!("/api/v1/ports?{ten_minutes}&kind=scan&limit=1"));
     assert_eq!((&scans["totals"]["packets"], &scans["ports_left_out"]), (&json!(10), &json!(1)));
-    let one = server.ok(&format!("/api/v1/summary?{range}&sensor=alpha"));
+    let one = server.ok(&format!("/api/v1/summary?{ten_minutes}&sensor=alpha"));
     assert_eq!(one["totals"], summary["totals"]);
     assert_eq!((&one["marks"], &one["series"]["sources"]), (&json!({}), &json!(null)));
-    assert_eq!(server.ok(&format!("/api/v1/summary?{range}&sensor=nobody"))["totals"]["packets"], 0);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{ten_minutes}&sensor=nobody"))["totals"]["packets"], 0);
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn late_data_lands_in_its_own_time() {
         ],
     );
     server.wait_for_batches(TrafficClass::Real, 4);
-    let range = format!("from={}&to={}&points=3", TEN, TEN + 1800);
-    assert_eq!(server.ok(&format!("/api/v1/summary?{range}"))["series"]["packets"], json!([9, 0, 2]));
-    let yesterday = format!("from={}&to={}", TEN - day, TEN - day + 600);
+    let half_hour = range(TEN, TEN + 1800);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{half_hour}"))["series"]["packets"], json!([9, 0, 2]));
+    let yesterday = range(TEN - day, TEN - day + 600);
     assert_eq!(server.ok(&format!("/api/v1/summary?{yesterday}"))["totals"]["packets"], 4);
     // The default range is the 24 h that end with the newest data, not with the newest arrival.
     let default = server.ok("/api/v1/summary");
@@ -184,7 +184,7 @@ fn late_data_lands_in_its_own_time() {
     deliver(&mut client, &mut spool, &[(far, vec![tcp_scan(23, 1, 16)])]);
     server.wait_for_batches(TrafficClass::Real, 5);
     assert_eq!(server.ok("/api/v1/summary")["to"], "2024-11-21T10:30:00Z");
-    let future = format!("from={far}&to={}", far + 1);
+    let future = range(far, far + 1);
     assert_eq!(server.ok(&format!("/api/v1/summary?{future}"))["totals"]["packets"], 16);
 }
 
@@ -289,7 +289,7 @@ fn a_series_tells_quiet_from_unwatched() {
     to_two.send_bytes(&two.batch_of(&header, &rows));
     to_two.expect_acks(two.stream, 1, 2);
     server.wait_for_batches(TrafficClass::Real, 5);
-    let range = format!("/api/v1/summary?from={TEN}&to={}", TEN + 1800);
+    let range = format!("/api/v1/summary?{}", range(TEN, TEN + 1800));
     let series = &server.ok(&range)["series"];
     assert_eq!(series["packets"], json!([0, 0, 5]));
     assert_eq!(series["watched_seconds"], json!([30.0, 0.0, null]));

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const QUERIES: [&str; 6] = [
     "summary?class=real",
-    "summary?class=import&points=7",
+    "summary?class=import&step=4h",
     "ports?class=real",
     "ports?class=real&sensor=beta&kind=scan",
     "sources?class=real",

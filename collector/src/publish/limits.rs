@@ -1,6 +1,8 @@
 //! What a request may bring.
 
-use axum::extract::Request;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -24,6 +26,15 @@ pub(super) async fn bound(request: Request, next: Next) -> Response {
             .into_response();
     }
     next.run(request).await
+}
+
+/// Gives up an answer that takes too long. What is being computed for it goes on, and has its place among the queries, until
+/// it is done.
+pub(super) async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::too_slow().into_response(),
+    }
 }
 
 fn length(uri: &Uri) -> usize {

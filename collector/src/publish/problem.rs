@@ -5,7 +5,12 @@ use std::fmt::Display;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::tokens::Scope;
+
+/// Which headers of a request decide about its answer.
+pub(super) const VARY: HeaderValue = HeaderValue::from_static("accept, authorization");
 /// Media type of problem details.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 /// Longest piece of a request that is repeated in an answer, in characters.
@@ -17,11 +22,17 @@ pub(super) enum Kind {
     BadParameter,
     UnknownParameter,
     RepeatedParameter,
+    TokenMissing,
+    TokenInvalid,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     BodyNotTaken,
     UriTooLong,
+    TooManyQueries,
     Busy,
+    TooSlow,
     Starting,
     /// The store cannot be read; the log says why.
     Store,
@@ -31,20 +42,36 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Every kind.
-    #[cfg(test)]
-    pub(super) const ALL: [Kind; 11] = [
+    pub(super) const ALL: [Kind; 17] = [
         Kind::BadParameter,
         Kind::UnknownParameter,
         Kind::RepeatedParameter,
+        Kind::TokenMissing,
+        Kind::TokenInvalid,
+        Kind::Forbidden,
         Kind::NotFound,
         Kind::MethodNotAllowed,
+        Kind::NotAcceptable,
         Kind::BodyNotTaken,
         Kind::UriTooLong,
+        Kind::TooManyQueries,
         Kind::Busy,
+        Kind::TooSlow,
         Kind::Starting,
         Kind::Store,
         Kind::Failed,
     ];
+
+    /// Its status.
+    pub(super) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// What `type` and `title` say of it.
+    pub(super) const fn words(self) -> (&'static str, &'static str) {
+        let (_, problem, title) = self.parts();
+        (problem, title)
+    }
 
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -57,17 +84,37 @@ impl Kind {
             Kind::RepeatedParameter => {
                 (StatusCode::BAD_REQUEST, "urn:martlet:problem:repeated-parameter", "A parameter was given twice")
             }
+            Kind::TokenMissing => (StatusCode::UNAUTHORIZED, "urn:martlet:problem:token-missing", "A token is needed"),
+            Kind::TokenInvalid => {
+                (StatusCode::UNAUTHORIZED, "urn:martlet:problem:token-invalid", "The token is not one that is in use")
+            }
+            Kind::Forbidden => {
+                (StatusCode::FORBIDDEN, "urn:martlet:problem:forbidden", "The caller may not see what was asked for")
+            }
             Kind::NotFound => (StatusCode::NOT_FOUND, "urn:martlet:problem:not-found", "There is no such path"),
             Kind::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "urn:martlet:problem:method-not-allowed",
                 "The path is read with GET or HEAD only",
             ),
+            Kind::NotAcceptable => (
+                StatusCode::NOT_ACCEPTABLE,
+                "urn:martlet:problem:not-acceptable",
+                "The path has no answer in such a format",
+            ),
             Kind::BodyNotTaken => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "urn:martlet:problem:body-not-taken", "Requests have no body here")
             }
             Kind::UriTooLong => {
                 (StatusCode::URI_TOO_LONG, "urn:martlet:problem:uri-too-long", "The request target is too long")
+            }
+            Kind::TooManyQueries => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "urn:martlet:problem:too-many-queries",
+                "The caller has too many queries under way",
+            ),
+            Kind::TooSlow => {
+                (StatusCode::SERVICE_UNAVAILABLE, "urn:martlet:problem:too-slow", "The answer took too long")
             }
             Kind::Busy => (StatusCode::SERVICE_UNAVAILABLE, "urn:martlet:problem:busy", "The collector is busy"),
             Kind::Starting => {
@@ -83,8 +130,8 @@ impl Kind {
     }
 }
 
-/// Why a request has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Why a request has no answer: problem details (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// Which kind of problem it is: an identifier, not an address.
     #[serde(rename = "type")]
@@ -97,21 +144,26 @@ pub(super) struct Problem {
     detail: String,
     /// The parameter that is to blame, where one is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parameter: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub(super) parameter: Option<Box<str>>,
     /// What would be right, where that can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<String>,
+    #[schema(value_type = Option<String>)]
+    expected: Option<Box<str>>,
+    /// What `WWW-Authenticate` says.
+    #[serde(skip)]
+    challenge: Option<Box<str>>,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
         let (status, problem, title) = kind.parts();
         let (status, detail) = (status.as_u16(), detail.into());
-        Problem { problem, title, status, detail, parameter: None, expected: None }
+        Problem { problem, title, status, detail, parameter: None, expected: None, challenge: None }
     }
 
     fn about(self, parameter: &str, expected: impl Display) -> Problem {
-        Problem { parameter: Some(quote(parameter)), expected: Some(expected.to_string()), ..self }
+        Problem { parameter: Some(quote(parameter).into()), expected: Some(expected.to_string().into()), ..self }
     }
 
     /// A value that a parameter cannot have; `expected` says what it can.
@@ -133,6 +185,48 @@ impl Problem {
 
     pub(super) fn repeated(parameter: &str) -> Problem {
         Problem::new(Kind::RepeatedParameter, format!("{parameter}: given twice")).about(parameter, "it once at most")
+    }
+
+    /// A cursor that cannot be gone on from.
+    pub(super) fn bad_cursor(reason: &str, expected: &str) -> Problem {
+        Problem::new(Kind::BadParameter, format!("cursor: {reason}")).about("cursor", expected)
+    }
+
+    /// No token, or not one that is in use.
+    pub(super) fn unauthorized(kind: Kind) -> Problem {
+        let (detail, error) = match kind {
+            Kind::TokenMissing => (
+                "send a header `Authorization: Bearer martlet_...`; a program of this machine needs none if it asks \
+                 localhost itself and http.loopback_scope allows it",
+                "",
+            ),
+            _ => ("it is damaged, unknown, revoked or expired", ", error=\"invalid_token\""),
+        };
+        let challenge = Some(format!("Bearer realm=\"martlet\"{error}").into());
+        Problem { challenge, ..Problem::new(kind, detail) }
+    }
+
+    /// A caller who may see too little for the path.
+    pub(super) fn forbidden(needed: Scope) -> Problem {
+        let scope = needed.name();
+        let challenge = format!("Bearer realm=\"martlet\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let problem = Problem::new(Kind::Forbidden, format!("the path needs a token of scope {scope}"));
+        Problem { challenge: Some(challenge.into()), ..problem.expecting(format!("a token of scope {scope}")) }
+    }
+
+    /// A parameter that a caller may not give.
+    pub(super) fn forbidden_parameter(parameter: &str, expected: &str) -> Problem {
+        let detail = format!("{parameter}: with scope public it must be {expected}");
+        let read = Problem::forbidden(Scope::Read);
+        Problem { challenge: read.challenge, ..Problem::new(Kind::Forbidden, detail).about(parameter, expected) }
+    }
+
+    pub(super) fn too_many() -> Problem {
+        Problem::new(Kind::TooManyQueries, "wait for the answers to earlier ones (http.max_queries_per_caller)")
+    }
+
+    pub(super) fn too_slow() -> Problem {
+        Problem::new(Kind::TooSlow, "ask for a shorter range or fewer steps (http.request_timeout_seconds)")
     }
 
     pub(super) fn not_found() -> Problem {
@@ -164,7 +258,7 @@ impl Problem {
     }
 
     pub(super) fn expecting(self, expected: impl Display) -> Problem {
-        Problem { expected: Some(expected.to_string()), ..self }
+        Problem { expected: Some(expected.to_string().into()), ..self }
     }
 }
 
@@ -182,8 +276,12 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::VARY, VARY);
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -203,9 +301,9 @@ mod tests {
 
     #[test]
     fn kinds_are_told_apart_by_their_type() {
-        let types: HashSet<_> = Kind::ALL.iter().map(|kind| kind.parts().1).collect();
+        let types: HashSet<_> = Kind::ALL.iter().map(|kind| kind.words().0).collect();
         assert_eq!(types.len(), Kind::ALL.len());
-        assert!(Kind::ALL.iter().all(|kind| kind.parts().0.is_client_error() || kind.parts().0.is_server_error()));
+        assert!(Kind::ALL.iter().all(|kind| kind.status().is_client_error() || kind.status().is_server_error()));
     }
 
     #[test]

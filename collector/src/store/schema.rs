@@ -11,8 +11,12 @@ use thiserror::Error;
 use crate::live::{LIST_KINDS, ListId, Start};
 
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// Bytes in the write-ahead log from which on they are copied into the database and synced there. Acknowledgements wait for
@@ -96,7 +100,7 @@ impl Location {
         }
     }
 
-    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         match self {
             Location::File(path) => Connection::open(path),
             Location::Memory(name) => {

@@ -83,6 +83,12 @@ impl Server {
     }
 }
 
+/// The parameters of a range of time, in seconds since the Unix epoch.
+pub(crate) fn range(from: i64, to: i64) -> String {
+    let time = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    format!("from={}&to={}", time(from), time(to))
+}
+
 pub(crate) fn wait(condition: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !condition() {
