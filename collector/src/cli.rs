@@ -1,5 +1,7 @@
 //! The command line: flags win over the environment, which wins over the file.
 
+mod token;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +46,8 @@ enum Command {
     Serve(Settings),
     /// Check the configuration and print what would be in effect, as TOML.
     Check(Settings),
+    /// Make, list or revoke tokens of the HTTP API.
+    Token(token::TokenArguments),
 }
 
 #[derive(Debug, Args)]
@@ -88,12 +92,14 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(settings) => serve(settings),
         Command::Check(settings) => check(settings),
+        Command::Token(arguments) => token::run(arguments),
     }
 }
 
 fn check(settings: Settings) -> ExitCode {
     let printed = settings.effective().and_then(|config| {
-        for warning in config.ingest.warnings() {
+        let http = config.http.warnings(token::has_tokens(&config));
+        for warning in config.ingest.warnings().into_iter().chain(http) {
             tell(&format!("warning: {warning}"));
         }
         let (geo, _) = Geo::open(&config.geo).map_err(|error| error.to_string())?;
