@@ -94,6 +94,9 @@ fn answers_carry_security_headers() {
             "cache-control: no-store",
             "x-content-type-options: nosniff",
             "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-resource-policy: same-origin",
+            "cross-origin-embedder-policy: require-corp",
             "content-security-policy: default-src 'none'; script-src 'sha256-",
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'",
@@ -101,6 +104,8 @@ fn answers_carry_security_headers() {
             assert!(head.contains(header), "{path}: {head}");
         }
         assert!(!head.contains("unsafe"), "{path}: {head}");
+        // No other site's page may read anything.
+        assert!(!head.contains("access-control-"), "{path}: {head}");
     }
     assert_eq!(http(server.http, "GET", "/readyz").0, 200);
 }
