@@ -62,7 +62,7 @@ pub struct Collector {
     pub ingest: SocketAddr,
     /// Where the API is.
     pub http: SocketAddr,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Collector {
@@ -86,7 +86,7 @@ impl Collector {
         let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
         let daemon = Daemon::start(command.arg(state.path()).envs(settings.iter().copied()));
-        let collector = Collector { daemon, ingest, http, _state: state };
+        let collector = Collector { daemon, ingest, http, state };
         eventually("the collector to be ready", || get(http, "/readyz").is_some_and(|(status, _)| status == 200));
         collector
     }
@@ -100,6 +100,12 @@ impl Collector {
         let (status, body) = get(self.http, path).unwrap();
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
+    }
+
+    /// The directory of its state.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// Stops it and returns its exit code.

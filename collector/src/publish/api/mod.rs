@@ -38,6 +38,7 @@ use self::endpoint::{Api, Endpoint, answer};
 use self::openapi::Description;
 use super::Sources;
 use crate::config::Config;
+use crate::tokens::LoopbackScope;
 
 /// Where the API's description is: open to everybody.
 pub(super) const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
@@ -49,13 +50,16 @@ pub(super) fn router(config: &Config, sources: Sources) -> Router {
         publication: Arc::new(config.publication.clone()),
         start: rand::random(),
     };
-    let paths = Paths { router: Router::new(), description: Description::default() }
-        .with::<status::Path>()
-        .with::<summary::Path>()
-        .with::<ports::Path>()
-        .with::<sources::Path>()
-        .with::<sensors::Path>()
-        .with::<coverage::Path>();
+    let paths = Paths {
+        router: Router::new(),
+        description: Description::new(config.http.loopback_scope != LoopbackScope::None),
+    }
+    .with::<status::Path>()
+    .with::<summary::Path>()
+    .with::<ports::Path>()
+    .with::<sources::Path>()
+    .with::<sensors::Path>()
+    .with::<coverage::Path>();
     let description = paths.description.finish();
     paths.router.route(DESCRIPTION_PATH, get(move |headers| openapi::answer(description, headers))).with_state(api)
 }

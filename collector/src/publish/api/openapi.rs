@@ -29,8 +29,9 @@ const ABOUT: &str = "What Martlet's sensors saw: unsolicited packets to addresse
     scope `public` is told less and later: docs/api.md says how much.";
 
 /// The description while it is put together.
-#[derive(Default)]
 pub(super) struct Description {
+    /// Whether programs of the collector's machine may ask without a token.
+    is_open: bool,
     paths: Paths,
     schemas: BTreeMap<String, RefOr<Schema>>,
 }
@@ -43,6 +44,11 @@ pub(super) struct Document {
 }
 
 impl Description {
+    /// Of no path yet.
+    pub(super) fn new(is_open: bool) -> Description {
+        Description { is_open, paths: Paths::default(), schemas: BTreeMap::new() }
+    }
+
     /// Describes a path.
     pub(super) fn add<E: Endpoint>(&mut self) {
         let about = &E::ABOUT;
@@ -51,7 +57,7 @@ impl Description {
             .operation_id(Some(about.name))
             .summary(Some(about.summary))
             .description(Some(format!("See docs/api.md, GET {}.", about.path())))
-            .securities(Some(security(about.scope)))
+            .securities(Some(self.security(about.scope)))
             .response("200", self.success::<E>())
             .response("304", unchanged(about));
         for parameter in about.accepts.parameters {
@@ -70,6 +76,12 @@ impl Description {
         }
         let operation = operation.build();
         self.paths.add_path_operation(about.path(), vec![HttpMethod::Get], operation);
+    }
+
+    /// With a token of the scope, or, if that is so here, without one.
+    fn security(&self, scope: Scope) -> Vec<SecurityRequirement> {
+        let token = SecurityRequirement::new(SCHEME, [scope.name()]);
+        if self.is_open { vec![token, SecurityRequirement::default()] } else { vec![token] }
     }
 
     fn success<E: Endpoint>(&mut self) -> ResponseBuilder {
@@ -160,11 +172,6 @@ fn require_all(schema: &mut Value) {
         }
         _ => {}
     }
-}
-
-/// With a token of the scope, or from the collector's machine without one.
-fn security(scope: Scope) -> [SecurityRequirement; 2] {
-    [SecurityRequirement::new(SCHEME, [scope.name()]), SecurityRequirement::default()]
 }
 
 fn text(description: &str) -> utoipa::openapi::Header {

@@ -18,6 +18,7 @@ use crate::journal::{Condition, Health};
 /// Everything, or what is published.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = StatusAnswer)]
 pub(in super::super) enum Answer {
     /// For whoever sees everything.
     Full(Box<Status>),
