@@ -1,5 +1,7 @@
 //! The command line: flags win over the environment, which wins over the file.
 
+mod token;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -82,6 +84,8 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Make, list or revoke tokens of the HTTP API.
+    Token(token::TokenArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,6 +155,7 @@ pub fn main() -> ExitCode {
             let selection = Selection { from, to, class, top };
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
         }),
+        Command::Token(arguments) => token::run(arguments),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
         }
@@ -176,7 +181,8 @@ fn ask(settings: Settings, work: impl FnOnce(&Config) -> Result<(), CommandError
 
 fn check(settings: Settings) -> ExitCode {
     let printed = settings.effective().and_then(|config| {
-        for warning in config.ingest.warnings() {
+        let http = config.http.warnings(token::has_tokens(&config));
+        for warning in config.ingest.warnings().into_iter().chain(http) {
             tell(&format!("warning: {warning}"));
         }
         let (geo, _) = Geo::open(&config.geo).map_err(|error| error.to_string())?;

@@ -12,6 +12,9 @@ use martlet_wire::v1::Limits;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::publish::PublicationConfig;
+use crate::tokens::LoopbackScope;
+
 /// The whole configuration. Every key has a default; `systemd/collector.toml` explains each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub geo: GeoConfig,
     /// API, page and metrics.
     pub http: HttpConfig,
+    /// What is told to callers of scope `public`.
+    pub publication: PublicationConfig,
     /// What Prometheus is told of observed traffic.
     pub metrics: MetricsConfig,
     /// Log lines.
@@ -192,6 +197,12 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// Queries that are computed at a time; a few more wait for a moment, others are answered 503.
     pub max_queries: usize,
+    /// Queries that one token, or all programs of this machine without one, may have waiting or computed at a time.
+    pub max_queries_per_caller: usize,
+    /// Longest time for an answer, in seconds.
+    pub request_timeout_seconds: u64,
+    /// What programs of this machine may see without a token.
+    pub loopback_scope: LoopbackScope,
 }
 
 /// `[metrics]`
@@ -323,7 +334,14 @@ impl Default for LiveConfig {
 
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
-        HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 7461)), max_connections: 256, max_queries: 2 }
+        HttpConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7461)),
+            max_connections: 256,
+            max_queries: 2,
+            max_queries_per_caller: 8,
+            request_timeout_seconds: 30,
+            loopback_scope: LoopbackScope::default(),
+        }
     }
 }
 
@@ -398,6 +416,26 @@ impl IngestConfig {
     #[must_use]
     pub const fn idle_timeout(&self) -> Duration {
         Duration::from_secs(self.idle_timeout_seconds)
+    }
+}
+
+impl HttpConfig {
+    /// What an operator should know although it is allowed; `has_tokens`: whether there is any.
+    #[must_use]
+    pub fn warnings(&self, has_tokens: bool) -> Vec<String> {
+        let listen = self.listen;
+        if listen.ip().to_canonical().is_loopback() {
+            return Vec::new();
+        }
+        let plain = format!(
+            "http.listen = {listen}: tokens and answers go over the network unencrypted; keep it in a tunnel or behind a proxy \
+             that speaks TLS"
+        );
+        let closed = format!(
+            "http.listen = {listen}: nobody but programs of this machine can read anything, since there is no token; make one \
+             with `martlet-collector token create`"
+        );
+        [Some(plain), (!has_tokens).then_some(closed)].into_iter().flatten().collect()
     }
 }
 
@@ -506,6 +544,12 @@ impl Config {
         within("geo.scanner_lists", self.geo.scanner_lists.len() as u64, 0, 1024)?;
         within("http.max_connections", self.http.max_connections as u64, 1, 65_536)?;
         within("http.max_queries", self.http.max_queries as u64, 1, 64)?;
+        within("http.max_queries_per_caller", self.http.max_queries_per_caller as u64, 1, 4096)?;
+        within("http.request_timeout_seconds", self.http.request_timeout_seconds, 1, 600)?;
+        let publication = &self.publication;
+        within("publication.delay_hours", publication.delay_hours.into(), 0, 8784)?;
+        within("publication.min_packets", publication.min_packets, 1, 1_000_000)?;
+        within("publication.min_sources", publication.min_sources, 1, 1024)?;
         within("metrics.ports", self.metrics.ports.len() as u64, 0, 256)?;
         within("metrics.top_ports", self.metrics.top_ports as u64, 0, 256)
     }

@@ -25,10 +25,12 @@
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
+//! - [`tokens`]: who may ask what over HTTP.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`signal`]: waking those who wait.
 //! - [`latencies`]: how long all that takes.
+//! - [`hex`]: bytes as text.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
@@ -40,6 +42,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod geo;
+pub mod hex;
 pub mod ingest;
 pub mod journal;
 pub mod latencies;
@@ -49,3 +52,4 @@ pub mod publish;
 pub mod run;
 pub mod signal;
 pub mod store;
+pub mod tokens;

@@ -27,6 +27,7 @@ use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources};
 use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
+use crate::tokens::{Keeper, TokenError, Tokens};
 
 /// How long HTTP answers that have begun may take when the collector stops.
 const HTTP_GRACE: Duration = Duration::from_millis(500);
@@ -59,6 +60,9 @@ pub enum StartError {
         /// Why.
         source: ArchiveError,
     },
+    /// The tokens cannot be read.
+    #[error("cannot read the tokens: {0}")]
+    Tokens(#[from] TokenError),
     /// The journal cannot be read.
     #[error("cannot open the journal in {}: {message}", path.display())]
     Journal {
@@ -107,10 +111,11 @@ pub struct Collector {
     _lock: DirectoryLock,
 }
 
-/// The stages behind the gate, the archive and the watcher of files; they end when this does, also if a start fails half-way.
+/// The stages behind the gate, the archive, and those who look at files and tokens; they end when this does, also if a start fails
+/// half-way.
 struct Stages {
     queue: Queue,
-    /// The archive and the watcher go on for as long as this is there.
+    /// All but the queue go on for as long as this is there.
     _watching: Sender<Infallible>,
 }
 
@@ -143,7 +148,8 @@ impl Collector {
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
         let sources = sources(&config, &links, ingest_counters.clone(), geo.clone());
-        let router = publish::router(&config.http, sources, registry, readiness.clone())?;
+        let tokens = Arc::new(Tokens::new(config.http.max_queries_per_caller));
+        let router = publish::router(&config, sources, tokens.clone(), registry, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
         let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
@@ -161,7 +167,9 @@ impl Collector {
             start_threads(&starting.0, &starting.1, &starting.2, &starting.3, starting.4)
         });
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
+        threads.push(keep(&config, &tokens, watched.clone(), &links, &deaths_sender)?);
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
+        config.http.warnings(!tokens.is_empty()).iter().for_each(|warning| tracing::warn!("{warning}"));
         visible.await.map_err(|_| StartError::Replay)?;
 
         let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
@@ -307,6 +315,23 @@ pub(crate) fn open_archive_alone(config: &Config) -> Result<(Archiver<RealDisk>,
     let committed =
         archiver.committed().map_err(|source| StartError::Archive { path: config.archive_directory(), source })?;
     Ok((archiver, journal.durable().saturating_sub(committed)))
+}
+
+/// Reads the tokens, and starts the thread that does so again and again.
+fn keep(
+    config: &Config,
+    tokens: &Arc<Tokens>,
+    stop: Receiver<Infallible>,
+    links: &Links,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> Result<JoinHandle<()>, StartError> {
+    let location = Location::in_directory(&config.store.data_dir);
+    let keeper = Keeper::open(&location, tokens.clone(), links.clock.clone())?;
+    let obituary = Obituary::new("thread tokens", deaths);
+    Ok(std::thread::Builder::new().name("tokens".to_owned()).spawn(move || {
+        let _obituary = obituary;
+        keeper.run(&stop);
+    })?)
 }
 
 /// Starts the thread that reads files of `geo` again, if there are any.

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Server, Spool, TEN, deliver, http, marked, row, sample, sorted, tcp_scan};
+use common::{Server, Spool, TEN, deliver, http, marked, range, row, sample, send, sorted, tcp_scan};
 use martlet_window::{Kind, Mark, Marks, Service, TrafficClass};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PATHS: [&str; 5] = ["summary", "ports", "sources", "sensors", "coverage"];
 
@@ -17,7 +17,7 @@ fn without_data_there_are_empty_lists_and_zeros() {
     assert_eq!(status["classes"], json!([]));
     assert_eq!(status["state"], "running");
     assert_eq!(status["history"]["buckets"], 0);
-    let summary = server.ok("/api/v1/summary?from=0&to=6000&points=3");
+    let summary = server.ok("/api/v1/summary?from=1970-01-01T00:00:00Z&to=1970-01-01T01:40:00Z&step=40m");
     assert_eq!(
         summary["totals"],
         json!({"packets": 0, "bytes": 0, "sources": {"count": 0, "exact": true, "error": 0.0}})
@@ -33,30 +33,56 @@ fn without_data_there_are_empty_lists_and_zeros() {
 fn wrong_requests_get_typed_errors() {
     let server = Server::start();
     for path in PATHS {
-        for (query, code, parameter) in [
-            ("class=fake", "bad_parameter", "class"),
-            ("from=10&to=10", "bad_parameter", "from"),
-            ("from=20&to=10", "bad_parameter", "from"),
-            ("limit=0", "bad_parameter", "limit"),
-            ("to=tomorrow", "bad_parameter", "to"),
-            ("colour=red", "unknown_parameter", "colour"),
-            ("limit=1&limit=2", "unknown_parameter", "limit"),
+        for (query, kind, parameter) in [
+            ("class=fake", "bad-parameter", "class"),
+            ("from=2026-11-21T10:00:00Z&to=2026-11-21T10:00:00Z", "bad-parameter", "from"),
+            ("from=2026-11-21T20:00:00Z&to=2026-11-21T10:00:00Z", "bad-parameter", "from"),
+            ("limit=0", "bad-parameter", "limit"),
+            ("to=tomorrow", "bad-parameter", "to"),
+            ("colour=red", "unknown-parameter", "colour"),
+            ("limit=1&limit=2", "repeated-parameter", "limit"),
         ] {
             let (status, body) = server.get(&format!("/api/v1/{path}?{query}"));
             assert_eq!(status, 400, "{path}?{query}");
-            assert_eq!(body["error"]["code"], code, "{path}?{query}");
-            assert_eq!(body["error"]["parameter"], parameter, "{path}?{query}");
-            assert!(body["error"]["message"].as_str().unwrap().contains(parameter));
+            assert_eq!(body["type"], format!("urn:martlet:problem:{kind}"), "{path}?{query}");
+            assert_eq!((&body["parameter"], &body["status"]), (&json!(parameter), &json!(400)), "{path}?{query}");
+            assert!(body["detail"].as_str().unwrap().contains(parameter));
+            assert!(body["title"].is_string() && body["expected"].is_string(), "{body}");
         }
     }
     assert_eq!(server.get("/api/v1/sources?sensor=alpha").0, 400);
     assert_eq!(server.get("/api/v1/status?class=real").0, 400);
-    let (status, body) = server.get("/api/v1/nothing");
-    assert_eq!((status, &body["error"]["code"]), (404, &json!("not_found")));
-    let (status, _, body) = http(server.http, "POST", "/api/v1/status");
-    assert_eq!(status, 405);
-    assert!(body.contains("method_not_allowed"));
     assert_eq!(http(server.http, "HEAD", "/api/v1/status").0, 200);
+}
+
+#[test]
+fn whatever_is_wrong_is_said_as_problem_details() {
+    let server = Server::start();
+    let long = format!("/api/v1/status?{}", "x".repeat(5000));
+    let head =
+        |line: &str, more: &str| format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n");
+    for (status, request) in [
+        (404, head("GET /api/v1/nothing", "")),
+        (404, head("GET /nothing", "")),
+        (405, head("POST /api/v1/status", "content-length: 0\r\n")),
+        (405, head("DELETE /", "")),
+        (405, head("OPTIONS /metrics", "")),
+        (413, head("GET /api/v1/status", "content-length: 2\r\n") + "{}"),
+        (413, head("GET /", "transfer-encoding: chunked\r\n") + "0\r\n\r\n"),
+        (414, head(&format!("GET {long}"), "")),
+        (431, head("GET /", &format!("x: {}\r\n", "y".repeat(20_000)))),
+        (400, head("GET /", "no header\r\n")),
+        (400, head("GET /api/v1/summary?from=%ff", "")),
+    ] {
+        let line = request.lines().next().unwrap().chars().take(60).collect::<String>();
+        let (found, head, body) = send(server.http, &request);
+        assert_eq!(found, status, "{line}: {head}");
+        assert!(head.contains("content-type: application/problem+json"), "{line}: {head}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(problem["status"], status, "{line}: {body}");
+        assert!(problem["type"].is_string() && problem["title"].is_string() && problem["detail"].is_string());
+        assert_eq!(head.contains("\r\nallow: GET, HEAD"), status == 405, "{line}: {head}");
+    }
 }
 
 #[test]
@@ -68,6 +94,9 @@ fn answers_carry_security_headers() {
             "cache-control: no-store",
             "x-content-type-options: nosniff",
             "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-resource-policy: same-origin",
+            "cross-origin-embedder-policy: require-corp",
             "content-security-policy: default-src 'none'; script-src 'sha256-",
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'",
@@ -75,6 +104,8 @@ fn answers_carry_security_headers() {
             assert!(head.contains(header), "{path}: {head}");
         }
         assert!(!head.contains("unsafe"), "{path}: {head}");
+        // No other site's page may read anything.
+        assert!(!head.contains("access-control-"), "{path}: {head}");
     }
     assert_eq!(http(server.http, "GET", "/readyz").0, 200);
 }
@@ -102,8 +133,8 @@ fn kinds_marks_icmp_and_portless_packets_are_told_apart() {
     client.receive().unwrap();
     server.wait_for_batches(TrafficClass::Real, 1);
 
-    let range = format!("from={TEN}&to={}", TEN + 600);
-    let summary = server.ok(&format!("/api/v1/summary?{range}"));
+    let ten_minutes = range(TEN, TEN + 600);
+    let summary = server.ok(&format!("/api/v1/summary?{ten_minutes}"));
     assert_eq!(summary["totals"]["packets"], 22);
     assert_eq!(summary["totals"]["sources"]["count"], 6);
     assert_eq!(summary["marks"]["mirai"], json!({"packets": 3, "sources": {"count": 1, "exact": true, "error": 0.0}}));
@@ -114,18 +145,18 @@ fn kinds_marks_icmp_and_portless_packets_are_told_apart() {
     assert_eq!(summary["series"]["packets"], json!([22]));
     assert_eq!(summary["series"]["backscatter_packets"], json!([11]));
 
-    let ports = server.ok(&format!("/api/v1/ports?{range}"));
+    let ports = server.ok(&format!("/api/v1/ports?{ten_minutes}"));
     assert_eq!(ports["ports"][0]["port"], 23);
     assert_eq!(ports["ports"][1]["kinds"], json!({"scan": 1, "backscatter": 5, "other": 0}));
     assert_eq!(ports["icmp"][0]["type"], 3);
     assert_eq!(ports["icmp"][1]["packets"], 2);
     assert_eq!(ports["without_port"][0]["protocol_name"], "gre");
-    let scans = server.ok(&format!("/api/v1/ports?{range}&kind=scan&limit=1"));
+    let scans = server.ok(&format!("/api/v1/ports?{ten_minutes}&kind=scan&limit=1"));
     assert_eq!((&scans["totals"]["packets"], &scans["ports_left_out"]), (&json!(10), &json!(1)));
-    let one = server.ok(&format!("/api/v1/summary?{range}&sensor=alpha"));
+    let one = server.ok(&format!("/api/v1/summary?{ten_minutes}&sensor=alpha"));
     assert_eq!(one["totals"], summary["totals"]);
     assert_eq!((&one["marks"], &one["series"]["sources"]), (&json!({}), &json!(null)));
-    assert_eq!(server.ok(&format!("/api/v1/summary?{range}&sensor=nobody"))["totals"]["packets"], 0);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{ten_minutes}&sensor=nobody"))["totals"]["packets"], 0);
 }
 
 #[test]
@@ -145,9 +176,9 @@ fn late_data_lands_in_its_own_time() {
         ],
     );
     server.wait_for_batches(TrafficClass::Real, 4);
-    let range = format!("from={}&to={}&points=3", TEN, TEN + 1800);
-    assert_eq!(server.ok(&format!("/api/v1/summary?{range}"))["series"]["packets"], json!([9, 0, 2]));
-    let yesterday = format!("from={}&to={}", TEN - day, TEN - day + 600);
+    let half_hour = range(TEN, TEN + 1800);
+    assert_eq!(server.ok(&format!("/api/v1/summary?{half_hour}"))["series"]["packets"], json!([9, 0, 2]));
+    let yesterday = range(TEN - day, TEN - day + 600);
     assert_eq!(server.ok(&format!("/api/v1/summary?{yesterday}"))["totals"]["packets"], 4);
     // The default range is the 24 h that end with the newest data, not with the newest arrival.
     let default = server.ok("/api/v1/summary");
@@ -158,7 +189,7 @@ fn late_data_lands_in_its_own_time() {
     deliver(&mut client, &mut spool, &[(far, vec![tcp_scan(23, 1, 16)])]);
     server.wait_for_batches(TrafficClass::Real, 5);
     assert_eq!(server.ok("/api/v1/summary")["to"], "2024-11-21T10:30:00Z");
-    let future = format!("from={far}&to={}", far + 1);
+    let future = range(far, far + 1);
     assert_eq!(server.ok(&format!("/api/v1/summary?{future}"))["totals"]["packets"], 16);
 }
 
@@ -263,7 +294,7 @@ fn a_series_tells_quiet_from_unwatched() {
     to_two.send_bytes(&two.batch_of(&header, &rows));
     to_two.expect_acks(two.stream, 1, 2);
     server.wait_for_batches(TrafficClass::Real, 5);
-    let range = format!("/api/v1/summary?from={TEN}&to={}", TEN + 1800);
+    let range = format!("/api/v1/summary?{}", range(TEN, TEN + 1800));
     let series = &server.ok(&range)["series"];
     assert_eq!(series["packets"], json!([0, 0, 5]));
     assert_eq!(series["watched_seconds"], json!([30.0, 0.0, null]));

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Client, Server, Spool, TEN, deliver, sample, tcp_scan, wait};
+use common::{Client, Server, Spool, TEN, deliver, range, sample, tcp_scan, wait};
 use martlet_window::{CountRow, Exposure, TrafficClass, WindowLength};
 use martlet_wire::v1::{Message, Totals};
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn hours_of_two_sensors_tell_watched_partly_lost_and_unheard_apart() {
     server.wait_for_batches(TrafficClass::Real, 541 + 1800);
     wait_for_loss(&server, "alpha", 360.0);
 
-    let answer = coverage(&server, &format!("from={}&to={}", TEN - HOUR, TEN + 6 * HOUR));
+    let answer = coverage(&server, &range(TEN - HOUR, TEN + 6 * HOUR));
     assert_eq!((&answer["step_seconds"], &answer["bucket_seconds"]), (&json!(3600), &json!(3600)));
     assert_eq!(answer["from"], "2024-11-21T09:00:00Z");
     let (one, two) = (&answer["sensors"][0], &answer["sensors"][1]);
@@ -102,7 +102,7 @@ fn hours_of_two_sensors_tell_watched_partly_lost_and_unheard_apart() {
     assert_eq!(quiet["packets"], json!([null, 0, 0, 0, 0, 0, null]));
 
     // Longer steps add hours up.
-    let answer = coverage(&server, &format!("from={TEN}&to={}&points=3&sensor=alpha", TEN + 6 * HOUR));
+    let answer = coverage(&server, &format!("{}&step=2h&sensor=alpha", range(TEN, TEN + 6 * HOUR)));
     assert_eq!((&answer["step_seconds"], answer["sensors"].as_array().unwrap().len()), (&json!(7200), 1));
     let series = &answer["sensors"][0]["series"];
     assert_eq!(series["state"], json!(["lost", "lost", "partly"]));
@@ -123,12 +123,12 @@ fn hours_that_are_not_in_memory_come_from_the_store() {
     server.wait_for_batches(TrafficClass::Real, 451);
     server.stop();
     let server = Server::in_directory(server.directory.clone(), |_| {});
-    let answer = coverage(&server, &format!("from={TEN}&to={}&points=200", TEN + 97 * HOUR));
+    let answer = coverage(&server, &format!("{}&step=1h", range(TEN, TEN + 97 * HOUR)));
     let series = &answer["sensors"][0]["series"];
     let received: Vec<_> = series["windows_received"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
     assert_eq!((received.len(), received[0], received[96], received.iter().sum::<u64>()), (97, 360, 90, 450));
     assert_eq!((&series["state"][0], &series["state"][50]), (&json!("watched"), &json!("unheard")));
-    let answer = coverage(&server, &format!("from={far}&to={}", far + HOUR));
+    let answer = coverage(&server, &range(far, far + HOUR));
     assert_eq!(answer["sensors"][0]["series"]["packets"], json!([5]));
 }
 
@@ -266,15 +266,17 @@ fn of_files_and_drills_nothing_is_expected_and_what_is_not_known_is_null() {
 fn ranges_and_answers_are_bounded() {
     let server = Server::start();
     for (query, parameter) in [
-        ("from=0&to=31630000", "from"),
-        ("points=2000&limit=1000&from=0&to=31000000", "points"),
+        (range(0, 31_630_000).as_str(), "from"),
+        (&format!("step=5h&limit=1000&{}", range(0, 31_000_000)), "step"),
+        (&format!("step=1h&limit=1&{}", range(0, 31_000_000)), "step"),
+        ("step=90m", "step"),
         ("kind=scan", "kind"),
-        ("points=0", "points"),
+        ("step=0h", "step"),
     ] {
         let (status, body) = server.get(&format!("/api/v1/coverage?{query}"));
-        assert_eq!((status, &body["error"]["parameter"]), (400, &json!(parameter)), "{query}");
+        assert_eq!((status, &body["parameter"]), (400, &json!(parameter)), "{query}");
     }
-    assert_eq!(coverage(&server, "from=0&to=31000000&points=2000")["sensors"], json!([]));
+    assert_eq!(coverage(&server, &format!("{}&step=5h", range(0, 31_000_000)))["sensors"], json!([]));
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn rates_are_by_address_and_day_of_real_exposure() {
     windows(&mut to_one, &mut one, TEN, 1, &[tcp_scan(23, 1, 128)]);
     windows(&mut to_two, &mut two, TEN, 1, NOTHING);
     server.wait_for_batches(TrafficClass::Real, 2);
-    let range = format!("/api/v1/summary?from={TEN}&to={}", TEN + 1200);
+    let range = format!("/api/v1/summary?{}", range(TEN, TEN + 1200));
     let summary = server.ok(&range);
     assert_eq!(summary["exposure"]["ipv4_address_seconds"], 5120.0);
     let rate = json!({"ipv4_packets_per_address_day": 2160.0, "ipv6_packets_per_prefix_day": 0.0});

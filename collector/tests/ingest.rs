@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Client, Server, Spool, TEN, deliver, row, sample, sorted, tcp_scan, wait};
+use common::{Client, Server, Spool, TEN, deliver, range, row, sample, sorted, tcp_scan, wait};
 use martlet_window::{Digest, Kind, Marks, Service, TrafficClass, WindowLength};
 use martlet_wire::v1::{Message, NackReason, RefusalReason, Totals, write_frame};
 use serde_json::json;
@@ -28,7 +28,7 @@ fn assert_outcomes(server: &Server, expected: &[(&str, u64)]) {
 }
 
 fn packets(server: &Server, class: &str) -> u64 {
-    let path = format!("/api/v1/summary?class={class}&from=0&to={}", TEN + 86_400);
+    let path = format!("/api/v1/summary?class={class}&{}", range(0, TEN + 86_400));
     server.ok(&path)["totals"]["packets"].as_u64().unwrap()
 }
 
@@ -59,14 +59,14 @@ fn what_two_sensors_send_is_what_is_published() {
     );
     deliver(&mut to_b, &mut b, &[(TEN, vec![tcp_scan(23, 2, 7)]), (TEN + 10, vec![])]);
     server.wait_for_batches(TrafficClass::Real, 4);
-    let ports = server.ok(&format!("/api/v1/ports?from={TEN}&to={}", TEN + 600));
+    let ports = server.ok(&format!("/api/v1/ports?{}", range(TEN, TEN + 600)));
     assert_eq!(ports["totals"], serde_json::json!({"packets": 20, "bytes": 800}));
     assert_eq!(ports["ports"][0]["port"], 23);
     assert_eq!(ports["ports"][0]["service"], "telnet");
     assert_eq!(ports["ports"][0]["packets"], 19);
     assert_eq!(ports["ports"][0]["sources"], serde_json::json!({"count": 2, "exact": true, "error": 0.0}));
     assert_eq!(ports["ports"][1]["packets"], 1);
-    let alpha = server.ok(&format!("/api/v1/ports?sensor=alpha&from={TEN}&to={}", TEN + 600));
+    let alpha = server.ok(&format!("/api/v1/ports?sensor=alpha&{}", range(TEN, TEN + 600)));
     assert_eq!(alpha["totals"]["packets"], 13);
     assert_outcomes(&server, &[("accepted", 4)]);
     let view = server.stop();
@@ -338,7 +338,7 @@ fn classes_never_mix() {
     }
     for (origin, class) in (1u64..).zip(["real", "drill", "import"]) {
         assert_eq!(packets(&server, class), 10 * origin);
-        let path = format!("/api/v1/ports?class={class}&from={TEN}&to={}", TEN + 1);
+        let path = format!("/api/v1/ports?class={class}&{}", range(TEN, TEN + 1));
         let ports = server.ok(&path);
         assert_eq!(ports["ports"].as_array().unwrap().len(), 1);
         assert_eq!(ports["ports"][0]["port"], origin);

@@ -105,6 +105,60 @@ fn failures_exit_with_1_and_name_the_culprit() {
 }
 
 #[test]
+fn tokens_are_made_shown_once_and_revoked() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let token = |arguments: &[&str]| run(&[&["token"], arguments, &["--data-dir", data.to_str().unwrap()]].concat());
+    // A directory that is made here might belong to the wrong user.
+    let (status, _, error) = token(&["list"]);
+    assert!(status == 1 && error.contains("start the collector once"), "{error}");
+    std::fs::create_dir(&data).unwrap();
+    let (status, made, told) = token(&["create", "--name", "grafana", "--scope", "read", "--expires", "2999-12-31"]);
+    assert_eq!(status, 0, "{told}");
+    let made = made.trim_end();
+    assert!(
+        made.starts_with("martlet_") && made.len() == 89 && told.contains("cannot be shown again"),
+        "{made} {told}"
+    );
+    assert_eq!(token(&["create", "--name", "csirt", "--scope", "public", "--organisation", "Example CSIRT"]).0, 0);
+    let (status, listed, _) = token(&["list"]);
+    assert_eq!(status, 0);
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split("  ").map(str::trim).collect()).collect();
+    let cells = |line: usize| lines[line].iter().filter(|cell| !cell.is_empty()).copied().collect::<Vec<_>>();
+    assert_eq!((lines.len(), cells(1)[..3].to_vec()), (3, vec!["csirt", "public", "Example CSIRT"]));
+    assert_eq!((cells(2)[..3].to_vec(), cells(2)[4]), (vec!["grafana", "read", "default"], "2999-12-31"));
+    assert!(!listed.contains(&made[25..]));
+    for (arguments, expected, words) in [
+        (&["create", "--name", "grafana", "--scope", "read"][..], 1, "already"),
+        (&["create", "--name", "a b", "--scope", "read"], 1, "no name"),
+        (&["create", "--name", "x", "--scope", "write"], 2, "write"),
+        (&["create", "--name", "x", "--scope", "read", "--expires", "2020-01-01"], 2, "the day is over"),
+        (&["create", "--name", "x", "--scope", "read", "--expires", "tomorrow"], 2, "--expires"),
+        (&["revoke", "nobody"], 1, "no token"),
+    ] {
+        let (status, out, error) = token(arguments);
+        assert!(status == expected && out.is_empty() && error.contains(words), "{arguments:?}: {status} {error}");
+    }
+    assert_eq!(token(&["revoke", "grafana"]).0, 0);
+    assert_eq!(token(&["revoke", "grafana"]).0, 1);
+    assert_eq!(token(&["create", "--name", "grafana", "--scope", "admin"]).0, 0);
+}
+
+#[test]
+fn an_address_that_others_reach_gets_warnings() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let check = ["check", "--http", "0.0.0.0:7461", "--data-dir", data];
+    let (status, _, error) = run(&check);
+    assert_eq!(status, 0);
+    assert!(error.contains("there is no token") && error.contains("unencrypted"), "{error}");
+    assert_eq!(run(&["token", "create", "--name", "x", "--scope", "read", "--data-dir", data]).0, 0);
+    let (_, _, error) = run(&check);
+    assert!(!error.contains("there is no token") && error.contains("unencrypted"), "{error}");
+    assert_eq!(run(&["check", "--http", "127.0.0.1:7461", "--data-dir", data]).2, "");
+}
+
+#[test]
 fn a_signal_stops_it_cleanly_and_the_manager_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("notify");

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const QUERIES: [&str; 6] = [
     "summary?class=real",
-    "summary?class=import&points=7",
+    "summary?class=import&step=4h",
     "ports?class=real",
     "ports?class=real&sensor=beta&kind=scan",
     "sources?class=real",
@@ -215,7 +215,7 @@ fn http_shows_no_number_before_the_replay_is_done() {
     for path in ["/metrics", "/api/v1/status"] {
         let (status, _, body) = http(address, "GET", path);
         assert_eq!(status, 503);
-        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["error"]["code"], json!("starting"));
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["type"], json!("urn:martlet:problem:starting"));
     }
     assert_eq!(http(address, "GET", "/healthz").0, 200);
     readiness.set_ready();

@@ -42,7 +42,7 @@ fn assert_sources(api: &Value, exact: &Value, what: &str) {
 pub fn assert_same(api: &dyn Fn(&str) -> Value, class: &str, count: &Value) {
     let packets = count["packets"].as_u64().unwrap();
     eventually("all packets in the live view", || daemon::packets(&api("/api/v1/status"), class) >= packets);
-    let summary = api(&format!("/api/v1/summary?class={class}&points=1&{ALWAYS}"));
+    let summary = api(&format!("/api/v1/summary?class={class}&{ALWAYS}"));
     assert_eq!(summary["totals"]["packets"], count["packets"]);
     assert_eq!(summary["totals"]["bytes"], count["bytes"]);
     assert_sources(&summary["totals"]["sources"], &count["sources"], "all sources");
@@ -76,7 +76,7 @@ pub fn assert_same(api: &dyn Fn(&str) -> Value, class: &str, count: &Value) {
     assert!(sensor["exposure"].is_null());
 
     // ICMP by type and code, where the list is not cut.
-    let ports = api(&format!("/api/v1/ports?class={class}&points=1&{ALWAYS}"));
+    let ports = api(&format!("/api/v1/ports?class={class}&{ALWAYS}"));
     assert_eq!(ports["icmp_left_out"], 0);
     let icmp = |list: &Value| -> BTreeMap<String, u64> {
         let entry =
@@ -91,7 +91,7 @@ pub fn assert_same(api: &dyn Fn(&str) -> Value, class: &str, count: &Value) {
 /// # Panics
 /// If ports differ.
 pub fn assert_same_ports(api: &dyn Fn(&str) -> Value, class: &str, count: &Value) {
-    let shown = api(&format!("/api/v1/ports?class={class}&points=1&{ALWAYS}"));
+    let shown = api(&format!("/api/v1/ports?class={class}&{ALWAYS}"));
     let table = |list: &Value, protocol: &str| -> BTreeMap<String, (u64, u64)> {
         let entry = |row: &Value| {
             let numbers = (row["packets"].as_u64().unwrap(), row["bytes"].as_u64().unwrap());

@@ -205,6 +205,12 @@ impl Snapshot {
         self.reloads[part as usize].as_ref()
     }
 
+    /// How often any part was read again since the start: snapshots of one process that have the same number are the same.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.reloads.iter().flatten().map(|reload| reload.loaded).sum()
+    }
+
     /// One line for each part, for whoever checks a configuration or reads the log.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {

@@ -39,6 +39,15 @@ pub enum CoverageState {
 }
 
 impl CoverageState {
+    /// Every state.
+    pub const ALL: [CoverageState; 5] = [
+        CoverageState::Watched,
+        CoverageState::Partly,
+        CoverageState::Lost,
+        CoverageState::Unheard,
+        CoverageState::Unknown,
+    ];
+
     /// The name used in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

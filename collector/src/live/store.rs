@@ -45,6 +45,8 @@ pub struct LiveStore {
     sensor_overflowed_packets: u64,
     coarsened_sets: u64,
     recent_overflowed_packets: u64,
+    /// How often something was added.
+    additions: u64,
 }
 
 /// What has changed since it was last written down.
@@ -89,6 +91,7 @@ impl LiveStore {
             sensor_overflowed_packets: 0,
             coarsened_sets: 0,
             recent_overflowed_packets: 0,
+            additions: 0,
         }
     }
 
@@ -158,6 +161,7 @@ impl LiveStore {
     /// Adds what a worker counted and empties it. `now` is the wall clock, in seconds since the Unix epoch: only to
     /// tell which windows claim to be from the future.
     pub fn add(&mut self, delta: &mut Delta, now: i64) {
+        self.additions += 1;
         for (class, added) in self.classes.iter_mut().zip(delta.classes) {
             class.totals.batches += added.batches;
             class.totals.packets = class.totals.packets.saturating_add(added.packets);
@@ -279,6 +283,8 @@ impl LiveStore {
             SensorView { name: record.name.clone(), lost, reports, totals }
         });
         LiveView {
+            // Sensors that have brought nothing yet are names in the view; neither number ever goes down.
+            generation: self.additions + sensors.len() as u64,
             bucket_seconds: i64::from(self.config.bucket_seconds),
             silent_grace_seconds: i64::from(self.config.silent_grace_seconds),
             sensors: sensors.collect(),

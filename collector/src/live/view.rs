@@ -21,6 +21,8 @@ pub type RecentHours = BTreeMap<HourKey, SensorHour>;
 /// The store at one moment.
 #[derive(Clone, Debug)]
 pub struct LiveView {
+    /// Goes up with every change: views of one process that have the same number say the same of what was observed.
+    pub generation: u64,
     /// Length of a bucket, in seconds.
     pub bucket_seconds: i64,
     /// Beyond three windows, how long a sensor may be without a report, in seconds.

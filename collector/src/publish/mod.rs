@@ -1,32 +1,48 @@
 //! What the world is told, all of it from the newest view: metrics, the HTTP API of docs/api.md, the page.
 
+mod access;
 mod api;
+mod limits;
 mod metrics;
 mod page;
+mod problem;
+mod publication;
 mod services;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::map_response;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use martlet_telemetry::admin::{self, Readiness};
 use prometheus::Registry;
 
+use self::access::Access;
+use self::problem::Problem;
+pub use self::publication::PublicationConfig;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
-use crate::config::HttpConfig;
+use crate::config::Config;
 use crate::geo::Geo;
 use crate::ingest;
 use crate::journal;
 use crate::latencies::Latencies;
 use crate::live::LiveView;
 use crate::store::Location;
+use crate::tokens::Tokens;
+
+/// What keeps other sites' pages from having ours, or anything of ours, within them.
+const ISOLATION: [(&str, &str); 4] = [
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];
 
 /// Where everything that is published comes from.
 #[derive(Clone)]
@@ -69,8 +85,9 @@ impl Sources {
 /// # Errors
 /// If a metric cannot be registered.
 pub fn router(
-    config: &HttpConfig,
+    config: &Config,
     sources: Sources,
+    tokens: Arc<Tokens>,
     registry: Registry,
     readiness: Readiness,
 ) -> Result<Router, prometheus::Error> {
@@ -79,9 +96,15 @@ pub fn router(
     let policy = HeaderValue::from_str(&page::content_security_policy())
         .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
+    let access = Access::new(&config.http, tokens, sources.clock.clone());
     let api = api::router(config, sources);
     let routes = page::router().merge(api).merge(admin::router(registry, readiness.clone()));
-    Ok(only_when_ready(routes, &readiness).layer(secure))
+    let routes = routes
+        .fallback(|| std::future::ready(Problem::not_found()))
+        .method_not_allowed_fallback(|| std::future::ready(Problem::method_not_allowed()));
+    let routes = only_when_ready(routes.layer(from_fn_with_state(access, access::identify)), &readiness);
+    let within = Duration::from_secs(config.http.request_timeout_seconds);
+    Ok(routes.layer(from_fn_with_state(within, limits::within)).layer(from_fn(limits::bound)).layer(secure))
 }
 
 /// Answers 503 where counts would be shown, as long as the collector starts.
@@ -93,14 +116,17 @@ pub fn only_when_ready(routes: Router, readiness: &Readiness) -> Router {
 async fn until_ready(Shared(readiness): Shared<Readiness>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let shows_counts = path == "/metrics" || path.starts_with("/api/");
-    if shows_counts && readiness.is_starting() { api::starting() } else { next.run(request).await }
+    if shows_counts && readiness.is_starting() { Problem::starting().into_response() } else { next.run(request).await }
 }
 
 fn secure(mut response: Response, policy: HeaderValue) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    for (name, value) in ISOLATION {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     response
 }

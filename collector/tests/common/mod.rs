@@ -1,5 +1,6 @@
 //! A real collector on loopback, and a hand-made sensor that speaks to it.
 #![allow(dead_code, reason = "each test program uses a part")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 pub(crate) mod mmdb;
 pub(crate) mod simulated;
@@ -83,6 +84,12 @@ impl Server {
     }
 }
 
+/// The parameters of a range of time, in seconds since the Unix epoch.
+pub(crate) fn range(from: i64, to: i64) -> String {
+    let time = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    format!("from={}&to={}", time(from), time(to))
+}
+
 pub(crate) fn wait(condition: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !condition() {
@@ -93,14 +100,58 @@ pub(crate) fn wait(condition: impl Fn() -> bool) {
 
 /// Status, head and body.
 pub(crate) fn http(address: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    send(address, &format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+}
+
+/// The same of a request as it is sent.
+pub(crate) fn send(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, head.to_owned(), body.to_owned())
+}
+
+/// An answer in its parts.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// A header of it, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Server {
+    /// Asks with further headers, each as a line.
+    pub(crate) fn ask(&self, path: &str, lines: &[&str]) -> Answer {
+        let host = if lines.iter().any(|line| line.starts_with("host:")) { "" } else { "host: localhost\r\n" };
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let (status, head, body) =
+            send(self.http, &format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{host}{lines}\r\n"));
+        Answer { status, head, body }
+    }
+
+    /// The same with a token.
+    pub(crate) fn ask_with(&self, token: &str, path: &str) -> Answer {
+        self.ask(path, &[&format!("authorization: Bearer {token}")])
+    }
+
+    /// Where the store is.
+    pub(crate) fn location(&self) -> martlet_collector::store::Location {
+        martlet_collector::store::Location::in_directory(&self.directory.path().join("state"))
+    }
 }
 
 /// The value of a metric's sample, written as in the exposition.

@@ -5,12 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower_service::Service;
+
+use crate::refusals::Explained;
+
+/// Who asks; every request has it among its extensions. The address itself is nobody's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Whether the connection is from this machine.
+    pub is_loopback: bool,
+}
 
 /// What one client may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +67,12 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, permit)) = accepted else {
+        let Some((stream, peer, permit)) = accepted else {
             continue;
         };
         let (router, stopped) = (router.clone(), stopped.clone());
         connections.spawn(async move {
-            answer(stream, router, limits, stopped).await;
+            answer(stream, peer, router, limits, stopped).await;
             drop(permit);
         });
     }
@@ -72,10 +84,12 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, address)) => {
+            Some((stream, Peer { is_loopback: address.ip().to_canonical().is_loopback() }, permit))
+        }
         Err(error) => {
             // Out of descriptors, or the client left already. Trying again at once would only spin.
             tracing::debug!("cannot accept an HTTP connection: {error}");
@@ -85,13 +99,18 @@ async fn accept(
     }
 }
 
-async fn answer(stream: TcpStream, router: Router, limits: HttpLimits, mut stopped: watch::Receiver<bool>) {
+async fn answer(stream: TcpStream, peer: Peer, router: Router, limits: HttpLimits, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        // A router is always ready.
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Explained::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let age = tokio::time::sleep(limits.max_connection_age);
     tokio::select! {
@@ -153,6 +172,29 @@ mod tests {
             stop.send(()).unwrap();
             server.await.unwrap();
             assert!(TcpStream::connect(address).await.is_err());
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_problem_details() {
+        runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let router = router(prometheus::Registry::new(), Readiness::new());
+            let forever = std::future::pending::<()>();
+            let _server = tokio::spawn(serve(listener, router, HttpLimits::default(), forever, Duration::ZERO));
+            let large = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+            let long = format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(20_000));
+            for (request, status) in [("no request at all\r\n\r\n", 400), (&large, 431), (&long, 431)] {
+                let answer = ask(address, request).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+                assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+                assert!(answer.contains(&format!("\"status\":{status},")), "{answer}");
+                assert!(answer.ends_with("\"}"), "{answer}");
+            }
+            // The same on a connection that has been answered before.
+            let answer = ask(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n").await;
+            assert!(answer.contains("alive\n") && answer.ends_with("\"}"), "{answer}");
         });
     }
 

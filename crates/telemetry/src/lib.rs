@@ -17,5 +17,6 @@ pub mod http;
 pub mod latency;
 pub mod log;
 pub mod notify;
+mod refusals;
 pub mod shutdown;
 pub mod tls;

@@ -114,7 +114,7 @@ fn a_dead_sensor_and_a_quiet_network_look_different() {
     assert_eq!(states("lossy", 5, 5), ["watched"; 5]);
 
     // The rows say what the API says.
-    let answer = collector.api("/api/v1/coverage?points=24");
+    let answer = collector.api("/api/v1/coverage?step=1h");
     for row in elements(&page, "coverage-row") {
         let sensors = answer["sensors"].as_array().unwrap();
         let totals = &sensors.iter().find(|sensor| sensor["name"] == attribute(row, "sensor")).unwrap()["totals"];

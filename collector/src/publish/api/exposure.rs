@@ -2,16 +2,20 @@
 
 use martlet_telemetry::counters::to_f64;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::aggregate::SensorCounts;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// What was watched.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Exposure {
+    /// Seconds watched, summed over sensors.
     watched_seconds: f64,
+    /// IPv4 addresses times seconds watched.
     ipv4_address_seconds: f64,
+    /// IPv6 /64 prefixes times seconds watched.
     ipv6_prefix_seconds: f64,
 }
 
@@ -27,9 +31,11 @@ impl Exposure {
 }
 
 /// Packets for each address, or /64 prefix, and day of exposure; `None` where it is unknown or nothing was watched.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, ToSchema)]
 pub(super) struct Rate {
+    /// Of IPv4, for each address and day.
     pub(super) ipv4_packets_per_address_day: Option<f64>,
+    /// Of IPv6, for each /64 prefix and day.
     pub(super) ipv6_packets_per_prefix_day: Option<f64>,
 }
 

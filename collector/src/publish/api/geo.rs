@@ -1,30 +1,39 @@
 //! What answers say of the data that regions, networks and known scanners come from.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::Schema;
 
-use super::json::Time;
+use super::json::{Time, words};
 use super::status::age_seconds;
 use crate::geo::{About, Part, Reload, Snapshot};
 
 /// Which data an answer used.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct GeoUsed {
+    /// Where regions come from.
     country: DatabaseUsed,
+    /// Where autonomous systems come from, if there is a database of them.
     asn: Option<DatabaseUsed>,
+    /// Lists of known scanners.
     scanner_lists: Vec<ListUsed>,
 }
 
-#[derive(Serialize)]
+/// A database.
+#[derive(Serialize, ToSchema)]
 struct DatabaseUsed {
+    /// Its own name, or that of the data that is built in.
     name: String,
+    /// When it was built, if something says it.
     built: Option<Time>,
 }
 
-#[derive(Serialize)]
+/// A list of known scanners.
+#[derive(Serialize, ToSchema)]
 struct ListUsed {
+    /// Whose networks they are.
     name: String,
+    /// How many are written in it.
     networks: u64,
 }
 
@@ -46,20 +55,43 @@ impl From<&Snapshot> for GeoUsed {
 }
 
 /// The same, and how it fares.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct GeoStatus {
     #[serde(flatten)]
     used: GeoUsed,
-    reload: BTreeMap<&'static str, Option<ReloadStatus>>,
+    /// By setting of `[geo]`; null where it is not set.
+    reload: Reloads,
 }
 
-#[derive(Serialize)]
+/// What is read from files, by setting of `[geo]`; null where it is not set.
+#[derive(Serialize, ToSchema)]
+struct Reloads {
+    /// Autonomous systems.
+    asn_database: Option<ReloadStatus>,
+    /// Regions.
+    country_database: Option<ReloadStatus>,
+    /// Known scanners.
+    scanner_lists: Option<ReloadStatus>,
+}
+
+/// How what is read from files fares.
+#[derive(Serialize, ToSchema)]
 struct ReloadStatus {
+    /// `stale` while the newest file cannot be used.
+    #[schema(schema_with = state_schema)]
     state: &'static str,
+    /// Why it is stale.
     reason: Option<&'static str>,
+    /// Since when.
     stale_seconds: Option<f64>,
+    /// How often it was read again since the start.
     loaded: u64,
+    /// How often it could not be used.
     failed: u64,
+}
+
+fn state_schema() -> Schema {
+    words(&["current", "stale"])
 }
 
 impl ReloadStatus {
@@ -77,7 +109,11 @@ impl ReloadStatus {
 impl GeoStatus {
     pub(super) fn of(snapshot: &Snapshot, now_ms: i64) -> GeoStatus {
         let status = |part| snapshot.reload(part).map(|reload| ReloadStatus::of(reload, now_ms));
-        let reload = Part::ALL.iter().map(|&part| (part.key(), status(part))).collect();
+        let reload = Reloads {
+            asn_database: status(Part::AsnDatabase),
+            country_database: status(Part::CountryDatabase),
+            scanner_lists: status(Part::ScannerLists),
+        };
         GeoStatus { used: snapshot.into(), reload }
     }
 }

@@ -1,8 +1,11 @@
 //! Shapes that several answers share.
 
 use jiff::Timestamp;
-use martlet_window::{DistinctSources, IpVersion};
+use martlet_window::{DistinctSources, IpVersion, TrafficClass};
 use serde::{Serialize, Serializer};
+use utoipa::openapi::schema::{ArrayBuilder, ArrayItems, KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::super::services::{protocol_name, service};
 use super::params::Query;
@@ -19,11 +22,23 @@ impl Serialize for Time {
     }
 }
 
-/// A number of distinct sources with its error.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+    }
+}
+
+impl ToSchema for Time {}
+
+/// A number of distinct sources with its error. Numbers do not add up: over ports, sensors, steps or marks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct Distinct {
+    /// The number, or an estimate.
     count: u64,
+    /// Whether it is the number.
     exact: bool,
+    /// Relative standard error of an estimate; 0 if it is exact.
     error: f64,
 }
 
@@ -36,12 +51,17 @@ impl From<&DistinctSources> for Distinct {
 }
 
 /// A port with its names, as a part of an entry.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NamedPort {
+    /// 4 or 6.
     ip: u8,
+    /// IP protocol number.
     protocol: u8,
+    /// Its name in lower case, or the number as text.
     protocol_name: String,
+    /// The port concerned: the destination's, or of backscatter the source's.
     port: u16,
+    /// The IANA name of a port that is often scanned.
     service: Option<&'static str>,
 }
 
@@ -53,16 +73,41 @@ impl NamedPort {
 }
 
 /// What an answer over a range begins with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Head {
+    /// `real`, `drill` or `import`.
+    #[schema(schema_with = class_schema)]
     class: &'static str,
+    /// Begin of the range that is counted.
     from: Time,
+    /// Its end, which is not in it.
     to: Time,
+    /// Range and steps are whole multiples of this.
     bucket_seconds: i64,
+    /// The sensor that was asked for, if one was.
     sensor: Option<String>,
 }
 
+/// One of these words.
+pub(super) fn words(words: &[&str]) -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied())).into()
+}
+
+/// A list of what has a schema.
+pub(super) fn list_of(schema: Schema) -> Schema {
+    ArrayBuilder::new().items(ArrayItems::RefOrSchema(Box::new(schema.into()))).into()
+}
+
+pub(super) fn class_schema() -> Schema {
+    words(&TrafficClass::ALL.map(TrafficClass::name))
+}
+
 impl Head {
+    /// Begin of the range, in seconds since the Unix epoch.
+    pub(super) const fn from(&self) -> i64 {
+        self.from.0
+    }
+
     pub(super) fn new(query: &Query) -> Head {
         Head {
             class: query.class.name(),

@@ -1,109 +1,79 @@
 //! The HTTP API, version 1. docs/api.md specifies it; each path has one file.
+//!
+//! ```text
+//! request -> endpoint::answer: params -> format -> Query -> validator -> Endpoint::answer -> format -> response
+//!                                |          |        |           |              ^ a file for each path
+//!                                \----------+--------+-----------+-> Problem: what is wrong, and what would be right
+//! ```
+//!
+//! A path says what it takes and of what its answer is ([`endpoint`]); routes and the API's description ([`openapi`]) are made
+//! from that.
 
 mod coverage;
-mod error;
+mod cursor;
+mod endpoint;
 mod exposure;
+mod format;
 mod geo;
 mod json;
+mod list;
+mod openapi;
 mod params;
 mod ports;
+mod public;
 mod sensors;
 mod sources;
 mod status;
 mod summary;
+mod time;
+mod validator;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
-use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use self::error::ApiError;
-use self::params::{Accepts, Params, Query};
+use self::endpoint::{Api, Endpoint, answer};
+use self::openapi::Description;
 use super::Sources;
-use crate::config::HttpConfig;
-use crate::live::LiveView;
+use crate::config::Config;
+use crate::tokens::LoopbackScope;
 
-/// How long a query waits for its turn before it is told that the collector is busy.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
+/// Where the API's description is: open to everybody.
+pub(super) const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
 
-#[derive(Clone)]
-struct Api {
-    sources: Sources,
-    queries: Arc<Semaphore>,
-}
-
-pub(super) fn router(config: &HttpConfig, sources: Sources) -> Router {
-    let api = Api { sources, queries: Arc::new(Semaphore::new(config.max_queries)) };
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route(
-            "/api/v1/summary",
-            get(|api, query| answer(api, query, summary::ACCEPTS, |s, v, q| Ok(summary::summary(s, v, q)))),
-        )
-        .route(
-            "/api/v1/ports",
-            get(|api, query| answer(api, query, ports::ACCEPTS, |s, v, q| Ok(ports::ports(s, v, q)))),
-        )
-        .route(
-            "/api/v1/sources",
-            get(|api, query| answer(api, query, sources::ACCEPTS, |s, v, q| Ok(sources::sources(s, v, q)))),
-        )
-        .route(
-            "/api/v1/sensors",
-            get(|api, query| answer(api, query, sensors::ACCEPTS, |s, v, q| Ok(sensors::sensors(s, v, q)))),
-        )
-        .route("/api/v1/coverage", get(|api, query| answer(api, query, coverage::ACCEPTS, coverage::coverage)))
-        .fallback(|| std::future::ready(ApiError::NotFound))
-        .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
-        .with_state(api)
-}
-
-/// The answer before the journal is replayed.
-pub(super) fn starting() -> Response {
-    ApiError::Starting.into_response()
-}
-
-async fn status(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    Params::read(query.as_deref(), Accepts::NOTHING)?;
-    Ok(Json(status::status(&api.sources, &api.sources.view.load(), api.sources.clock.now())).into_response())
-}
-
-/// Answers one of the queries that walk over history: few at a time, on threads of their own.
-async fn answer<T: Serialize + Send + 'static>(
-    State(api): State<Api>,
-    RawQuery(query): RawQuery,
-    accepts: Accepts,
-    compute: fn(&Sources, &LiveView, &Query) -> Result<T, ApiError>,
-) -> Result<Response, ApiError> {
-    let params = Params::read(query.as_deref(), accepts)?;
-    let turn = tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(ApiError::Busy);
+pub(super) fn router(config: &Config, sources: Sources) -> Router {
+    let api = Api {
+        sources,
+        queries: Arc::new(Semaphore::new(config.http.max_queries)),
+        publication: Arc::new(config.publication.clone()),
+        start: rand::random(),
     };
-    let view = api.sources.view.load_full();
-    let now = api.sources.clock.now();
-    let query = params.resolve(accepts, &view, now)?;
-    let computed = tokio::task::spawn_blocking(move || {
-        // The turn lasts as long as the work, also when the client has gone.
-        let _turn = turn;
-        compute(&api.sources, &view, &query).map(|answer| serde_json::to_vec(&answer))
-    });
-    match computed.await {
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(Ok(body))) => Ok(([(axum::http::header::CONTENT_TYPE, "application/json")], body).into_response()),
-        Ok(Ok(Err(error))) => {
-            tracing::error!("cannot write an answer: {error}");
-            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
-        }
-        Err(error) => {
-            tracing::error!("a query failed: {error}");
-            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
-        }
+    let paths = Paths {
+        router: Router::new(),
+        description: Description::new(config.http.loopback_scope != LoopbackScope::None),
+    }
+    .with::<status::Path>()
+    .with::<summary::Path>()
+    .with::<ports::Path>()
+    .with::<sources::Path>()
+    .with::<sensors::Path>()
+    .with::<coverage::Path>();
+    let description = paths.description.finish();
+    paths.router.route(DESCRIPTION_PATH, get(move |headers| openapi::answer(description, headers))).with_state(api)
+}
+
+/// Paths, each routed and described at once.
+struct Paths {
+    router: Router<Api>,
+    description: Description,
+}
+
+impl Paths {
+    fn with<E: Endpoint>(mut self) -> Paths {
+        self.router = self.router.route(&E::ABOUT.path(), get(answer::<E>));
+        self.description.add::<E>();
+        self
     }
 }

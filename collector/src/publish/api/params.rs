@@ -2,53 +2,99 @@
 
 use axum::extract::Query as UrlQuery;
 use axum::http::Uri;
-use jiff::Timestamp;
 use martlet_window::{Kind, SensorName, TrafficClass};
+use sha2::{Digest, Sha256};
 
-use super::error::ApiError;
+use super::super::problem::{self, Problem};
+use super::cursor::{Check, Cursor};
+use super::format::Format;
+use super::list::Place;
+use super::public::Minimum;
+use super::time::{Rounding, read_step, read_time, step_text};
 use crate::aggregate::HOUR_SECONDS;
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 1000;
-const DEFAULT_POINTS: i64 = 144;
-const MAX_POINTS: i64 = 2000;
+pub(super) const DEFAULT_LIMIT: usize = 20;
+pub(super) const MAX_LIMIT: usize = 1000;
+/// Most steps of a series.
+pub(super) const MAX_STEPS: i64 = 2000;
+/// How many steps a series has at most where nobody says how long they are: a day of ten minutes.
+pub(super) const DEFAULT_STEPS: i64 = 144;
 /// A week of hours.
-const DEFAULT_HOUR_POINTS: i64 = 168;
+pub(super) const DEFAULT_HOUR_STEPS: i64 = 168;
 const DAY_SECONDS: i64 = 86_400;
 /// Longest range of hours, in seconds: a year.
 const MOST_HOURS_SECONDS: i64 = 366 * DAY_SECONDS;
 /// Most steps of all sensors in one answer about hours: what bounds its memory.
 const MOST_HOUR_CELLS: usize = 200_000;
-/// What nanoseconds since 1970 can say, in seconds; every window lies within.
-const FARTHEST_SECONDS: i64 = i64::MAX / 1_000_000_000;
+
+/// What can be given with a query. The order is the one in which they are documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Parameter {
+    Class,
+    From,
+    To,
+    Step,
+    Sensor,
+    Kind,
+    Limit,
+    Cursor,
+    Format,
+}
+
+impl Parameter {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Parameter::Class => "class",
+            Parameter::From => "from",
+            Parameter::To => "to",
+            Parameter::Step => "step",
+            Parameter::Sensor => "sensor",
+            Parameter::Kind => "kind",
+            Parameter::Limit => "limit",
+            Parameter::Cursor => "cursor",
+            Parameter::Format => "format",
+        }
+    }
+
+    /// What a value must be.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Parameter::Class => "one of real, drill, import",
+            Parameter::From | Parameter::To => {
+                "a time in UTC such as 2026-11-21T10:20:30Z (RFC 3339), in the years from 1700 to 2200"
+            }
+            Parameter::Step => "a whole number with s, m, h or d behind it, such as 10m",
+            Parameter::Sensor => "the name of a sensor: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'",
+            Parameter::Kind => "one of scan, backscatter, other",
+            Parameter::Limit => "a whole number from 1 to 1000",
+            Parameter::Cursor => "next_cursor of an answer to the same query, unchanged",
+            Parameter::Format => "one of json, csv, ndjson",
+        }
+    }
+}
 
 /// Which parameters a path takes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Accepts {
-    pub(super) range: bool,
-    pub(super) sensor: bool,
-    pub(super) kind: bool,
-    pub(super) points: bool,
-    pub(super) limit: bool,
+    pub(super) parameters: &'static [Parameter],
     /// Ranges are of whole hours, not of buckets, and end with the hour that runs.
     pub(super) hours: bool,
 }
 
 impl Accepts {
-    pub(super) const NOTHING: Accepts =
-        Accepts { range: false, sensor: false, kind: false, points: false, limit: false, hours: false };
+    /// Ranges of buckets.
+    pub(super) const fn new(parameters: &'static [Parameter]) -> Accepts {
+        Accepts { parameters, hours: false }
+    }
 
-    fn takes(&self, name: &str) -> bool {
-        match name {
-            "class" | "from" | "to" => self.range,
-            "sensor" => self.sensor,
-            "kind" => self.kind,
-            "points" => self.points,
-            "limit" => self.limit,
-            _ => false,
-        }
+    fn find(&self, name: &str) -> Option<Parameter> {
+        self.parameters.iter().copied().find(|parameter| parameter.name() == name)
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.parameters.iter().map(|parameter| parameter.name()).collect()
     }
 }
 
@@ -58,10 +104,14 @@ pub(super) struct Params {
     class: Option<TrafficClass>,
     from: Option<i64>,
     to: Option<i64>,
+    step_seconds: Option<i64>,
     sensor: Option<String>,
     kind: Option<Kind>,
-    points: Option<i64>,
     limit: Option<usize>,
+    cursor: Option<String>,
+    pub(super) format: Option<Format>,
+    /// All of them as text, in the order of [`Parameter`].
+    given: Vec<(Parameter, String)>,
 }
 
 /// A query that can be computed.
@@ -72,6 +122,7 @@ pub(super) struct Query {
     pub(super) from: i64,
     /// End of the last bucket.
     pub(super) to: i64,
+    /// To whole multiples of which range and steps are, in seconds.
     pub(super) bucket_seconds: i64,
     pub(super) sensor_name: Option<String>,
     pub(super) sensor: Selection,
@@ -79,6 +130,19 @@ pub(super) struct Query {
     pub(super) limit: usize,
     pub(super) step_seconds: i64,
     pub(super) steps: usize,
+    /// Behind which entry the list goes on.
+    pub(super) after: Option<Place>,
+    /// What may be shown of it; `None` for whoever may see everything.
+    pub(super) public: Option<Minimum>,
+    check: Check,
+}
+
+/// What a query is resolved against.
+pub(super) struct Against<'a> {
+    pub(super) view: &'a LiveView,
+    /// The collector's clock, in seconds since the Unix epoch.
+    pub(super) now: i64,
+    pub(super) public: Option<Minimum>,
 }
 
 /// Whose rows are counted.
@@ -101,7 +165,7 @@ impl Selection {
 }
 
 impl Query {
-    /// The sensors that are asked for and have brought, or may yet bring, batches of the class; by name.
+    /// The sensors that are asked for and have brought, or may yet bring, batches of the class.
     pub(super) fn sensors<'a>(&self, view: &'a LiveView) -> Vec<(SensorId, &'a SensorView)> {
         let known = view.sensors.iter().enumerate().filter_map(|(index, sensor)| {
             let id = SensorId(u16::try_from(index).ok()?);
@@ -109,93 +173,120 @@ impl Query {
             let of_none = sensor.reports.iter().all(Option::is_none);
             (self.sensor.has(id) && (of_class || of_none)).then_some((id, sensor))
         });
-        let mut known: Vec<_> = known.collect();
-        known.sort_by(|a, b| a.1.name.cmp(&b.1.name));
-        known.truncate(self.limit);
-        known
+        known.collect()
     }
 
     /// The step of the series that a bucket belongs to.
     pub(super) fn step(&self, bucket: i64) -> usize {
         usize::try_from((bucket - self.from) / self.step_seconds).unwrap_or(0).min(self.steps.saturating_sub(1))
     }
+
+    /// What asks for the entries of a list behind this one.
+    pub(super) fn cursor_after(&self, place: Place) -> String {
+        Cursor { from: self.from, to: self.to, place }.write(&self.check)
+    }
 }
 
 impl Params {
     /// Reads a query string.
-    pub(super) fn read(query: Option<&str>, accepts: Accepts) -> Result<Params, ApiError> {
+    pub(super) fn read(query: Option<&str>, accepts: Accepts) -> Result<Params, Problem> {
         let mut params = Params::default();
-        let mut seen: Vec<String> = Vec::new();
         for (name, value) in pairs(query.unwrap_or(""))? {
-            let short: String = name.chars().take(40).collect();
-            if !accepts.takes(&name) {
-                let message = format!("{short}: this path takes no such parameter; see docs/api.md");
-                return Err(ApiError::UnknownParameter { parameter: short, message });
+            let Some(parameter) = accepts.find(&name) else {
+                return Err(Problem::unknown(&name, &accepts.names()));
+            };
+            if params.given.iter().any(|(seen, _)| *seen == parameter) {
+                return Err(Problem::repeated(&name));
             }
-            if seen.contains(&name) {
-                let message = format!("{short}: given twice");
-                return Err(ApiError::UnknownParameter { parameter: short, message });
-            }
-            params.set(&name, &value)?;
-            seen.push(name);
+            params.set(parameter, &value)?;
+            params.given.push((parameter, value));
         }
+        params.given.sort();
         Ok(params)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
-        let shown: String = value.chars().take(60).collect();
-        let bad = |rule: &str| ApiError::bad(name, format!("{shown:?} is not {rule}"));
-        match name {
-            "class" => {
+    fn set(&mut self, parameter: Parameter, value: &str) -> Result<(), Problem> {
+        let bad = || Problem::bad(parameter.name(), value, parameter.expected());
+        match parameter {
+            Parameter::Class => {
                 let class = TrafficClass::ALL.into_iter().find(|class| class.name() == value);
-                self.class = Some(class.ok_or_else(|| bad("one of real, drill, import"))?);
+                self.class = Some(class.ok_or_else(bad)?);
             }
-            "from" => self.from = Some(time(value).ok_or_else(|| bad(TIME_RULE))?),
-            "to" => self.to = Some(time(value).ok_or_else(|| bad(TIME_RULE))?),
-            "sensor" => {
-                let name: SensorName = value.parse().map_err(|_| bad("the name of a sensor"))?;
+            Parameter::From => self.from = Some(read_time(value, Rounding::Down).ok_or_else(bad)?),
+            Parameter::To => self.to = Some(read_time(value, Rounding::Up).ok_or_else(bad)?),
+            Parameter::Step => self.step_seconds = Some(read_step(value).ok_or_else(bad)?),
+            Parameter::Sensor => {
+                let name: SensorName = value.parse().map_err(|_| bad())?;
                 self.sensor = Some(name.to_string());
             }
-            "kind" => {
+            Parameter::Kind => {
                 let kind = Kind::ALL.into_iter().find(|kind| kind.name() == value);
-                self.kind = Some(kind.ok_or_else(|| bad("one of scan, backscatter, other"))?);
+                self.kind = Some(kind.ok_or_else(bad)?);
             }
-            "points" => {
-                let points = value.parse().ok().filter(|points| (1..=MAX_POINTS).contains(points));
-                self.points = Some(points.ok_or_else(|| bad("a number from 1 to 2000"))?);
+            Parameter::Limit => {
+                let plain = !value.starts_with(['0', '+']);
+                let limit = value.parse().ok().filter(|limit| plain && (1..=MAX_LIMIT).contains(limit));
+                self.limit = Some(limit.ok_or_else(bad)?);
             }
-            _ => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = Some(limit.ok_or_else(|| bad("a number from 1 to 1000"))?);
-            }
+            Parameter::Cursor => self.cursor = Some(value.to_owned()),
+            Parameter::Format => self.format = Some(Format::named(value).ok_or_else(bad)?),
         }
         Ok(())
     }
 
-    /// Fills in what was not given, and rounds the range outward to buckets. `now` in seconds since the Unix epoch.
-    pub(super) fn resolve(self, accepts: Accepts, view: &LiveView, now: i64) -> Result<Query, ApiError> {
-        let bucket = if accepts.hours { HOUR_SECONDS } else { view.bucket_seconds };
+    /// Whether a parameter was given.
+    pub(super) fn has(&self, parameter: Parameter) -> bool {
+        self.given.iter().any(|(given, _)| *given == parameter)
+    }
+
+    /// Whether what is asked for is of real traffic.
+    pub(super) fn is_real(&self) -> bool {
+        self.class.is_none_or(|class| class == TrafficClass::Real)
+    }
+
+    /// The query string that asks for the next page.
+    pub(super) fn with_cursor(&self, cursor: &str) -> String {
+        // Values were read, so they are of letters, digits, '-', '.' and ':' only; but for times, whose parser is not ours.
+        let safe = |value: &str| value.replace('+', "%2B").replace(' ', "%20");
+        let given = self.given.iter().filter(|(parameter, _)| *parameter != Parameter::Cursor);
+        let given = given.map(|(parameter, value)| format!("{}={}&", parameter.name(), safe(value)));
+        format!("{}cursor={cursor}", given.collect::<String>())
+    }
+
+    /// What must be the same in all queries of one list.
+    fn check(&self, path: &str) -> Check {
+        let paging = [Parameter::Limit, Parameter::Cursor, Parameter::Format];
+        let given = self.given.iter().filter(|(parameter, _)| !paging.contains(parameter));
+        let mut hash = Sha256::new();
+        hash.update(path);
+        for (parameter, value) in given {
+            hash.update(format!("\n{}={value}", parameter.name()));
+        }
+        Check::of(&hash.finalize())
+    }
+
+    /// Fills in what was not given, and rounds the range outward to buckets.
+    pub(super) fn resolve(mut self, path: &str, accepts: Accepts, against: &Against<'_>) -> Result<Query, Problem> {
+        let check = self.check(path);
+        let after = match &self.cursor {
+            None => None,
+            Some(text) => {
+                let cursor = Cursor::read(text, &check)
+                    .map_err(|error| Problem::bad_cursor(&error.to_string(), Parameter::Cursor.expected()))?;
+                // All pages are of the range that the first one had.
+                (self.from, self.to) = (Some(cursor.from), Some(cursor.to));
+                Some(cursor.place)
+            }
+        };
+        let Against { view, now, public } = against;
         let class = self.class.unwrap_or(TrafficClass::Real);
-        let newest = view.class(class).last_window_end.unwrap_or(now);
-        // That nobody reports any more is what hours are to show.
-        let newest = if accepts.hours && class == TrafficClass::Real { newest.max(now) } else { newest };
-        let to = self.to.unwrap_or_else(|| round_up(newest, bucket));
-        let from = self.from.unwrap_or_else(|| round_up(to, bucket).saturating_sub(DAY_SECONDS));
-        if from >= to {
-            return Err(ApiError::bad("from", "it must lie before `to`"));
-        }
-        let (from, to) = (from - from.rem_euclid(bucket), round_up(to, bucket));
-        let buckets = (to - from) / bucket;
-        let points = self.points.unwrap_or(if accepts.hours { DEFAULT_HOUR_POINTS } else { DEFAULT_POINTS });
-        let step_seconds = buckets.div_euclid(points).saturating_add(i64::from(buckets % points != 0)) * bucket;
-        let steps = (to - from).div_euclid(step_seconds) + i64::from((to - from) % step_seconds != 0);
-        let steps = usize::try_from(steps).unwrap_or(0);
+        let range = self.range(accepts, view, class, *now, *public)?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if accepts.hours && to - from > MOST_HOURS_SECONDS {
-            return Err(ApiError::bad("from", "it must lie within 366 days before `to`"));
-        }
+        let (step_seconds, steps) = self.steps(accepts, &range)?;
         if accepts.hours && steps.saturating_mul(limit) > MOST_HOUR_CELLS {
-            return Err(ApiError::bad("points", "steps times `limit` must not be more than 200000"));
+            let most = i64::try_from(MOST_HOUR_CELLS / limit).unwrap_or(i64::MAX);
+            let least = shortest_step(&range, most);
+            return Err(Problem::unfit("step", format!("at least {}, with this `limit`", step_text(least))));
         }
         let sensor = match &self.sensor {
             None => Selection::All,
@@ -203,35 +294,85 @@ impl Params {
         };
         Ok(Query {
             class,
-            from,
-            to,
-            bucket_seconds: bucket,
+            from: range.from,
+            to: range.to,
+            bucket_seconds: range.unit,
             sensor_name: self.sensor,
             sensor,
             kind: self.kind,
             limit,
             step_seconds,
             steps,
+            after,
+            public: *public,
+            check,
         })
+    }
+
+    fn range(
+        &self,
+        accepts: Accepts,
+        view: &LiveView,
+        class: TrafficClass,
+        now: i64,
+        public: Option<Minimum>,
+    ) -> Result<Range, Problem> {
+        let unit = if accepts.hours { HOUR_SECONDS } else { view.bucket_seconds };
+        let unit = if public.is_some() { Minimum::unit(unit) } else { unit };
+        let newest = view.class(class).last_window_end.unwrap_or(now);
+        // That nobody reports any more is what hours are to show.
+        let newest = if accepts.hours && class == TrafficClass::Real { newest.max(now) } else { newest };
+        // Beyond this, nothing is told yet.
+        let until = public.map_or(i64::MAX, |minimum| minimum.until(now, unit));
+        let to = self.to.unwrap_or_else(|| round_up(newest, unit)).min(until);
+        let from = self.from.unwrap_or_else(|| round_up(to, unit).saturating_sub(DAY_SECONDS));
+        if from >= to {
+            let told = if to == until { "before what is told by now" } else { "before `to`" };
+            return Err(Problem::unfit("from", told));
+        }
+        let (from, to) = (from - from.rem_euclid(unit), round_up(to, unit));
+        if accepts.hours && to - from > MOST_HOURS_SECONDS {
+            return Err(Problem::unfit("from", "within 366 days before `to`"));
+        }
+        Ok(Range { from, to, unit })
+    }
+
+    /// Length and number of the steps of a series.
+    fn steps(&self, accepts: Accepts, range: &Range) -> Result<(i64, usize), Problem> {
+        let default = if accepts.hours { DEFAULT_HOUR_STEPS } else { DEFAULT_STEPS };
+        let step_seconds = self.step_seconds.unwrap_or_else(|| shortest_step(range, default));
+        if step_seconds % range.unit != 0 {
+            return Err(Problem::unfit("step", format!("a multiple of {}", step_text(range.unit))));
+        }
+        let length = range.to - range.from;
+        let steps = length.div_euclid(step_seconds) + i64::from(length % step_seconds != 0);
+        if steps > MAX_STEPS {
+            let least = step_text(shortest_step(range, MAX_STEPS));
+            return Err(Problem::unfit("step", format!("at least {least}: a series has {MAX_STEPS} steps at most")));
+        }
+        Ok((step_seconds, usize::try_from(steps).unwrap_or(0)))
     }
 }
 
-const TIME_RULE: &str = "a time: write 2026-11-21T10:20:30Z or Unix seconds, between the years 1678 and 2261";
-
-fn round_up(time: i64, bucket: i64) -> i64 {
-    time + (-time).rem_euclid(bucket)
+/// A range of whole units.
+struct Range {
+    from: i64,
+    to: i64,
+    unit: i64,
 }
 
-fn time(text: &str) -> Option<i64> {
-    let seconds = match text.parse::<i64>() {
-        Ok(seconds) => seconds,
-        Err(_) => text.parse::<Timestamp>().ok()?.as_second(),
-    };
-    (-FARTHEST_SECONDS..=FARTHEST_SECONDS).contains(&seconds).then_some(seconds)
+/// The shortest step of whole units with which a range has at most so many steps.
+fn shortest_step(range: &Range, most: i64) -> i64 {
+    let units = (range.to - range.from) / range.unit;
+    (units.div_euclid(most) + i64::from(units % most != 0)).saturating_mul(range.unit)
 }
 
-fn pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
-    let broken = || ApiError::bad("query", "it is not percent-encoded text");
+fn round_up(time: i64, unit: i64) -> i64 {
+    time + (-time).rem_euclid(unit)
+}
+
+fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let broken = || Problem::new(problem::Kind::BadParameter, "the query is not percent-encoded text");
     let uri: Uri = format!("/?{query}").parse().map_err(|_| broken())?;
     UrlQuery::<Vec<(String, String)>>::try_from_uri(&uri).map(|query| query.0).map_err(|_| broken())
 }
@@ -240,43 +381,64 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, ApiError> {
 mod tests {
     use super::*;
 
-    const ALL: Accepts = Accepts { range: true, sensor: true, kind: true, points: true, limit: true, hours: false };
+    const ALL: Accepts = Accepts::new(&[
+        Parameter::Class,
+        Parameter::From,
+        Parameter::To,
+        Parameter::Step,
+        Parameter::Sensor,
+        Parameter::Kind,
+        Parameter::Limit,
+        Parameter::Cursor,
+        Parameter::Format,
+    ]);
 
     #[test]
     fn values_are_checked_and_named() {
         for (query, parameter) in [
             ("class=fake", "class"),
             ("from=yesterday", "from"),
-            ("to=99999999999999", "to"),
+            ("from=1795255200", "from"),
+            ("to=2026-11-21T12:00:00%2B02:00", "to"),
             ("limit=0", "limit"),
             ("limit=1001", "limit"),
-            ("points=-1", "points"),
+            ("limit=%2B5", "limit"),
+            ("limit=05", "limit"),
+            ("step=0m", "step"),
+            ("step=600", "step"),
             ("kind=Scan", "kind"),
             ("sensor=No%20name", "sensor"),
+            ("format=xml", "format"),
+            ("colour=red", "colour"),
+            ("limit=1&limit=2", "limit"),
         ] {
-            match Params::read(Some(query), ALL) {
-                Err(ApiError::BadParameter { parameter: named, .. }) => assert_eq!(named, parameter, "{query}"),
-                other => panic!("{query}: {other:?}"),
-            }
+            let problem = Params::read(Some(query), ALL).unwrap_err();
+            assert_eq!(problem.parameter.as_deref(), Some(parameter), "{query}");
         }
-        for query in ["colour=red", "limit=1&limit=2"] {
-            assert!(matches!(Params::read(Some(query), ALL), Err(ApiError::UnknownParameter { .. })), "{query}");
-        }
-        assert!(Params::read(Some("class=real"), Accepts::NOTHING).is_err());
+        assert!(Params::read(Some("class=real"), Accepts::new(&[])).is_err());
     }
 
     #[test]
-    fn times_come_in_two_spellings() {
-        let both = Params::read(Some("from=2026-11-21T10:00:00Z&to=1795255200"), ALL).unwrap();
-        assert_eq!(both.from, Some(1_795_255_200));
-        assert_eq!(both.from, both.to);
-        // A plus sign in a query string is a space: the offset must be percent-encoded.
-        assert_eq!(time("2026-11-21T12:00:00+02:00"), Some(1_795_255_200));
-        assert_eq!(time("-10"), Some(-10));
+    fn the_next_page_is_asked_for_with_the_same_query() {
+        let params = Params::read(Some("limit=5&cursor=00&class=drill&from=2026-11-21T10:00:00Z"), ALL).unwrap();
+        assert_eq!(params.with_cursor("ab"), "class=drill&from=2026-11-21T10:00:00Z&limit=5&cursor=ab");
+        let other = Params::read(Some("from=2026-11-21T10:00:00Z&class=drill&format=csv"), ALL).unwrap();
+        assert_eq!(params.check("/ports"), other.check("/ports"));
+        assert_ne!(params.check("/ports"), other.check("/sources"));
+        let other = Params::read(Some("class=drill"), ALL).unwrap();
+        assert_ne!(params.check("/ports"), other.check("/ports"));
     }
 
     #[test]
     fn ranges_round_outward() {
         assert_eq!((round_up(0, 600), round_up(1, 600), round_up(-1, 600)), (0, 600, 0));
+    }
+
+    #[test]
+    fn steps_are_as_short_as_their_number_allows() {
+        let range = |length| Range { from: 0, to: length, unit: 600 };
+        assert_eq!(shortest_step(&range(86_400), 144), 600);
+        assert_eq!(shortest_step(&range(87_000), 144), 1200);
+        assert_eq!(shortest_step(&range(600), 144), 600);
     }
 }

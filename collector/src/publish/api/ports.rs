@@ -1,81 +1,128 @@
 //! `/api/v1/ports`: which services are looked for.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use martlet_window::{Class, DistinctSources, IpVersion, Service};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::super::Sources;
+use super::super::problem::Problem;
 use super::super::services::protocol_name;
+use super::endpoint::{About, Asked, Endpoint};
+use super::format::Table;
 use super::json::{Distinct, Head, NamedPort, ip_number};
-use super::params::{Accepts, Query, Selection};
+use super::list::{Page, by_packets, page, top};
+use super::params::{Accepts, Parameter, Query, Selection};
+use super::public::{Minimum, Withheld};
+use super::validator::Validity;
 use crate::live::{LiveView, RowRef, ServiceKey, ServiceKind};
+use crate::tokens::Scope;
 
-pub(super) const ACCEPTS: Accepts =
-    Accepts { range: true, sensor: true, kind: true, points: true, limit: true, hours: false };
+/// The path.
+pub(super) struct Path;
 
-#[derive(Serialize)]
+/// Which services are looked for.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Ports {
     #[serde(flatten)]
     head: Head,
+    /// Of everything that matches, also what the lists leave out.
     totals: PacketsBytes,
+    /// Length of a step of the series.
     step_seconds: i64,
+    /// What asks for the next page of `ports`; null on the last one.
+    next_cursor: Option<String>,
+    /// Ports by packets, descending.
     ports: Vec<PortEntry>,
+    /// How many ports are behind these.
     ports_left_out: usize,
+    /// ICMP and ICMPv6 by type and code, by packets, descending; the same on every page.
     icmp: Vec<IcmpEntry>,
+    /// How many are behind these.
     icmp_left_out: usize,
+    /// Protocols without ports, and later fragments, by packets, descending; the same on every page.
     without_port: Vec<BareEntry>,
+    /// What is not told apart any more.
     other: PacketsBytes,
+    /// Rows of all three lists that are not published; null for whoever sees everything.
+    withheld: Option<Withheld>,
 }
 
-#[derive(Clone, Copy, Default, Serialize)]
+/// A sum.
+#[derive(Clone, Copy, Default, Serialize, ToSchema)]
 struct PacketsBytes {
+    /// Packets.
     packets: u64,
+    /// Their IP total lengths.
     bytes: u64,
 }
 
-#[derive(Serialize)]
-struct PortEntry {
+/// A port.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PortEntry {
     #[serde(flatten)]
     port: NamedPort,
+    /// Packets.
     packets: u64,
+    /// Their IP total lengths.
     bytes: u64,
+    /// Sources.
     sources: Distinct,
-    kinds: Kinds,
-    series: Vec<u64>,
+    /// Packets by kind; null where a part of them is not published.
+    kinds: Option<Kinds>,
+    /// Packets by step; null where a part of them is not published.
+    series: Option<Vec<u64>>,
 }
 
-#[derive(Serialize)]
+/// Packets by kind.
+#[derive(Serialize, ToSchema)]
 struct Kinds {
+    /// Attempts to reach the port.
     scan: u64,
+    /// Answers to forged packets.
     backscatter: u64,
+    /// Neither.
     other: u64,
 }
 
-#[derive(Serialize)]
+/// A type and code of ICMP or ICMPv6.
+#[derive(Serialize, ToSchema)]
 struct IcmpEntry {
+    /// 4 or 6.
     ip: u8,
+    /// The type.
     #[serde(rename = "type")]
     icmp_type: u8,
+    /// The code.
     code: u8,
+    /// Packets.
     packets: u64,
+    /// Their IP total lengths.
     bytes: u64,
+    /// Sources.
     sources: Distinct,
 }
 
-#[derive(Serialize)]
+/// A protocol without ports.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProtocolEntry)]
 struct BareEntry {
+    /// 4 or 6.
     ip: u8,
+    /// IP protocol number.
     protocol: u8,
+    /// Its name in lower case, or the number as text.
     protocol_name: String,
+    /// Packets.
     packets: u64,
+    /// Their IP total lengths.
     bytes: u64,
+    /// Sources.
     sources: Distinct,
 }
 
-/// What the lists tell apart. The order is that of entries with equally many packets.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What the lists tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Entry {
     Port(IpVersion, u8, u16),
     Icmp(IpVersion, u8, u8),
@@ -92,6 +139,18 @@ impl Entry {
             }
             Service::None => Entry::Bare(ip, protocol),
         })
+    }
+
+    /// What tells entries of one list apart that have equally many packets.
+    fn order(self) -> [u8; 4] {
+        match self {
+            Entry::Port(ip, protocol, port) => {
+                let [high, low] = port.to_be_bytes();
+                [ip_number(ip), protocol, high, low]
+            }
+            Entry::Icmp(ip, icmp_type, code) => [ip_number(ip), icmp_type, code, 0],
+            Entry::Bare(ip, protocol) => [ip_number(ip), protocol, 0, 0],
+        }
     }
 }
 
@@ -113,13 +172,62 @@ impl PacketsBytes {
     }
 }
 
-/// Ranked entries of one list: at most as many as asked for, and how many there were.
-struct Ranked {
-    entries: Vec<(Entry, Sum)>,
-    left_out: usize,
+type Ranked = (Entry, Sum);
+
+impl Endpoint for Path {
+    const ABOUT: About = About {
+        name: "ports",
+        summary: "Which services are looked for",
+        accepts: Accepts::new(&[
+            Parameter::Class,
+            Parameter::From,
+            Parameter::To,
+            Parameter::Step,
+            Parameter::Sensor,
+            Parameter::Kind,
+            Parameter::Limit,
+            Parameter::Cursor,
+            Parameter::Format,
+        ]),
+        scope: Scope::Public,
+        validity: Validity::Counts,
+        walks: true,
+    };
+    type Answer = Ports;
+
+    fn answer(asked: &Asked<'_>) -> Result<Ports, Problem> {
+        Ok(ports(asked.view, asked.query))
+    }
 }
 
-pub(super) fn ports(_: &Sources, view: &LiveView, query: &Query) -> Ports {
+impl Table for Ports {
+    type Row = PortEntry;
+    const COLUMNS: &'static [&'static str] = &[
+        "ip",
+        "protocol",
+        "protocol_name",
+        "port",
+        "service",
+        "packets",
+        "bytes",
+        "sources.count",
+        "sources.exact",
+        "sources.error",
+        "kinds.scan",
+        "kinds.backscatter",
+        "kinds.other",
+    ];
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.ports.iter()
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+fn ports(view: &LiveView, query: &Query) -> Ports {
     let mut sums: HashMap<Entry, Sum> = HashMap::new();
     let (mut totals, mut other) = (PacketsBytes::default(), PacketsBytes::default());
     each_row(view, query, |_, key, row| {
@@ -133,22 +241,28 @@ pub(super) fn ports(_: &Sources, view: &LiveView, query: &Query) -> Ports {
             None => other.add(&row),
         }
     });
-    let ports = rank(&sums, query.limit, |entry| matches!(entry, Entry::Port(..)));
-    let icmp = rank(&sums, query.limit, |entry| matches!(entry, Entry::Icmp(..)));
-    let bare = rank(&sums, query.limit, |entry| matches!(entry, Entry::Bare(..)));
+    let withheld = query.public.map(|minimum| withhold(view, query, minimum, &mut sums));
+    let place = |(entry, sum): &Ranked| -> [u8; 12] { by_packets(sum.counts.packets, entry.order()) };
+    let list = |of: fn(&Entry) -> bool| sums.iter().filter(|(entry, _)| of(entry)).map(|(e, s)| (*e, *s)).collect();
+    let ports = page(query, list(|entry| matches!(entry, Entry::Port(..))), place);
+    let icmp = top(query, list(|entry| matches!(entry, Entry::Icmp(..))), place);
+    let bare = top(query, list(|entry| matches!(entry, Entry::Bare(..))), place);
     // Sketches and series only for what is listed: they are the expensive part.
-    let listed = [&ports, &icmp, &bare].into_iter().flat_map(|ranked| ranked.entries.iter().map(|(entry, _)| *entry));
+    let entries = |page: &Page<Ranked>| page.entries.iter().map(|(entry, _)| *entry).collect::<Vec<_>>();
+    let listed = [&ports, &icmp, &bare].into_iter().flat_map(entries);
     let details = details(view, query, listed.collect());
     Ports {
         head: Head::new(query),
         totals,
         step_seconds: query.step_seconds,
-        ports: ports.entries.iter().filter_map(|listed| port_entry(listed, &details)).collect(),
+        next_cursor: ports.next,
+        ports: ports.entries.iter().filter_map(|listed| port_entry(query, listed, &details)).collect(),
         ports_left_out: ports.left_out,
         icmp: icmp.entries.iter().filter_map(|listed| icmp_entry(listed, &details)).collect(),
         icmp_left_out: icmp.left_out,
         without_port: bare.entries.iter().filter_map(|listed| bare_entry(listed, &details)).collect(),
         other,
+        withheld,
     }
 }
 
@@ -170,13 +284,30 @@ fn each_row(view: &LiveView, query: &Query, mut visit: impl FnMut(i64, ServiceKi
     }
 }
 
-fn rank(sums: &HashMap<Entry, Sum>, limit: usize, of: impl Fn(&Entry) -> bool) -> Ranked {
-    let mut entries: Vec<(Entry, Sum)> =
-        sums.iter().filter(|(entry, _)| of(entry)).map(|(entry, sum)| (*entry, *sum)).collect();
-    entries.sort_unstable_by_key(|(entry, sum)| (Reverse(sum.counts.packets), *entry));
-    let left_out = entries.len().saturating_sub(limit);
-    entries.truncate(limit);
-    Ranked { entries, left_out }
+/// Takes out what is about too few. Only as many sources are held of each as decide it: whoever sends can make many ports.
+fn withhold(view: &LiveView, query: &Query, minimum: Minimum, sums: &mut HashMap<Entry, Sum>) -> Withheld {
+    let mut few: HashMap<Entry, DistinctSources> = HashMap::new();
+    let heavy = sums.iter().filter(|(_, sum)| sum.counts.packets >= minimum.packets);
+    few.extend(heavy.map(|(entry, _)| (*entry, DistinctSources::default())));
+    let mut enough: HashSet<Entry> = HashSet::new();
+    each_row(view, query, |_, key, row| {
+        let Some(entry) = Entry::of(key.service) else { return };
+        let Some(sources) = few.get_mut(&entry) else { return };
+        row.sources.add_to(sources);
+        if sources.count() >= minimum.sources {
+            few.remove(&entry);
+            enough.insert(entry);
+        }
+    });
+    let mut withheld = Withheld::default();
+    sums.retain(|entry, sum| {
+        let is_told = enough.contains(entry);
+        if !is_told {
+            withheld.add(sum.counts.packets);
+        }
+        is_told
+    });
+    withheld
 }
 
 fn details(view: &LiveView, query: &Query, listed: HashSet<Entry>) -> HashMap<Entry, Detail> {
@@ -193,23 +324,24 @@ fn details(view: &LiveView, query: &Query, listed: HashSet<Entry>) -> HashMap<En
     details
 }
 
-fn port_entry((entry, sum): &(Entry, Sum), details: &HashMap<Entry, Detail>) -> Option<PortEntry> {
+fn port_entry(query: &Query, (entry, sum): &Ranked, details: &HashMap<Entry, Detail>) -> Option<PortEntry> {
     let Entry::Port(ip, protocol, port) = *entry else {
         return None;
     };
     let detail = details.get(entry)?;
+    let is_told = |parts: &[u64]| query.public.is_none_or(|minimum| minimum.allows_parts(parts));
     let [scan, backscatter, other] = sum.kinds;
     Some(PortEntry {
         port: NamedPort::new(ip, protocol, port),
         packets: sum.counts.packets,
         bytes: sum.counts.bytes,
         sources: Distinct::from(&detail.sources),
-        kinds: Kinds { scan, backscatter, other },
-        series: detail.series.clone(),
+        kinds: is_told(&sum.kinds).then_some(Kinds { scan, backscatter, other }),
+        series: is_told(&detail.series).then(|| detail.series.clone()),
     })
 }
 
-fn icmp_entry((entry, sum): &(Entry, Sum), details: &HashMap<Entry, Detail>) -> Option<IcmpEntry> {
+fn icmp_entry((entry, sum): &Ranked, details: &HashMap<Entry, Detail>) -> Option<IcmpEntry> {
     let Entry::Icmp(ip, icmp_type, code) = *entry else {
         return None;
     };
@@ -218,7 +350,7 @@ fn icmp_entry((entry, sum): &(Entry, Sum), details: &HashMap<Entry, Detail>) -> 
     Some(IcmpEntry { ip: ip_number(ip), icmp_type, code, packets, bytes, sources })
 }
 
-fn bare_entry((entry, sum): &(Entry, Sum), details: &HashMap<Entry, Detail>) -> Option<BareEntry> {
+fn bare_entry((entry, sum): &Ranked, details: &HashMap<Entry, Detail>) -> Option<BareEntry> {
     let Entry::Bare(ip, protocol) = *entry else {
         return None;
     };

@@ -4,73 +4,173 @@ use std::collections::BTreeMap;
 
 use martlet_window::{RejectReason, TrafficClass};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::Schema;
 
-use super::super::Sources;
+use super::super::problem::Problem;
+use super::endpoint::{About, Asked, Endpoint};
 use super::exposure::{Exposure, Rate};
-use super::json::{Head, Time, signed_seconds};
-use super::params::{Accepts, Query};
+use super::format::Table;
+use super::json::{Head, Time, class_schema, list_of, signed_seconds};
+use super::list::page;
+use super::params::{Accepts, Parameter};
 use super::status::{LostStatus, age_seconds};
+use super::validator::Validity;
 use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
-use crate::live::{LiveView, SensorView};
+use crate::live::SensorView;
+use crate::tokens::Scope;
 
-pub(super) const ACCEPTS: Accepts =
-    Accepts { range: true, sensor: true, kind: false, points: false, limit: true, hours: false };
+/// The path.
+pub(super) struct Path;
 
-#[derive(Serialize)]
+/// How well each sensor watched.
+#[derive(Serialize, ToSchema)]
 pub(super) struct Sensors {
     #[serde(flatten)]
     head: Head,
+    /// What asks for the next page; null on the last one.
+    next_cursor: Option<String>,
+    /// Sensors by name.
     sensors: Vec<SensorEntry>,
+    /// How many are behind these.
+    sensors_left_out: usize,
 }
 
-#[derive(Serialize)]
-struct SensorEntry {
+/// A sensor. What is summed is of class and range.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SensorEntry {
+    /// Its pseudonym.
     name: String,
+    /// Every class that it has brought.
+    #[schema(schema_with = classes_schema)]
     classes: Vec<&'static str>,
+    /// What it answers to packets: nothing (`silent`), resets, or as a service; of its latest batch.
     posture: Option<&'static str>,
+    /// Start of its first window.
     first_window: Option<Time>,
+    /// End of its latest window.
     last_window_end: Option<Time>,
+    /// How long ago a batch of it arrived.
     last_report_age_seconds: Option<f64>,
+    /// Whether it has not reported for too long; of real traffic only.
     silent: bool,
+    /// How far its clock is behind the collector's.
     clock_offset_seconds: Option<f64>,
+    /// Whether that is too far.
     clock_wrong: bool,
+    /// Windows that came.
     windows: u64,
+    /// Those of them that came late.
     late_windows: u64,
+    /// Packets that counted.
     packets: u64,
+    /// Their IP total lengths.
     bytes: u64,
+    /// Frames seen: packets and what was rejected.
     frames: u64,
+    /// Frames that did not count, by reason.
     rejected: BTreeMap<&'static str, u64>,
+    /// Frames that the sensor's kernel dropped.
     kernel_drops: u64,
+    /// Frames that its interface dropped.
     interface_drops: u64,
+    /// What it watched; null if any batch does not know.
     exposure: Option<Exposure>,
+    /// Packets by exposure.
     rate: Rate,
+    /// What it said it lost, of all classes and times.
     lost: LostStatus,
+    /// Marks that its latest batch could not test.
     unavailable_marks: Vec<&'static str>,
 }
 
-pub(super) fn sensors(sources: &Sources, view: &LiveView, query: &Query) -> Sensors {
-    let mut counts: BTreeMap<SensorId, SensorCounts> = BTreeMap::new();
-    for (_, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
-        for (sensor, added) in bucket.sensors() {
-            counts.entry(*sensor).or_default().add(added);
-        }
-    }
-    let entries = query.sensors(view).into_iter().map(|(id, sensor)| {
-        let counts = counts.get(&id).copied().unwrap_or_default();
-        entry(sources, view, query.class, sensor, &counts)
-    });
-    Sensors { head: Head::new(query), sensors: entries.collect() }
+fn classes_schema() -> Schema {
+    list_of(class_schema())
 }
 
-fn entry(
-    sources: &Sources,
-    view: &LiveView,
-    class: TrafficClass,
-    sensor: &SensorView,
-    counts: &SensorCounts,
-) -> SensorEntry {
-    let now_ms = sources.clock.now_ms();
+impl Endpoint for Path {
+    const ABOUT: About = About {
+        name: "sensors",
+        summary: "How well each sensor watched",
+        accepts: Accepts::new(&[
+            Parameter::Class,
+            Parameter::From,
+            Parameter::To,
+            Parameter::Sensor,
+            Parameter::Limit,
+            Parameter::Cursor,
+            Parameter::Format,
+        ]),
+        scope: Scope::Read,
+        validity: Validity::Answer,
+        walks: true,
+    };
+    type Answer = Sensors;
+
+    fn answer(asked: &Asked<'_>) -> Result<Sensors, Problem> {
+        let Asked { view, query, .. } = asked;
+        let mut counts: BTreeMap<SensorId, SensorCounts> = BTreeMap::new();
+        for (_, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
+            for (sensor, added) in bucket.sensors() {
+                counts.entry(*sensor).or_default().add(added);
+            }
+        }
+        let sensors = page(query, query.sensors(view), |(_, sensor)| sensor.name.as_str());
+        let entries = sensors.entries.into_iter().map(|(id, sensor)| {
+            let counts = counts.get(&id).copied().unwrap_or_default();
+            entry(asked, sensor, &counts)
+        });
+        Ok(Sensors {
+            head: Head::new(query),
+            next_cursor: sensors.next,
+            sensors: entries.collect(),
+            sensors_left_out: sensors.left_out,
+        })
+    }
+}
+
+impl Table for Sensors {
+    type Row = SensorEntry;
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "posture",
+        "first_window",
+        "last_window_end",
+        "last_report_age_seconds",
+        "silent",
+        "clock_offset_seconds",
+        "clock_wrong",
+        "windows",
+        "late_windows",
+        "packets",
+        "bytes",
+        "frames",
+        "kernel_drops",
+        "interface_drops",
+        "exposure.watched_seconds",
+        "exposure.ipv4_address_seconds",
+        "exposure.ipv6_prefix_seconds",
+        "rate.ipv4_packets_per_address_day",
+        "rate.ipv6_packets_per_prefix_day",
+        "lost.batches",
+        "lost.windows",
+        "lost.packets",
+        "lost.watched_seconds",
+    ];
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.sensors.iter()
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+fn entry(asked: &Asked<'_>, sensor: &SensorView, counts: &SensorCounts) -> SensorEntry {
+    let Asked { sources, view, now_ms, .. } = *asked;
+    let class = asked.query.class;
     let report = sensor.reports[class as usize];
     let offset_ms = report.and_then(|report| report.clock_offset_ms);
     let classes = TrafficClass::ALL.into_iter().filter(|class| sensor.reports[*class as usize].is_some());

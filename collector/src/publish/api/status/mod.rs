@@ -1,80 +1,67 @@
 //! `/api/v1/status`: is it alive, what does it hold, what was refused.
 
+mod shapes;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use martlet_telemetry::counters::{EnumCounters, Labelled, to_f64};
-use martlet_telemetry::latency::{Quantiles, Recent as RecentLatency};
 use martlet_window::{Service, TrafficClass};
 use serde::Serialize;
 
+pub(super) use self::shapes::LostStatus;
+use self::shapes::{
+    Answer, ClassHistory, ClassStatus, Connections, HealthStatus, History, IngestStatus, JournalStatus, LatencyStatus,
+    PublicStatus, PublicationStatus, Recent, RecentPort, RecentWindow, Status, StoreStatus,
+};
 use super::super::Sources;
+use super::super::problem::Problem;
+use super::endpoint::{About, Asked, Endpoint};
+use super::format::Table;
 use super::geo::GeoStatus;
 use super::json::{Distinct, NamedPort, Time};
+use super::params::{Accepts, Parameter};
+use super::public::Minimum;
+use super::validator::Validity;
 use crate::ingest::Lost;
-use crate::journal::{Condition, Health};
 use crate::live::{LiveView, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep};
+use crate::tokens::Scope;
 
 /// Over how many steps the rate is averaged: a minute, so that windows of any length weigh in evenly.
 const RATE_STEPS: i64 = 6;
 /// How many services of the last complete step are listed.
 const RECENT_PORTS: usize = 10;
 
-#[derive(Serialize)]
-pub(super) struct Status {
-    version: &'static str,
-    state: &'static str,
-    started: Time,
-    now: Time,
-    uptime_seconds: u64,
-    bucket_seconds: i64,
-    classes: Vec<ClassStatus>,
-    history: History,
-    journal: JournalStatus,
-    store: StoreStatus,
-    ingest: IngestStatus,
-    geo: GeoStatus,
-    latency: BTreeMap<&'static str, LatencyStatus>,
+/// The path.
+pub(super) struct Path;
+
+impl Endpoint for Path {
+    const ABOUT: About = About {
+        name: "status",
+        summary: "Is it alive, what does it hold, what was refused",
+        accepts: Accepts::new(&[Parameter::Format]),
+        scope: Scope::Public,
+        validity: Validity::Never,
+        walks: false,
+    };
+    type Answer = Answer;
+
+    fn answer(asked: &Asked<'_>) -> Result<Answer, Problem> {
+        Ok(match asked.query.public {
+            Some(minimum) => Answer::Public(public(asked, minimum)),
+            None => Answer::Full(Box::new(status(asked.sources, asked.view, asked.now_ms))),
+        })
+    }
 }
 
-#[derive(Serialize)]
-struct JournalStatus {
-    #[serde(flatten)]
-    health: HealthStatus,
-    bytes: u64,
-    uncommitted_records: u64,
-    replayed_records: u64,
-    skipped_records: u64,
-    damaged_records: u64,
-}
+impl Table for Answer {
+    type Row = ();
+    const COLUMNS: &'static [&'static str] = &[];
 
-#[derive(Serialize)]
-struct StoreStatus {
-    #[serde(flatten)]
-    health: HealthStatus,
-    commits: u64,
-    last_commit_age_seconds: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct HealthStatus {
-    state: &'static str,
-    reason: Option<&'static str>,
-    stalled_seconds: Option<f64>,
-}
-
-impl HealthStatus {
-    fn of(health: &Health, now_ms: i64) -> HealthStatus {
-        match health.condition() {
-            Condition::Running => HealthStatus { state: "running", reason: None, stalled_seconds: None },
-            Condition::Stalled { reason, since_ms } => HealthStatus {
-                state: "stalled",
-                reason: Some(reason.name()),
-                stalled_seconds: Some(age_seconds(since_ms, now_ms)),
-            },
-        }
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        std::iter::empty::<()>()
     }
 }
 
@@ -83,126 +70,25 @@ pub(super) fn age_seconds(at_ms: i64, now_ms: i64) -> f64 {
     to_f64(now_ms.saturating_sub(at_ms).max(0).unsigned_abs()) / 1000.0
 }
 
-#[derive(Serialize)]
-struct ClassStatus {
-    class: &'static str,
-    batches: u64,
-    packets: u64,
-    bytes: u64,
-    sensors: usize,
-    first_window: Option<Time>,
-    last_window_end: Option<Time>,
-    last_arrival_age_seconds: Option<f64>,
-    history: ClassHistory,
-    recent: Recent,
-}
-
-#[derive(Serialize)]
-struct ClassHistory {
-    from: Option<Time>,
-    to: Option<Time>,
-    buckets: usize,
-}
-
-#[derive(Serialize)]
-struct History {
-    from: Option<Time>,
-    to: Option<Time>,
-    bucket_seconds: i64,
-    buckets: usize,
-    evicted_buckets: u64,
-    memory_bytes: u64,
-    memory_limit_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Recent {
-    step_seconds: i64,
-    packets_per_second: Option<f64>,
-    averaged_seconds: i64,
-    windows: Vec<RecentWindow>,
-    ports: Vec<RecentPort>,
-}
-
-#[derive(Serialize)]
-struct RecentWindow {
-    start: Time,
-    complete: bool,
-    packets: u64,
-    bytes: u64,
-    sources: Distinct,
-}
-
-#[derive(Serialize)]
-struct RecentPort {
-    #[serde(flatten)]
-    port: NamedPort,
-    packets: u64,
-    sources: Distinct,
-}
-
-#[derive(Serialize)]
-struct IngestStatus {
-    connections: Connections,
-    batches: BTreeMap<&'static str, u64>,
-    frame_errors: BTreeMap<&'static str, u64>,
-    violations: BTreeMap<&'static str, u64>,
-    tls_failures: BTreeMap<&'static str, u64>,
-    lost: LostStatus,
-}
-
-/// The last five minutes, in seconds; `null` where there was nothing.
-#[derive(Serialize)]
-struct LatencyStatus {
-    count: u64,
-    p50: Option<f64>,
-    p99: Option<f64>,
-    p999: Option<f64>,
-    max: Option<f64>,
-}
-
-impl From<RecentLatency> for LatencyStatus {
-    fn from(RecentLatency { count, quantiles }: RecentLatency) -> LatencyStatus {
-        let seconds = |of: fn(&Quantiles) -> Duration| quantiles.as_ref().map(|quantiles| of(quantiles).as_secs_f64());
-        LatencyStatus {
-            count,
-            p50: seconds(|quantiles| quantiles.p50),
-            p99: seconds(|quantiles| quantiles.p99),
-            p999: seconds(|quantiles| quantiles.p999),
-            max: seconds(|quantiles| quantiles.max),
-        }
+fn public(asked: &Asked<'_>, minimum: Minimum) -> PublicStatus {
+    let now = asked.now_ms.div_euclid(1000);
+    let bucket_seconds = Minimum::unit(asked.view.bucket_seconds);
+    let publication = asked.publication;
+    PublicStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        now: Time(now),
+        bucket_seconds,
+        published_until: Time(minimum.until(now, bucket_seconds)),
+        publication: PublicationStatus {
+            delay_hours: publication.delay_hours,
+            min_packets: publication.min_packets,
+            min_sources: publication.min_sources,
+        },
     }
 }
 
-#[derive(Serialize)]
-struct Connections {
-    open: u64,
-    accepted: u64,
-    refused: BTreeMap<&'static str, u64>,
-}
-
-/// What was lost before it could be delivered.
-#[derive(Serialize)]
-pub(super) struct LostStatus {
-    batches: u64,
-    windows: u64,
-    packets: u64,
-    watched_seconds: f64,
-}
-
-impl From<&Lost> for LostStatus {
-    fn from(lost: &Lost) -> LostStatus {
-        LostStatus {
-            batches: lost.batches,
-            windows: lost.windows,
-            packets: lost.packets,
-            watched_seconds: to_f64(lost.watched_ms) / 1000.0,
-        }
-    }
-}
-
-pub(super) fn status(sources: &Sources, view: &LiveView, now: i64) -> Status {
-    let now_ms = sources.clock.now_ms();
+fn status(sources: &Sources, view: &LiveView, now_ms: i64) -> Status {
+    let now = now_ms.div_euclid(1000);
     let counters = &sources.journal.counters;
     let last_commit_ms = counters.last_commit_ms.load(Relaxed);
     let with_data = TrafficClass::ALL.into_iter().filter(|&class| view.class(class).totals.batches > 0);

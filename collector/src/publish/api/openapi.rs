@@ -1,0 +1,275 @@
+//! The API's description (OpenAPI 3.1), made from the types that answers are written from and the parameters that are read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, InfoBuilder, LicenseBuilder, OpenApiBuilder, Paths,
+    Ref, RefOr, Required, ResponseBuilder, Schema,
+};
+
+use super::super::problem::{Kind, MEDIA_TYPE, Problem, VARY};
+use super::endpoint::{About, Endpoint, REVALIDATED};
+use super::format::{Format, Table};
+use super::json::{class_schema, words};
+use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Parameter};
+use super::validator::{Tag, Validity};
+use crate::tokens::Scope;
+
+const SCHEME: &str = "token";
+const ABOUT: &str = "What Martlet's sensors saw: unsolicited packets to addresses where nothing lives. docs/api.md explains every \
+    word. Times are event time, in UTC; ranges are half-open. Answers are JSON, or their one table as CSV or NDJSON. A token of \
+    scope `public` is told less and later: docs/api.md says how much.";
+
+/// The description while it is put together.
+pub(super) struct Description {
+    /// Whether programs of the collector's machine may ask without a token.
+    is_open: bool,
+    paths: Paths,
+    schemas: BTreeMap<String, RefOr<Schema>>,
+}
+
+/// The description as it is served.
+#[derive(Clone)]
+pub(super) struct Document {
+    body: Arc<[u8]>,
+    tag: Tag,
+}
+
+impl Description {
+    /// Of no path yet.
+    pub(super) fn new(is_open: bool) -> Description {
+        Description { is_open, paths: Paths::default(), schemas: BTreeMap::new() }
+    }
+
+    /// Describes a path.
+    pub(super) fn add<E: Endpoint>(&mut self) {
+        let about = &E::ABOUT;
+        let has_table = !E::Answer::COLUMNS.is_empty();
+        let mut operation = OperationBuilder::new()
+            .operation_id(Some(about.name))
+            .summary(Some(about.summary))
+            .description(Some(format!("See docs/api.md, GET {}.", about.path())))
+            .securities(Some(self.security(about.scope)))
+            .response("200", self.success::<E>())
+            .response("304", unchanged(about));
+        for parameter in about.accepts.parameters {
+            operation = operation.parameter(described(*parameter, about, has_table));
+        }
+        let mut statuses: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
+        // What no path is there for is not described at one.
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::NotFound) {
+            statuses.entry(kind.status().as_u16()).or_default().push(kind);
+        }
+        // Refused where requests are read, with a problem of type about:blank.
+        statuses.entry(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16()).or_default();
+        self.register::<Problem>();
+        for (status, kinds) in statuses {
+            operation = operation.response(status.to_string(), refusal(status, &kinds));
+        }
+        let operation = operation.build();
+        self.paths.add_path_operation(about.path(), vec![HttpMethod::Get], operation);
+    }
+
+    /// With a token of the scope, or, if that is so here, without one.
+    fn security(&self, scope: Scope) -> Vec<SecurityRequirement> {
+        let token = SecurityRequirement::new(SCHEME, [scope.name()]);
+        if self.is_open { vec![token, SecurityRequirement::default()] } else { vec![token] }
+    }
+
+    fn success<E: Endpoint>(&mut self) -> ResponseBuilder {
+        let about = &E::ABOUT;
+        let mut response = ResponseBuilder::new()
+            .description(about.summary)
+            .header(
+                "Cache-Control",
+                text("How long the answer may be kept: until it is asked for again, or not at all."),
+            )
+            .header("Vary", text("Which headers of the request decide about the answer."));
+        if about.validity != Validity::Never {
+            response = response.header("ETag", text("A strong entity tag, for If-None-Match."));
+        }
+        let json = ContentBuilder::new().schema(Some(self.register::<E::Answer>())).build();
+        response = response.content(Format::Json.media_type(), json);
+        if E::Answer::COLUMNS.is_empty() {
+            return response;
+        }
+        if about.accepts.parameters.contains(&Parameter::Cursor) {
+            response = response.header("Link", text("The next page, as rel=\"next\", unless this is the last one."));
+        }
+        self.register::<<E::Answer as Table>::Row>();
+        let columns = E::Answer::COLUMNS.iter().map(|path| path.replace('.', "_")).collect::<Vec<_>>().join(",");
+        let csv = format!("RFC 4180 with the header line {columns}");
+        let row = <E::Answer as Table>::Row::name();
+        let ndjson = format!("Each line is a JSON object of the schema {row}");
+        let lines = |words: String| -> Schema {
+            ObjectBuilder::new().schema_type(Type::String).description(Some(words)).into()
+        };
+        response
+            .content(Format::Csv.media_type(), ContentBuilder::new().schema(Some(lines(csv))).build())
+            .content(Format::Ndjson.media_type(), ContentBuilder::new().schema(Some(lines(ndjson))).build())
+    }
+
+    /// Takes in a type and all that are within it, and refers to it.
+    fn register<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        let mut found = vec![(T::name().into_owned(), T::schema())];
+        T::schemas(&mut found);
+        for (name, schema) in found {
+            let known = self.schemas.insert(name, schema.clone());
+            debug_assert!(known.is_none_or(|known| known == schema), "two types have one name");
+        }
+        Ref::from_schema_name(T::name()).into()
+    }
+
+    /// The whole document.
+    pub(super) fn finish(self) -> Document {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("martlet_<id>_<secret>");
+        let scheme = scheme.description(Some(
+            "A token that `martlet-collector token create` made, with one of the scopes public, read, admin; each has what those \
+             before it have. Programs of the collector's machine need none unless http.loopback_scope says so.",
+        ));
+        let components = ComponentsBuilder::new()
+            .schemas_from_iter(self.schemas)
+            .security_scheme(SCHEME, SecurityScheme::Http(scheme.build()))
+            .build();
+        let license = LicenseBuilder::new().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
+        let info = InfoBuilder::new().title("Martlet collector").version(env!("CARGO_PKG_VERSION"));
+        let info = info.description(Some(ABOUT)).license(Some(license)).build();
+        let document = OpenApiBuilder::new().info(info).paths(self.paths).components(Some(components)).build();
+        // Strings, numbers and maps can always be written.
+        let mut document = serde_json::to_value(&document).unwrap_or_default();
+        if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
+            schemas.values_mut().for_each(require_all);
+        }
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        // The same for every start of the same program.
+        let tag = Tag::new(0, 0, &body);
+        Document { body: body.into(), tag }
+    }
+}
+
+/// Fields that are left out where they say nothing; all others are always there.
+const OPTIONAL: [&str; 3] = ["parameter", "expected", "partial"];
+
+/// Says of every object that it has all its fields: nulls are written, and a reader may rely on that.
+fn require_all(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(require_all),
+        Value::Object(object) => {
+            if let Some(properties) = object.get("properties").and_then(Value::as_object) {
+                let names = properties.keys().filter(|name| !OPTIONAL.contains(&name.as_str()));
+                let required: Vec<Value> = names.map(|name| json!(name)).collect();
+                object.insert("required".to_owned(), required.into());
+            }
+            object.values_mut().for_each(require_all);
+        }
+        _ => {}
+    }
+}
+
+fn text(description: &str) -> utoipa::openapi::Header {
+    let schema = ObjectBuilder::new().schema_type(Type::String);
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+}
+
+fn unchanged(about: &About) -> ResponseBuilder {
+    let when =
+        if about.validity == Validity::Never { "Never: each answer is another" } else { "If-None-Match has its tag" };
+    ResponseBuilder::new().description(format!("The answer that the client has is still right. {when}."))
+}
+
+fn refusal(status: u16, kinds: &[Kind]) -> ResponseBuilder {
+    let words = kinds.iter().map(|kind| {
+        let (problem, title) = kind.words();
+        format!("{title} (`{problem}`)")
+    });
+    let words = words.collect::<Vec<_>>().join("; ");
+    let words =
+        if words.is_empty() { "The head of the request is too large (`about:blank`)".to_owned() } else { words };
+    let problem: RefOr<Schema> = Ref::from_schema_name(Problem::name()).into();
+    let response = ResponseBuilder::new()
+        .description(words)
+        .content(MEDIA_TYPE, ContentBuilder::new().schema(Some(problem)).build());
+    match status {
+        401 | 403 => response.header("WWW-Authenticate", text("What kind of token is needed (RFC 6750).")),
+        405 => response.header("Allow", text("The methods that there are.")),
+        429 | 503 => response.header("Retry-After", text("After how many seconds to try again.")),
+        _ => response,
+    }
+}
+
+fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::openapi::path::Parameter {
+    let hours = about.accepts.hours;
+    let string = || ObjectBuilder::new().schema_type(Type::String);
+    let time = || string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(TIME_PATTERN));
+    let (schema, words): (Schema, String) = match parameter {
+        Parameter::Class => (class_schema(), "Which traffic: real if it is not given.".to_owned()),
+        Parameter::From => {
+            (time().into(), "Begin of the range, rounded down; 24 h before `to` if it is not given.".to_owned())
+        }
+        Parameter::To => {
+            let end = if hours { "the end of the hour that runs" } else { "the end of the newest data" };
+            (time().into(), format!("End of the range, which is not in it, rounded up; {end} if it is not given."))
+        }
+        Parameter::Step => {
+            let most = if hours { DEFAULT_HOUR_STEPS } else { DEFAULT_STEPS };
+            let words = format!(
+                "Length of a step of the series: a multiple of `bucket_seconds`, with which there are {MAX_STEPS} steps at most; \
+                 the shortest with which there are {most} if it is not given."
+            );
+            (string().pattern(Some("^[1-9][0-9]{0,6}[smhd]$")).examples(["10m"]).into(), words)
+        }
+        Parameter::Sensor => {
+            let schema = string().pattern(Some("^[a-z0-9][a-z0-9-]{0,31}$"));
+            (schema.into(), "Only this sensor. Scope public may not give it.".to_owned())
+        }
+        Parameter::Kind => (words(&["scan", "backscatter", "other"]), "Only packets of this kind.".to_owned()),
+        Parameter::Limit => {
+            let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
+            (schema.default(Some(json!(DEFAULT_LIMIT))).into(), "Longest list.".to_owned())
+        }
+        Parameter::Cursor => {
+            let schema = string().pattern(Some("^[0-9a-f]{66,256}$"));
+            let words = "Where the list goes on: `next_cursor` of an answer to the same query. All other parameters but `limit` \
+                         and `format` must be as they were.";
+            (schema.into(), words.to_owned())
+        }
+        Parameter::Format => {
+            let names: Vec<&str> = Format::offered(has_table).iter().map(|format| format.name()).collect();
+            (words(&names), "In which format; goes before `Accept`, which must not rule it out.".to_owned())
+        }
+    };
+    let description = format!("{words} It is {}.", parameter.expected());
+    ParameterBuilder::new()
+        .name(parameter.name())
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
+
+/// RFC 3339 in UTC, in the years that can be asked for.
+const TIME_PATTERN: &str = "^(17|18|19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$";
+
+/// Serves the description.
+pub(super) async fn answer(document: Document, headers: HeaderMap) -> Response {
+    let Document { body, tag } = document;
+    let mut response =
+        if tag.is_known(&headers) { StatusCode::NOT_MODIFIED.into_response() } else { body.to_vec().into_response() };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Json.content_type()));
+    headers.insert(header::CACHE_CONTROL, REVALIDATED);
+    headers.insert(header::VARY, VARY);
+    if let Some(tag) = tag.header() {
+        headers.insert(header::ETAG, tag);
+    }
+    response
+}

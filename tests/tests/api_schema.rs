@@ -1,0 +1,114 @@
+//! The API's description holds: Schemathesis reads it, asks whatever it allows and much that it does not, and compares.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "page/feed.rs"]
+mod feed;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use feed::Sensor;
+use martlet_tests::daemon::{Collector, eventually, packets, run_ok};
+use martlet_tests::program::{program, run};
+
+/// What an answer may not do. Left out is that all allowed data is accepted: that `from` lies before `to` no schema can say.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+    response_schema_conformance,negative_data_rejection,unsupported_method,allow_header_conformance,ignored_auth";
+/// Requests of each kind to each path: some twenty seconds for each run.
+const EXAMPLES: &str = "40";
+
+/// Schemathesis, where `scripts/test.sh` has put it; says so if it is not there, or fails where it is required.
+fn schemathesis() -> Option<PathBuf> {
+    let test = env::current_exe().unwrap();
+    let target = test.ancestors().find(|directory| directory.join("CACHEDIR.TAG").exists());
+    let installed = target.map(|target| target.join("schemathesis/bin/st"));
+    let found = env::var_os("MARTLET_SCHEMATHESIS").map(PathBuf::from).or(installed).filter(|path| path.exists());
+    if found.is_none() {
+        assert!(env::var_os("MARTLET_SCHEMATHESIS").is_none(), "MARTLET_SCHEMATHESIS names no program");
+        let _ = writeln!(io::stderr(), "skipped: this test needs Schemathesis, which scripts/test.sh installs");
+    }
+    found
+}
+
+/// A collector with traffic of two classes: a drill, and two sensors that watch now, one of which has lost something.
+fn with_traffic(settings: &[(&str, &Path)]) -> Collector {
+    let collector = Collector::start_with(settings);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("drill.pcap");
+    run_ok(program("martlet-drill"), &["--out", file.to_str().unwrap(), "--packets", "20000", "--quiet"]);
+    let ingest = collector.ingest.to_string();
+    run_ok(
+        program("martlet-sensor"),
+        &["replay", "--collector", &ingest, "--class", "drill", "--sensor", "drill-1", file.to_str().unwrap()],
+    );
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let hour = now - now % 3600;
+    for (number, name) in [(1, "alpha"), (2, "beta")] {
+        let mut sensor = Sensor::connect(collector.ingest, number, name);
+        sensor.watch(hour - 30 * 3600, hour - 20 * 3600, 9, 1);
+        sensor.lose(hour - 20 * 3600, hour - 19 * 3600, 60);
+        sensor.watch(hour - 2 * 3600, hour, 9, 0);
+    }
+    collector
+}
+
+/// Makes a token of a scope.
+fn token(collector: &Collector, scope: &str) -> String {
+    let data = collector.state().to_str().unwrap();
+    let arguments = ["token", "create", "--name", scope, "--scope", scope, "--data-dir", data];
+    let token = run_ok(program("martlet-collector"), &arguments).trim_end().to_owned();
+    let url = format!("http://{}/api/v1/status", collector.http);
+    eventually("the token to be known", || {
+        let header = format!("Authorization: Bearer {token}");
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url]);
+        curl.output().unwrap().stdout == b"200"
+    });
+    token
+}
+
+/// Runs Schemathesis over everything that the description has.
+fn examine(schemathesis: &Path, collector: &Collector, token: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(schemathesis);
+    command.current_dir(folder.path());
+    command.args(["run", &format!("http://{}/api/v1/openapi.json", collector.http), "--checks", CHECKS]);
+    command.args([
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        EXAMPLES,
+        "--seed",
+        "1",
+        "--workers",
+        "2",
+    ]);
+    command.args(["--max-time", "60", "--request-timeout", "10", "--continue-on-failure", "--no-shrink"]);
+    if let Some(token) = token {
+        command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    }
+    let outcome = run(&mut command, b"");
+    assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.text(), outcome.stderr);
+    // It has really asked, and of every path.
+    assert!(outcome.text().contains("Tested: 6"), "{}", outcome.text());
+}
+
+#[test]
+fn answers_are_as_described_whoever_asks() {
+    let Some(schemathesis) = schemathesis() else { return };
+    let open = with_traffic(&[]);
+    eventually("the drill in the live view", || packets(&open.api("/api/v1/status"), "drill") == 20_000);
+    examine(&schemathesis, &open, None);
+    assert_eq!(open.stop(), Some(0));
+
+    // Where nobody needs no token, the description says so, and what is shown without one is found out.
+    let closed = with_traffic(&[("MARTLET_HTTP__LOOPBACK_SCOPE", Path::new("none"))]);
+    for scope in ["public", "admin"] {
+        examine(&schemathesis, &closed, Some(&token(&closed, scope)));
+    }
+    assert_eq!(closed.stop(), Some(0));
+}
