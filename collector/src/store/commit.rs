@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use martlet_window::TrafficClass;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::reader::{HOUR_COLUMNS, read_hour};
 use super::schema::{NumberedLists, StagedList, Store, StoreError, WrittenLists};
@@ -88,7 +88,7 @@ struct Staging<'c, 's> {
 
 impl<'c, 's> Staging<'c, 's> {
     fn begin(connection: &'c Connection, staged: &'s mut Vec<StagedList>, rests: bool) -> Result<Self, StoreError> {
-        let (transaction, progress) = (Some(connection.unchecked_transaction()?), Vec::new());
+        let (transaction, progress) = (Some(begin(connection)?), Vec::new());
         let left = staged.len();
         Ok(Staging { connection, staged, left, transaction, begun: Instant::now(), bytes: 0, progress, rests })
     }
@@ -155,14 +155,19 @@ impl<'c, 's> Staging<'c, 's> {
             std::thread::sleep(self.begun.elapsed());
         }
         (self.begun, self.bytes) = (Instant::now(), 0);
-        self.transaction = Some(self.connection.unchecked_transaction()?);
+        self.transaction = Some(begin(self.connection)?);
         Ok(())
     }
 
     /// The transaction that what is left goes into.
     fn finish(self) -> Result<Transaction<'c>, StoreError> {
-        Ok(self.transaction.map_or_else(|| self.connection.unchecked_transaction(), Ok)?)
+        Ok(self.transaction.map_or_else(|| begin(self.connection), Ok)?)
     }
+}
+
+/// Begins a transaction as the writer. The archive writes to the same database: one that began as a reader could not wait for it.
+fn begin(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
 /// Buckets, and which lists they have.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use martlet_window::TrafficClass;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -11,13 +12,19 @@ use thiserror::Error;
 use crate::live::{LIST_KINDS, ListId, Start};
 
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// Bytes in the write-ahead log from which on they are copied into the database and synced there. Acknowledgements wait for
 /// the same disk: much at once, they would wait for at once.
-const CHECKPOINT_BYTES: u32 = 4 << 20;
+pub(crate) const CHECKPOINT_BYTES: u32 = 4 << 20;
+/// How long one of those that write waits for another. Their transactions take milliseconds, and a disk may be slow.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -96,7 +103,7 @@ impl Location {
         }
     }
 
-    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         match self {
             Location::File(path) => Connection::open(path),
             Location::Memory(name) => {
@@ -151,6 +158,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         let page_bytes: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_BYTES / page_bytes)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         migrate(&mut connection)?;
         let wal = location.open_wal()?;
         Ok(Store { connection, location, written: HashMap::new(), staged: Vec::new(), wal })

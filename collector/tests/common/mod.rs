@@ -1,6 +1,7 @@
 //! A real collector on loopback, and a hand-made sensor that speaks to it.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod history;
 pub(crate) mod mmdb;
 pub(crate) mod simulated;
 
