@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +44,18 @@ enum Command {
     Serve(Settings),
     /// Check the configuration and print what would be in effect, as TOML.
     Check(Settings),
+    /// Answer SQL on what is kept of history; docs/history.md lists tables, views and functions.
+    Query(crate::query::Arguments),
+    /// Have days of history made again from the archive, with or without what a sensor saw in some time.
+    Rebuild(crate::rollup::Arguments),
+}
+
+/// Why a command failed.
+pub(crate) enum Failure {
+    /// Its usage or configuration cannot be understood.
+    Misuse(String),
+    /// The work failed.
+    Failed(String),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +90,7 @@ impl Settings {
         config.check().map_err(|error| error.to_string())?;
         // Files that cannot be used are a mistake in the configuration, found before anything is started.
         Tls::configured(&config.ingest).map_err(|error| error.to_string())?;
+        config.history.zones().map_err(|error| error.to_string())?;
         Ok(config)
     }
 }
@@ -88,7 +101,28 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(settings) => serve(settings),
         Command::Check(settings) => check(settings),
+        Command::Query(arguments) => done(arguments.run()),
+        Command::Rebuild(arguments) => done(arguments.run()),
     }
+}
+
+fn done(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Misuse(message)) => complain(&message, MISUSED),
+        Err(Failure::Failed(message)) => complain(&message, FAILED),
+    }
+}
+
+/// The configuration as far as files and the environment say, for commands that need little of it.
+pub(crate) fn configuration(file: Option<&Path>, data_dir: Option<PathBuf>) -> Result<Config, Failure> {
+    let misuse = |message: String| Failure::Misuse(message);
+    let mut config = Config::load(file, settings::environment()).map_err(|error| misuse(error.to_string()))?;
+    if let Some(directory) = data_dir {
+        config.store.data_dir = directory;
+    }
+    config.check().map_err(|error| misuse(error.to_string()))?;
+    Ok(config)
 }
 
 fn check(settings: Settings) -> ExitCode {
@@ -186,7 +220,7 @@ fn complain(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn tell(message: &str) {
+pub(crate) fn tell(message: &str) {
     // Standard error may be gone; there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "martlet-collector: {message}");
 }

@@ -24,7 +24,7 @@
 //! - [`aggregate`]: worker threads that decode and count.
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
-//! - [`rollup`]: what the archive's days come to, in SQLite.
+//! - [`rollup`]: what the archive's days come to, in SQLite; [`query`]: SQL on it, from the command line.
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
@@ -47,6 +47,7 @@ pub mod latencies;
 pub mod live;
 pub mod pipeline;
 pub mod publish;
+pub mod query;
 pub mod rollup;
 pub mod run;
 pub mod signal;

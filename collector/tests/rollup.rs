@@ -17,7 +17,7 @@ use martlet_collector::rollup::query::{
 };
 use martlet_collector::rollup::{
     DAY_SECONDS, Dimension, Files, MULTI_PORT, Order, QUARTER_SECONDS, RollupError, Settings, Turn, Zone, Zones,
-    exclude, exclusions, include, make, mark_day,
+    erase_sources, exclude, exclusions, forget_days, forget_sources, include, make, mark_day,
 };
 use martlet_window::{Class, IpVersion, Kind, Mark, Marks, Service, TrafficClass, address_from_bits};
 use proptest::prelude::*;
@@ -312,6 +312,48 @@ proptest! {
             let of = asked.iter().copied().filter(|fact| fact.network.asn.map(i64::from) == network.asn);
             prop_assert_eq!(network.sources.count, distinct(of));
             prop_assert_eq!(network.organisation, network.asn.map(|asn| format!("Organisation {asn}")));
+        }
+    }
+
+    #[test]
+    fn sensors_are_what_counting_says(facts in facts(), hours in (0..DAYS * 24, 1..DAYS * 24), limit in 1usize..30, listed in 1usize..12) {
+        let mut settings = settings();
+        settings.limits.sensor_services = listed;
+        let mut site = Site::new(settings);
+        site.archive("a", &facts);
+        site.roll();
+        let span = span(&(hours.0 * 4..(hours.0 + hours.1).min(DAYS * 24) * 4));
+        let history = site.history();
+        let snapshot = history.snapshot().unwrap();
+        for sensor in SENSORS {
+            let of_sensor = |fact: &&Fact| fact.sensor == sensor;
+            let key = |fact: &Fact| Some((fact.service(), fact.class.kind));
+            // The first ones of each day, whatever part of it is asked for.
+            let mut expected: BTreeMap<(ServiceKey, Kind), Vec<u64>> = BTreeMap::new();
+            let count = usize::try_from((span.to() - span.from()) / 3600).unwrap();
+            let mut others = vec![0; count];
+            for day in DAY..DAY + DAYS {
+                let of_day = Span::new(day * DAY_SECONDS, (day + 1) * DAY_SECONDS).unwrap();
+                let of_day: Vec<&Fact> = within(&facts, &of_day).into_iter().filter(of_sensor).collect();
+                let first: BTreeSet<_> =
+                    ranked(&sums(of_day.iter().copied(), key)).into_iter().take(listed).map(|(_, key)| key).collect();
+                for fact in of_day.into_iter().filter(|fact| (span.from()..span.to()).contains(&fact.start)) {
+                    let key = (fact.service(), fact.class.kind);
+                    let sum = if first.contains(&key) { expected.entry(key).or_insert_with(|| vec![0; count]) } else { &mut others };
+                    sum[usize::try_from((fact.start - span.from()) / 3600).unwrap()] += fact.packets;
+                }
+            }
+            let found = snapshot.sensor_services(REAL, sensor, span, limit).unwrap();
+            let totals: BTreeMap<_, _> = expected.iter().map(|(key, hours)| (*key, hours.iter().sum::<u64>())).collect();
+            let order: Vec<_> = ranked(&totals);
+            for (packets, key) in order.iter().skip(limit) {
+                prop_assert!(*packets > 0);
+                others.iter_mut().zip(&expected[key]).for_each(|(sum, packets)| *sum += packets);
+            }
+            prop_assert_eq!(&found.others, &others);
+            let found: Vec<_> = found.services.iter().map(|of| (of.packets, (of.service.service, of.service.kind), of.hours.clone())).collect();
+            let order: Vec<_> = order.into_iter().take(limit).map(|(packets, key)| (packets, key, expected[&key].clone())).collect();
+            prop_assert_eq!(found, order);
         }
     }
 
@@ -623,6 +665,103 @@ fn sources_of_which_only_the_network_is_left_are_told() {
         assert_eq!(found, [("10.1.2.0/24", 5), ("10.1.2.0", 2)]);
         assert_eq!(snapshot.basis(&Filter::class(REAL), one_day()).unwrap().coarse_packets, 5);
     });
+}
+
+#[test]
+fn what_figures_are_divided_by_is_told() {
+    let mut settings = settings();
+    settings.groups = [("oslo-2".to_owned(), vec![3])].into();
+    let mut site = Site::new(settings);
+    let at = |hour: i64| DAY * DAY_SECONDS + hour * 3600;
+    site.archive("a", &[scan(23, 1, at(5), 96)]);
+    site.roll();
+    for (sensor, name) in ["tokyo-1", "oslo-2"].iter().enumerate() {
+        let origin = [u8::try_from(sensor).unwrap(); 16];
+        let sql = "INSERT INTO sensors (sensor, origin, name) VALUES (?1, ?2, ?3)";
+        site.connection().execute(sql, rusqlite::params![sensor, origin, name]).unwrap();
+        for hour in 0..24 {
+            // Four addresses, or one, and a prefix; of an import nobody knows.
+            let sql = "INSERT INTO sensor_hours VALUES (?1, ?2, ?3, 10, 360, 0, 5, 7, 0, 1, 2, 3, 0, 3600000, ?4, 3600000, ?2 / 2, NULL)";
+            let addresses = [4, 1][sensor] * 3_600_000;
+            for class in [0, 2] {
+                site.connection().execute(sql, rusqlite::params![at(hour), class, sensor, addresses]).unwrap();
+            }
+        }
+    }
+    let basis = |filter: Filter, from, to| {
+        ask(&site, |snapshot| snapshot.basis(&filter, Span::new(from, to).unwrap()).unwrap())
+    };
+    let whole = basis(Filter::class(REAL), at(0), at(24));
+    let exposure = whole.exposure;
+    assert_eq!((exposure.address_days(IpVersion::V4), exposure.address_days(IpVersion::V6)), (Some(5.0), Some(2.0)));
+    assert_eq!(
+        (exposure.sensor_days(), exposure.is_shared, exposure.rate(100, IpVersion::V4)),
+        (2.0, false, Some(20.0))
+    );
+    assert_eq!((exposure.kernel_drops, exposure.lost_packets, exposure.lost_windows), (7 * 48, 3 * 48, 2 * 48));
+    assert_eq!(whole.sensors["tokyo-1"].address_days(IpVersion::V4), Some(4.0));
+    assert_eq!((whole.missing_days, whole.dirty_days, whole.sensors.len()), (vec![], vec![], 2));
+    // From a quarter past five until half past six: three quarters of an hour and a half.
+    let part = basis(Filter::class(REAL), at(5) + 900, at(6) + 1800);
+    assert!(part.exposure.is_shared);
+    assert_eq!(part.exposure.address_days(IpVersion::V4), Some(5.0 * 1.25 / 24.0));
+    let group = basis(Filter { scope: 3, ..Filter::class(REAL) }, at(0), at(24));
+    assert_eq!(group.exposure.address_days(IpVersion::V4), Some(1.0));
+    assert_eq!(group.sensors.keys().collect::<Vec<_>>(), ["oslo-2"]);
+    let import = basis(Filter::class(TrafficClass::Import), at(0), at(24)).exposure;
+    assert_eq!(
+        (import.is_unknown, import.address_days(IpVersion::V4), import.rate(1, IpVersion::V4)),
+        (true, None, None)
+    );
+    assert_eq!(basis(Filter::class(TrafficClass::Drill), at(0), at(24)).exposure.rate(1, IpVersion::V4), None);
+    exclude(site.connection(), "tokyo-1", at(0)..at(12), 0).unwrap();
+    let excluded = basis(Filter::class(REAL), at(-24), at(24));
+    assert_eq!(excluded.exposure.address_days(IpVersion::V4), Some(3.0));
+    assert_eq!((excluded.missing_days, excluded.dirty_days), (vec![DAY - 1], vec![DAY]));
+}
+
+#[test]
+fn days_and_addresses_are_forgotten() {
+    let mut settings = settings();
+    settings.limits.listed_sources = 3;
+    let mut site = Site::new(settings);
+    // 10.1.2.1 to 10.1.2.4 and 10.1.3.1, on three days; the fourth is not listed.
+    let source = |n: u128| if n == 5 { 0x0a01_0301 } else { 0x0a01_0200 | n };
+    let of_day =
+        |day| (1..=5).map(move |n| scan(23, source(n), (DAY + day) * DAY_SECONDS, 10 - u64::try_from(n).unwrap()));
+    let facts: Vec<Fact> = (0..3).flat_map(of_day).chain([scan(99, 1, DAY * DAY_SECONDS, 1)]).collect();
+    site.archive("a", &facts);
+    site.roll();
+    let listed = |site: &Site, day: i64| {
+        let span = Span::new((DAY + day) * DAY_SECONDS, (DAY + day + 1) * DAY_SECONDS).unwrap();
+        let list = ask(site, |snapshot| snapshot.top_sources(REAL, Kind::Scan, span, 9).unwrap());
+        (
+            list.sources
+                .iter()
+                .map(|entry| format!("{} {}", entry.source, entry.packets))
+                .collect::<Vec<_>>()
+                .join(", "),
+            list.floor,
+        )
+    };
+    let all = ("10.1.2.1 9, 10.1.2.2 8, 10.1.2.3 7".to_owned(), 6);
+    assert_eq!((listed(&site, 0), listed(&site, 1)), (all.clone(), all.clone()));
+    assert_eq!(forget_sources(site.connection(), DAY + 1).unwrap(), 1);
+    assert_eq!((listed(&site, 0), listed(&site, 1)), (("10.1.2.0/24 24".to_owned(), 6), all.clone()));
+    assert_eq!(forget_sources(site.connection(), DAY + 1).unwrap(), 0);
+    // Erased from the day on which it is listed, and from that of whose network it is a part.
+    assert_eq!(erase_sources(site.connection(), "10.1.2.2/32".parse().unwrap()).unwrap(), 3);
+    assert_eq!(listed(&site, 1), ("10.1.2.1 9, 10.1.2.3 7".to_owned(), 8));
+    assert_eq!(listed(&site, 0), (String::new(), 24));
+    assert_eq!(erase_sources(site.connection(), "192.0.2.0/24".parse().unwrap()).unwrap(), 0);
+    let generation = site.history().snapshot().unwrap().generation();
+    assert_eq!(forget_days(site.connection(), DAY + 1, false).unwrap(), 1);
+    assert_eq!(site.history().snapshot().unwrap().generation(), generation + 1);
+    assert_eq!((forget_days(site.connection(), DAY + 1, false).unwrap(), site.stale_rows()), (0, 0));
+    // When a service was first seen is known for ever.
+    let first = ask(&site, |snapshot| snapshot.first_seen(REAL, facts[15].service(), Kind::Scan).unwrap());
+    assert_eq!(first, Some(DAY));
+    assert_eq!(ask(&site, |snapshot| snapshot.basis(&Filter::class(REAL), one_day()).unwrap()).missing_days, [DAY]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::compute::Computation;
 use super::date_text;
@@ -116,6 +116,17 @@ impl Roller {
         let exclusions = exclusions(&transaction)?;
         Ok(Listing { names, mark, exclusions })
     }
+}
+
+/// The secret of a store's sketches.
+///
+/// # Errors
+/// If it cannot be read: no collector has run on the store yet.
+pub fn source_key(location: &Location) -> Result<[u8; 16], RollupError> {
+    let connection = location.connect()?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let key = connection.query_row("SELECT source_key FROM meta", (), |row| row.get(0)).optional()?;
+    key.ok_or(RollupError::NotKept("no collector has run on this store yet: there is nothing to be made of"))
 }
 
 struct Listing {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::zones::Zones;
-use crate::config::Port;
+use super::zones::{ZoneError, Zones};
+use crate::config::{Config, Port};
 
 /// All sensors together, as a scope; every other scope is a group of sensors.
 pub const ALL_SENSORS: u32 = 0;
@@ -37,6 +37,16 @@ impl Settings {
             limits: RollupLimits::default(),
             rests: false,
         }
+    }
+
+    /// As configured.
+    ///
+    /// # Errors
+    /// If a zone is not known.
+    pub fn configured(config: &Config, source_key: [u8; 16]) -> Result<Settings, ZoneError> {
+        let limits = RollupLimits { tracked_sources: config.history.tracked_sources, ..RollupLimits::default() };
+        let (zones, watched) = (config.history.zones()?, config.metrics.ports.clone());
+        Ok(Settings { zones, watched, limits, rests: true, ..Settings::new(source_key) })
     }
 }
 

@@ -168,9 +168,13 @@ fn write_hashes(seen: &[Seen], segments: usize, mut blob: Vec<u8>) -> Vec<u8> {
 pub(super) fn add_to(set: &mut DistinctSources, blob: &[u8], wanted: u32) -> Option<()> {
     let parts = Parts::read(blob, wanted)?;
     (u64::from(wanted) >> parts.segments == 0).then_some(())?;
-    let hashes = parts.seen.iter().filter(|(_, mask)| mask & wanted != 0);
-    set.insert(&hashes.map(|(hash, _)| *hash).collect::<Vec<_>>());
-    parts.large.iter().for_each(|(_, large)| set.merge(large));
+    parts.add_to(set, wanted);
+    Some(())
+}
+
+/// Adds the sources of all segments to a set.
+pub(super) fn add_all_to(set: &mut DistinctSources, blob: &[u8]) -> Option<()> {
+    Parts::read(blob, u32::MAX)?.add_to(set, u32::MAX);
     Some(())
 }
 
@@ -223,6 +227,12 @@ impl Parts {
             }
         }
         blob.is_empty().then_some(parts)
+    }
+
+    fn add_to(&self, set: &mut DistinctSources, wanted: u32) {
+        let hashes = self.seen.iter().filter(|(_, mask)| mask & wanted != 0);
+        set.insert(&hashes.map(|(hash, _)| *hash).collect::<Vec<_>>());
+        self.large.iter().for_each(|(_, large)| set.merge(large));
     }
 }
 

@@ -220,7 +220,7 @@ fn insert_day(
 }
 
 /// Deletes rows that belong to no day.
-fn sweep(connection: &Connection, rests: bool) -> Result<(), RollupError> {
+pub(super) fn sweep(connection: &Connection, rests: bool) -> Result<(), RollupError> {
     let stale: Vec<i64> = {
         let mut select = connection.prepare("SELECT rollup FROM rollup_stale ORDER BY rollup")?;
         select.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?

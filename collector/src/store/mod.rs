@@ -23,4 +23,4 @@ pub use load::Loaded;
 pub use lock::{DirectoryLock, LockError};
 pub use reader::Reader;
 pub(crate) use schema::{BUSY_TIMEOUT, CHECKPOINT_BYTES};
-pub use schema::{Location, SCHEMA_VERSION, Store, StoreError};
+pub use schema::{Location, SCHEMA_VERSION, STORE_NAME, Store, StoreError};

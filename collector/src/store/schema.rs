@@ -25,6 +25,8 @@ pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 pub(crate) const CHECKPOINT_BYTES: u32 = 4 << 20;
 /// How long one of those that write waits for another. Their transactions take milliseconds, and a disk may be slow.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The name of the database in a data directory.
+pub const STORE_NAME: &str = "martlet.db";
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -88,7 +90,7 @@ impl Location {
     /// The store of a data directory.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Location {
-        Location::File(directory.join("martlet.db"))
+        Location::File(directory.join(STORE_NAME))
     }
 
     /// The write-ahead log of a database that is open.
