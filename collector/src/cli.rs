@@ -4,7 +4,7 @@ mod token;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -86,6 +86,10 @@ enum Command {
     },
     /// Make, list or revoke tokens of the HTTP API.
     Token(token::TokenArguments),
+    /// Answer SQL on what is kept of history; docs/history.md lists tables, views and functions.
+    Query(crate::query::Arguments),
+    /// Have days of history made again from the archive, with or without what a sensor saw in some time.
+    Rebuild(crate::rollup::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +108,14 @@ enum ArchiveCommand {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+/// Why a command failed.
+pub(crate) enum Failure {
+    /// Its usage or configuration cannot be understood.
+    Misuse(String),
+    /// The work failed.
+    Failed(String),
 }
 
 #[derive(Debug, Args)]
@@ -138,6 +150,7 @@ impl Settings {
         config.check().map_err(|error| error.to_string())?;
         // Files that cannot be used are a mistake in the configuration, found before anything is started.
         Tls::configured(&config.ingest).map_err(|error| error.to_string())?;
+        config.history.zones().map_err(|error| error.to_string())?;
         Ok(config)
     }
 }
@@ -156,6 +169,8 @@ pub fn main() -> ExitCode {
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
         }),
         Command::Token(arguments) => token::run(arguments),
+        Command::Query(arguments) => done(arguments.run()),
+        Command::Rebuild(arguments) => done(arguments.run()),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
         }
@@ -177,6 +192,25 @@ fn ask(settings: Settings, work: impl FnOnce(&Config) -> Result<(), CommandError
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error.to_string(), FAILED),
     }
+}
+
+fn done(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Misuse(message)) => complain(&message, MISUSED),
+        Err(Failure::Failed(message)) => complain(&message, FAILED),
+    }
+}
+
+/// The configuration as far as files and the environment say, for commands that need little of it.
+pub(crate) fn configuration(file: Option<&Path>, data_dir: Option<PathBuf>) -> Result<Config, Failure> {
+    let misuse = |message: String| Failure::Misuse(message);
+    let mut config = Config::load(file, settings::environment()).map_err(|error| misuse(error.to_string()))?;
+    if let Some(directory) = data_dir {
+        config.store.data_dir = directory;
+    }
+    config.check().map_err(|error| misuse(error.to_string()))?;
+    Ok(config)
 }
 
 fn check(settings: Settings) -> ExitCode {
@@ -275,7 +309,7 @@ fn complain(message: &str, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn tell(message: &str) {
+pub(crate) fn tell(message: &str) {
     // Standard error may be gone; there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "martlet-collector: {message}");
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::publish::PublicationConfig;
+use crate::rollup::{MOST_ZONES, RollupLimits, ZoneError, Zones};
 use crate::tokens::LoopbackScope;
 
 /// The whole configuration. Every key has a default; `systemd/collector.toml` explains each.
@@ -29,6 +30,8 @@ pub struct Config {
     pub live: LiveConfig,
     /// Every count row, in files.
     pub archive: ArchiveConfig,
+    /// What is kept of each day.
+    pub history: HistoryConfig,
     /// Whom sources belong to.
     pub geo: GeoConfig,
     /// API, page and metrics.
@@ -172,6 +175,35 @@ impl Default for ArchiveConfig {
             merged_rows: 16_000_000,
             pending_bytes: 512 << 20,
         }
+    }
+}
+
+/// `[history]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// Time zones whose days have distinct sources, by their IANA names.
+    pub report_zones: Vec<String>,
+    /// Days after which a day's rollup is deleted; 0 for never.
+    pub keep_days: u32,
+    /// Sources by kind that are told apart while a day is made; 72 bytes each.
+    pub tracked_sources: usize,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> HistoryConfig {
+        let tracked_sources = RollupLimits::default().tracked_sources;
+        HistoryConfig { report_zones: vec!["UTC".to_owned()], keep_days: 0, tracked_sources }
+    }
+}
+
+impl HistoryConfig {
+    /// The zones.
+    ///
+    /// # Errors
+    /// If one is not known, or there are too many.
+    pub fn zones(&self) -> Result<Zones, ZoneError> {
+        Zones::named(&self.report_zones)
     }
 }
 
@@ -541,6 +573,9 @@ impl Config {
         within("live.max_keys_per_bucket", live.max_keys_per_bucket as u64, 16, 1 << 22)?;
         within("live.top_sources_per_bucket", live.top_sources_per_bucket as u64, 16, 1 << 20)?;
         within("live.silent_grace_seconds", live.silent_grace_seconds.into(), 0, 86_400)?;
+        let history = &self.history;
+        within("history.report_zones", history.report_zones.len() as u64, 0, MOST_ZONES as u64)?;
+        within("history.tracked_sources", history.tracked_sources as u64, 1 << 10, 1 << 28)?;
         within("geo.scanner_lists", self.geo.scanner_lists.len() as u64, 0, 1024)?;
         within("http.max_connections", self.http.max_connections as u64, 1, 65_536)?;
         within("http.max_queries", self.http.max_queries as u64, 1, 64)?;

@@ -24,6 +24,7 @@
 //! - [`aggregate`]: worker threads that decode and count.
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
+//! - [`rollup`]: what the archive's days come to, in SQLite; [`query`]: SQL on it, from the command line.
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
 //! - [`tokens`]: who may ask what over HTTP.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
@@ -49,7 +50,10 @@ pub mod latencies;
 pub mod live;
 pub mod pipeline;
 pub mod publish;
+pub mod query;
+pub mod rollup;
 pub mod run;
 pub mod signal;
 pub mod store;
 pub mod tokens;
+mod varint;

@@ -26,6 +26,7 @@ use crate::journal::{self, Queue};
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources};
+use crate::rollup::{self, Keeper as HistoryKeeper, Roller, RollupError, ZoneError};
 use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
 use crate::tokens::{Keeper, TokenError, Tokens};
 
@@ -52,6 +53,12 @@ pub enum StartError {
         /// Why.
         source: StoreError,
     },
+    /// History cannot be made.
+    #[error(transparent)]
+    History(#[from] RollupError),
+    /// A time zone of `history.report_zones` cannot be used.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
     /// The archive cannot be used.
     #[error("cannot open the archive in {}: {source}", path.display())]
     Archive {
@@ -272,7 +279,9 @@ fn start_threads(
     };
     let mut threads = pipeline.start(start)?;
     if let Some(archiver) = archiver {
+        let (keeper, stop_history) = (open_history(config, links)?, stop.clone());
         threads.push(start("archive".to_owned(), Box::new(move || archiver.run(&stop)))?);
+        threads.push(start("history".to_owned(), Box::new(move || keeper.run(&stop_history)))?);
     }
     Ok((threads, visible))
 }
@@ -300,6 +309,14 @@ fn open_archive(
         })
     };
     open().map_err(failed)
+}
+
+/// Opens what makes history of the archive, behind a store that was loaded.
+fn open_history(config: &Config, links: &Links) -> Result<HistoryKeeper, StartError> {
+    let location = Location::in_directory(&config.store.data_dir);
+    let settings = rollup::Settings::configured(config, rollup::source_key(&location)?)?;
+    let roller = Roller::open(&location, rollup::Archive(config.archive_directory()), settings)?;
+    Ok(HistoryKeeper::new(roller, config, links.state.clone(), links.clock.clone()))
 }
 
 /// The archive of a collector that does not run and whose directory is locked, and how many records of its journal are not in

@@ -246,7 +246,7 @@ impl<D: Disk> Archiver<D> {
             return Ok(true);
         }
         let Some(file) = self.catalog.next_erasure_file(erasure)? else {
-            self.catalog.end_erasure(erasure)?;
+            self.catalog.end_erasure(erasure, network)?;
             tracing::info!("an erasure is done in all files of the archive");
             return Ok(true);
         };

@@ -9,6 +9,7 @@ use martlet_window::Origin;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::ArchiveError;
+use crate::rollup::{erase_sources, mark_day};
 use crate::store::{BUSY_TIMEOUT, Bits, Location, StoreError};
 
 /// A file of the archive.
@@ -149,6 +150,7 @@ impl Catalog {
         let transaction = self.begin()?;
         for (day, name, written) in files {
             insert_file(&transaction, *day, name, written, false)?;
+            mark_day(&transaction, *day)?;
         }
         let mut gap = transaction.prepare(
             "INSERT OR REPLACE INTO archive_gaps (first_record, end_record, noticed_ms) VALUES (?1, ?2, ?3)",
@@ -184,6 +186,8 @@ impl Catalog {
         day: i64,
         output: Option<(&str, &Written, bool)>,
     ) -> Result<(), ArchiveError> {
+        // What is merged, masked, coarsened or deleted makes no day of history another one: its packets were counted, and what it
+        // knew of sources is kept there for as long as it may be.
         let transaction = self.begin()?;
         let inputs = "SELECT file FROM archive_inputs WHERE operation = ?1";
         let mut select = transaction.prepare(inputs)?;
@@ -277,8 +281,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// An erasure is done in all files.
-    pub fn end_erasure(&self, erasure: i64) -> Result<(), ArchiveError> {
+    /// An erasure is done in all files; what history lists of the network goes with it.
+    pub fn end_erasure(&self, erasure: i64, network: IpNet) -> Result<(), ArchiveError> {
+        erase_sources(&self.connection, network).map_err(Box::new)?;
         self.connection.execute("DELETE FROM archive_erasures WHERE erasure = ?1", [erasure])?;
         Ok(())
     }

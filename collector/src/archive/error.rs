@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use martlet_archive::FileError;
 use thiserror::Error;
 
+use crate::rollup::RollupError;
 use crate::store::StoreError;
 
 /// Why something of the archive cannot be done.
@@ -27,6 +28,9 @@ pub enum ArchiveError {
     /// The catalog fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What history knows of sources cannot be erased.
+    #[error(transparent)]
+    History(#[from] Box<RollupError>),
     /// The journal cannot be read.
     #[error("cannot read the journal: {0}")]
     Journal(io::Error),
@@ -58,6 +62,7 @@ impl ArchiveError {
             ArchiveError::Io { source, .. } => is_full(source),
             ArchiveError::File(error) => error.io_error().is_some_and(is_full),
             ArchiveError::Store(error) => error.is_full(),
+            ArchiveError::History(error) => error.is_full(),
             _ => false,
         }
     }

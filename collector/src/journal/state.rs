@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::ledger::SensorRecord;
 use crate::archive::ArchiveState;
+use crate::rollup::HistoryState;
 use crate::signal::Event;
 
 /// Why nothing is acknowledged.
@@ -154,6 +155,8 @@ pub struct State {
     pub store: Health,
     /// What the archive says of itself.
     pub archive: ArchiveState,
+    /// What history says of itself.
+    pub history: HistoryState,
     /// Counters.
     pub counters: Counters,
     /// Sensors that are durable, by their number.
@@ -170,6 +173,7 @@ impl Default for State {
             ingest: Health::new("taking batches"),
             store: Health::new("committing to the store"),
             archive: ArchiveState::default(),
+            history: HistoryState::default(),
             // Nothing waits for an archive that there is not.
             counters: Counters { archived: AtomicU64::new(u64::MAX), ..Counters::default() },
             sensors: ArcSwap::default(),

@@ -14,6 +14,7 @@ use super::sorted::{Levels, SetRef, Sorted, SortedKey};
 use super::top::{TopEntry, TopSources};
 use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
+use crate::varint;
 
 /// Version of everything that is written here. In version 1 a bucket's rows by sensor stood in its blob.
 const VERSION: u8 = 2;
@@ -81,13 +82,8 @@ pub struct Writer(Vec<u8>);
 
 impl Writer {
     /// An unsigned number.
-    #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-    pub fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+    pub fn number(&mut self, value: u64) {
+        varint::write(value, &mut self.0);
     }
 
     /// A signed number.
@@ -126,16 +122,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// An unsigned number.
     pub fn number(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        varint::read(&mut self.rest)
     }
 
     /// A signed number.

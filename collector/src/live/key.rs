@@ -54,7 +54,7 @@ impl ServiceKey {
     }
 
     /// The key with this number, if there is one.
-    pub(super) fn from_bits(bits: u64) -> Option<ServiceKey> {
+    pub(crate) fn from_bits(bits: u64) -> Option<ServiceKey> {
         let is_class = |class: PackedClass| class == class.plain();
         let known = PackedClass::from_bits(u128::from(bits) << MARK_BITS).is_some_and(is_class);
         (known || [OVERFLOW, OVERFLOW | 1].contains(&bits)).then_some(ServiceKey(bits))

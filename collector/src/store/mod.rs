@@ -22,6 +22,6 @@ pub use committer::Committer;
 pub use load::Loaded;
 pub use lock::{DirectoryLock, LockError};
 pub use reader::Reader;
-pub(crate) use schema::BUSY_TIMEOUT;
-pub use schema::{Location, SCHEMA_VERSION, Store, StoreError};
+pub(crate) use schema::{BUSY_TIMEOUT, CHECKPOINT_BYTES};
+pub use schema::{Location, SCHEMA_VERSION, STORE_NAME, Store, StoreError};
 pub(crate) use sql::Bits;

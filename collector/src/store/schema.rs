@@ -12,20 +12,23 @@ use thiserror::Error;
 use crate::live::{LIST_KINDS, ListId, Start};
 
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();
 /// Bytes in the write-ahead log from which on they are copied into the database and synced there. Acknowledgements wait for
 /// the same disk: much at once, they would wait for at once.
-const CHECKPOINT_BYTES: u32 = 4 << 20;
+pub(crate) const CHECKPOINT_BYTES: u32 = 4 << 20;
 /// How long one of those that write waits for another. Their transactions take milliseconds, and a disk may be slow.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The name of the database in a data directory.
+pub const STORE_NAME: &str = "martlet.db";
 /// "MRTL": says whose database it is.
 const APPLICATION_ID: i64 = 0x4d52_544c;
 
@@ -89,7 +92,7 @@ impl Location {
     /// The store of a data directory.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Location {
-        Location::File(directory.join("martlet.db"))
+        Location::File(directory.join(STORE_NAME))
     }
 
     /// The write-ahead log of a database that is open.

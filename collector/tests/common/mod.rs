@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod history;
 pub(crate) mod mmdb;
 pub(crate) mod simulated;
 

@@ -40,6 +40,21 @@ impl Families<'_> {
             "Records of the journal that are not in the archive yet; 0 without one.",
             |sources, _| sources.journal.counters.unarchived(),
         )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_collector_history_stalled",
+            "1 if no day of history can be made for this reason; it goes on by itself.",
+            &["reason"],
+            |sources, _| stalled(&sources.journal.history.health),
+        )?;
+        self.gauge(
+            "martlet_collector_history_marked_days",
+            "Days whose archive has changed since they were made.",
+            |sources, _| sources.journal.history.marked_days.load(Relaxed),
+        )?;
+        self.counter("martlet_collector_history_made_days_total", "Days of history that were made.", |sources, _| {
+            sources.journal.history.made_days.load(Relaxed)
+        })?;
         let counters: [(&str, &str, Value<ArchiveState>); 5] = [
             ("runs", "Runs that made files of the journal.", |state| to_f64(state.runs.load(Relaxed))),
             ("written_rows", "Count rows that they wrote.", |state| to_f64(state.rows_written.load(Relaxed))),

@@ -1,0 +1,415 @@
+//! What the rows of a day come to.
+//!
+//! Rows come sorted by IP version, protocol, kind, service, marks, source and time. So one service after the other is counted and
+//! written, and memory holds one service, and what there are few of: regions, marks, sensors, networks, and as many sources as are
+//! tracked. What comes out does not depend on how the rows were distributed over files.
+
+use std::collections::BTreeMap;
+
+use martlet_window::{IpVersion, Kind, Mark, PackedClass, Service, TrafficClass};
+
+use super::best::Best;
+use super::cells::{Amount, CellKey, Cells, Dimension};
+use super::error::RollupError;
+use super::exclusions::Exclusion;
+use super::facts::Facts;
+use super::networks::{NetworkSums, Share};
+use super::quarters::{self, QUARTER_SECONDS, QUARTERS};
+use super::ranks::{Light, Ranks};
+use super::records::{Record, Slot};
+use super::sensors::{SensorLists, SensorTotals};
+use super::settings::Settings;
+use super::sketch::{self, Sketch, SketchHash};
+use super::sources::{Sent, SourceList};
+use super::stage::{DaySummary, Stage};
+use super::tally::Tally;
+use super::zones::{DAY_SECONDS, Segments};
+use crate::archive::{Labels, Row};
+use crate::config::Port;
+use crate::live::{ServiceKey, ServiceKind, Source};
+
+/// A rollup on its way from rows into the store.
+pub(super) struct Computation<'a, 'c> {
+    settings: &'a Settings,
+    exclusions: &'a [Exclusion],
+    stage: Stage<'c>,
+    /// Start of the day, in seconds since the Unix epoch.
+    start: i64,
+    segments: Segments,
+    by_quarter: [u8; QUARTERS],
+    hash: SketchHash,
+    facts: Facts,
+    summary: DaySummary,
+    current: Option<Current>,
+    /// Services that have come, to tell one from the next.
+    services: u32,
+    /// By slot.
+    tallies: Vec<Tally>,
+    /// Slots that count the current service.
+    active: Vec<u16>,
+    /// Regions and marks of the current service.
+    local: Cells,
+    /// Everything else, of the day.
+    cells: Cells,
+    /// Services that were too many.
+    folded: Cells,
+    mark_lists: BTreeMap<(Slot, u32), Best<ServiceKind, MarkService>>,
+    sensors: SensorLists,
+    sources: [SourceList; TrafficClass::ALL.len()],
+    networks: NetworkSums,
+    ranks: Ranks,
+    run: Run,
+}
+
+/// The service whose rows are coming.
+struct Current {
+    service: ServiceKind,
+    protocol_name: u32,
+    is_port: bool,
+    is_watched: bool,
+    class: PackedClass,
+    /// Numbers of the names of the class's marks.
+    marks: Vec<u32>,
+}
+
+/// What a service has of a mark.
+struct MarkService {
+    bytes: u64,
+    quarters: Vec<u8>,
+    sketch: Sketch,
+}
+
+/// The rows of one source in one class that come one behind the other, by traffic class and network.
+#[derive(Default)]
+struct Run {
+    source: u128,
+    hash: u64,
+    parts: Vec<RunPart>,
+    /// Parts that are in use stand first, and the rest is for later.
+    used: usize,
+}
+
+struct RunPart {
+    class: TrafficClass,
+    network: u32,
+    bytes: u64,
+    /// By segment.
+    packets: Vec<u64>,
+}
+
+impl<'a, 'c> Computation<'a, 'c> {
+    pub(super) fn new(day: i64, settings: &'a Settings, exclusions: &'a [Exclusion], stage: Stage<'c>) -> Self {
+        let segments = settings.zones.segments(day);
+        let count = segments.count();
+        let limits = &settings.limits;
+        let summary = DaySummary {
+            zones: settings.zones.all().iter().map(|zone| zone.name().to_owned()).collect(),
+            segments: segments.starts().to_vec(),
+            ..DaySummary::default()
+        };
+        Computation {
+            settings,
+            exclusions,
+            stage,
+            start: day.saturating_mul(DAY_SECONDS),
+            by_quarter: segments.by_quarter(),
+            segments,
+            hash: SketchHash::new(settings.source_key),
+            facts: Facts::default(),
+            summary,
+            current: None,
+            services: 0,
+            tallies: Vec::new(),
+            active: Vec::new(),
+            local: Cells::new(count),
+            cells: Cells::new(count),
+            folded: Cells::new(count),
+            mark_lists: BTreeMap::new(),
+            sensors: SensorLists::new(limits.sensor_services),
+            sources: std::array::from_fn(|_| SourceList::new(limits.tracked_sources)),
+            networks: NetworkSums::new(limits.networks),
+            ranks: Ranks::default(),
+            run: Run::default(),
+        }
+    }
+
+    /// Counts a row.
+    pub(super) fn add(&mut self, row: &Row, labels: &Labels) -> Result<(), RollupError> {
+        let Some(second) = row.start.checked_sub(self.start).filter(|second| (0..DAY_SECONDS).contains(second)) else {
+            let expected = crate::rollup::date_text(self.start.div_euclid(DAY_SECONDS));
+            return Err(RollupError::OtherDay { expected, found: row.start });
+        };
+        if !self.facts.is_current(labels) {
+            self.facts.learn(labels, self.settings, self.exclusions, &mut self.sensors);
+            let count = self.segments.count();
+            self.tallies.resize_with(self.facts.slot_count(), || Tally::new(count));
+        }
+        if self.facts.observer(row.observer).is_excluded(row.start) {
+            self.summary.excluded_rows += 1;
+            self.summary.excluded_packets = self.summary.excluded_packets.saturating_add(row.packets);
+            return Ok(());
+        }
+        if self.current.as_ref().is_none_or(|current| current.class != row.class) {
+            self.end_run(labels);
+            self.change_class(row.class)?;
+            self.begin_run(row);
+        } else if self.run.source != row.source {
+            self.end_run(labels);
+            self.begin_run(row);
+        }
+        let quarter = usize::try_from(second / QUARTER_SECONDS).unwrap_or(0);
+        self.count(row, quarter);
+        Ok(())
+    }
+
+    fn count(&mut self, row: &Row, quarter: usize) {
+        let Some(current) = &self.current else { return };
+        let (facts, network) = (self.facts.observer(row.observer), self.facts.network(row.network));
+        let segment = usize::from(self.by_quarter[quarter]);
+        let amount = Amount { packets: row.packets, bytes: row.bytes, quarter, segment, hash: self.run.hash };
+        let summary = &mut self.summary;
+        summary.rows += 1;
+        summary.packets = summary.packets.saturating_add(row.packets);
+        summary.bytes = summary.bytes.saturating_add(row.bytes);
+        if network.is_coarse {
+            summary.coarse_packets = summary.coarse_packets.saturating_add(row.packets);
+        }
+        self.run.add(facts.class, row.network, segment, self.segments.count(), row);
+        self.sensors.add(facts.list, quarter, row.packets);
+        let (ip, kind) = (row.class.ip(), current.service.kind);
+        for (place, &slot) in facts.slots.iter().enumerate() {
+            let tally = &mut self.tallies[usize::from(slot)];
+            if tally.packets == 0 {
+                self.active.push(slot);
+            }
+            tally.add(&amount, facts.sensor);
+            let key = |dimension, name| CellKey::new(slot, dimension, ip, kind, name);
+            let region = key(Dimension::Region, network.region);
+            self.cells.add(key(Dimension::Protocol, current.protocol_name), &amount);
+            self.cells.add(region, &amount);
+            if let Some(scanner) = network.scanner {
+                self.cells.add(key(Dimension::Scanner, scanner), &amount);
+            }
+            for &mark in &current.marks {
+                self.cells.add(key(Dimension::Mark, mark), &amount);
+                self.local.add(key(Dimension::Mark, mark), &amount);
+            }
+            if current.is_watched {
+                self.local.add(region, &amount);
+            }
+            // Of a group its sensors are known.
+            if place == 0 {
+                self.cells.add(key(Dimension::Sensor, facts.name), &amount);
+            }
+        }
+    }
+
+    fn change_class(&mut self, class: PackedClass) -> Result<(), RollupError> {
+        let service = ServiceKind { service: ServiceKey::new(class), kind: class.kind() };
+        if self.current.as_ref().is_none_or(|current| current.service != service) {
+            self.end_service()?;
+        }
+        let unpacked = class.unpack();
+        let port = match unpacked.service {
+            Service::Port(number) => Some(Port { protocol: unpacked.protocol, number }),
+            _ => None,
+        };
+        let names = &mut self.facts.names;
+        self.current = Some(Current {
+            service,
+            protocol_name: names.number(&unpacked.protocol.to_string()),
+            is_port: port.is_some() && service.kind == Kind::Scan,
+            is_watched: port.is_some_and(|port| self.settings.watched.contains(&port)),
+            class,
+            marks: class.marks().iter().map(|mark: Mark| names.number(mark.name())).collect(),
+        });
+        Ok(())
+    }
+
+    fn begin_run(&mut self, row: &Row) {
+        (self.run.source, self.run.hash) = (row.source, self.hash.of(row.class.ip(), row.source));
+    }
+
+    fn end_run(&mut self, labels: &Labels) {
+        let Some(current) = &self.current else { return };
+        let (run, kind) = (&mut self.run, current.service.kind);
+        let parts = &mut run.parts[..run.used];
+        // The same order, whatever came first.
+        parts.sort_unstable_by_key(|part| (part.class, labels.network(part.network)));
+        let ip = current.class.ip();
+        for part in parts {
+            let network = labels.network(part.network);
+            let sent = Sent {
+                kind,
+                source: Source::new(ip, run.source),
+                packets: part.packets.iter().fold(0, |sum: u64, &packets| sum.saturating_add(packets)),
+                bytes: part.bytes,
+                service: self.services,
+                is_port: current.is_port,
+                network: part.network,
+            };
+            self.sources[part.class as usize].add(&sent, labels);
+            self.networks.add(&Share {
+                class: part.class,
+                ip,
+                kind,
+                asn: network.asn,
+                organisation: network.organisation.as_ref(),
+                bytes: part.bytes,
+                packets: &part.packets,
+                hash: run.hash,
+            });
+        }
+        run.used = 0;
+    }
+
+    /// Writes what the current service comes to.
+    fn end_service(&mut self) -> Result<(), RollupError> {
+        let Some(Current { service, is_watched, .. }) = self.current.take() else { return Ok(()) };
+        self.services = self.services.wrapping_add(1);
+        self.sensors.end(service);
+        let ServiceKind { service, kind } = service;
+        let mut full = Vec::new();
+        self.active.sort_unstable();
+        for number in self.active.drain(..) {
+            let (slot, tally) = (self.facts.slot_of(number), &mut self.tallies[usize::from(number)]);
+            let sketch = tally.sketch().map_err(crate::store::StoreError::from)?;
+            let (packets, bytes, sensors) = (tally.packets, tally.bytes, tally.sensors());
+            let light = Light { service, kind, packets, sources: sketch.sources };
+            let quarters = quarters::encode(&tally.quarters);
+            tally.clear();
+            self.stage.push(Record::Service { slot, service, kind, packets, bytes, sensors, quarters, sketch })?;
+            if self.ranks.push(slot, light) >= self.settings.limits.services.saturating_mul(2) {
+                full.push(slot);
+            }
+        }
+        self.end_local(ServiceKind { service, kind }, is_watched)?;
+        full.into_iter().try_for_each(|slot| self.fold(slot))
+    }
+
+    fn end_local(&mut self, service: ServiceKind, is_watched: bool) -> Result<(), RollupError> {
+        if self.local.is_empty() {
+            return Ok(());
+        }
+        for (key, cell) in self.local.iter() {
+            let (slot, dimension, _, kind, name) = key.parts();
+            let slot = self.facts.slot_of(slot);
+            let made =
+                || Ok((quarters::encode(&cell.quarters), cell.sketch().map_err(crate::store::StoreError::from)?));
+            if is_watched {
+                let (quarters, sketch) = made()?;
+                let (name, service) = (self.facts.names.text(name).clone(), service.service);
+                let (packets, bytes) = (cell.packets, cell.bytes);
+                let group = Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch };
+                self.stage.push(group)?;
+                continue;
+            }
+            let limit = self.settings.limits.mark_services;
+            let list = self.mark_lists.entry((slot, name)).or_insert_with(|| Best::new(limit));
+            list.offer(cell.packets, service, || {
+                made().map(|(quarters, sketch)| MarkService { bytes: cell.bytes, quarters, sketch })
+            })
+            .map_err(|error: RollupError| error)?;
+        }
+        self.local.clear();
+        Ok(())
+    }
+
+    /// Adds up the services of a slot that have the fewest packets, beyond the limit.
+    fn fold(&mut self, slot: Slot) -> Result<(), RollupError> {
+        let others = self.ranks.prune(slot, self.settings.limits.services);
+        let Some(number) = self.facts.slot_number(slot).filter(|_| !others.is_empty()) else { return Ok(()) };
+        self.summary.folded_services += others.len() as u64;
+        let folded = &mut self.folded;
+        self.stage.take_services(slot, &others, |taken| {
+            let key = CellKey::new(number, Dimension::Protocol, taken.service.ip(), taken.kind, 0);
+            let cell = folded.cell(key);
+            let quarters = quarters::decode::<QUARTERS>(taken.quarters)?;
+            cell.packets = cell.packets.saturating_add(taken.packets);
+            cell.bytes = cell.bytes.saturating_add(taken.bytes);
+            for (sum, packets) in cell.quarters.iter_mut().zip(quarters) {
+                *sum = sum.saturating_add(packets);
+            }
+            sketch::add_to_each(&mut cell.sets, taken.sketch)
+        })
+    }
+
+    /// Writes everything that is known only at the end, and makes it the rollup of the day.
+    pub(super) fn finish(mut self, labels: &Labels) -> Result<(Stage<'c>, DaySummary), RollupError> {
+        self.end_run(labels);
+        self.end_service()?;
+        self.ranks.slots().into_iter().try_for_each(|slot| self.fold(slot))?;
+        let Computation { mut stage, facts, cells, folded, mark_lists, sensors, sources, networks, ranks, .. } = self;
+        let failed = crate::store::StoreError::from;
+        for (key, cell) in folded.iter() {
+            let (slot, _, ip, kind, _) = key.parts();
+            let (service, slot) = (ServiceKey::rest(ip), facts.slot_of(slot));
+            let (packets, bytes, quarters) = (cell.packets, cell.bytes, quarters::encode(&cell.quarters));
+            let sketch = cell.sketch().map_err(failed)?;
+            stage.push(Record::Service { slot, service, kind, packets, bytes, sensors: 0, quarters, sketch })?;
+        }
+        let mut totals = SensorTotals::new();
+        for (key, cell) in cells.iter() {
+            let (slot, dimension, ip, kind, name) = key.parts();
+            let (slot, name) = (facts.slot_of(slot), facts.names.text(name).clone());
+            if dimension == Dimension::Sensor {
+                totals.insert((slot.class, name.clone(), ip, kind), cell.quarters);
+            }
+            stage.push(group(slot, dimension, ip, kind, name, cell).map_err(failed)?)?;
+        }
+        for ((slot, name), list) in mark_lists {
+            for (packets, ServiceKind { service, kind }, MarkService { bytes, quarters, sketch }) in list.into_sorted()
+            {
+                let (dimension, name) = (Dimension::Mark, facts.names.text(name).clone());
+                stage.push(Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch })?;
+            }
+        }
+        sensors.into_records(totals).into_iter().try_for_each(|record| stage.push(record))?;
+        for (class, list) in TrafficClass::ALL.into_iter().zip(sources) {
+            let records = list.into_records(class, self.settings.limits.listed_sources, labels);
+            records.into_iter().try_for_each(|record| stage.push(record))?;
+        }
+        networks.into_records().map_err(failed)?.into_iter().try_for_each(|record| stage.push(record))?;
+        ranks.into_records().map_err(failed)?.into_iter().try_for_each(|record| stage.push(record))?;
+        for (sensor, scopes) in &self.settings.groups {
+            for &scope in scopes {
+                stage.push(Record::ScopeSensor { scope, sensor: sensor.as_str().into() })?;
+            }
+        }
+        Ok((stage, self.summary))
+    }
+}
+
+impl Run {
+    fn add(&mut self, class: TrafficClass, network: u32, segment: usize, segments: usize, row: &Row) {
+        let known = self.parts[..self.used].iter().position(|part| (part.class, part.network) == (class, network));
+        let place = known.unwrap_or_else(|| {
+            let fresh = || RunPart { class, network, bytes: 0, packets: vec![0; segments] };
+            match self.parts.get_mut(self.used) {
+                Some(part) => {
+                    (part.class, part.network, part.bytes) = (class, network, 0);
+                    part.packets.fill(0);
+                }
+                None => self.parts.push(fresh()),
+            }
+            self.used += 1;
+            self.used - 1
+        });
+        let part = &mut self.parts[place];
+        part.bytes = part.bytes.saturating_add(row.bytes);
+        part.packets[segment] = part.packets[segment].saturating_add(row.packets);
+    }
+}
+
+fn group(
+    slot: Slot,
+    dimension: Dimension,
+    ip: IpVersion,
+    kind: Kind,
+    name: std::sync::Arc<str>,
+    cell: &super::cells::Cell,
+) -> std::io::Result<Record> {
+    let (service, sketch) = (ServiceKey::rest(ip), cell.sketch()?);
+    let (packets, bytes, quarters) = (cell.packets, cell.bytes, quarters::encode(&cell.quarters));
+    Ok(Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch })
+}

@@ -1,0 +1,202 @@
+//! What figures of a time are to be divided by, and how much of it is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use martlet_window::{IpVersion, TrafficClass};
+use rusqlite::params;
+
+use super::{Filter, QUARTER_SECONDS, Snapshot, Span};
+use crate::aggregate::HOUR_SECONDS;
+use crate::rollup::error::RollupError;
+use crate::rollup::exclusions::{Exclusion, exclusions};
+use crate::rollup::settings::ALL_SENSORS;
+use crate::rollup::zones::DAY_SECONDS;
+
+/// Exposure is summed up in so many parts of an hour: a span may begin and end at any of them.
+const PARTS: i64 = HOUR_SECONDS / QUARTER_SECONDS;
+
+/// How much was watched, and what of it was lost, from `sensor_hours`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// Milliseconds watched, times [`PARTS`].
+    watched: u128,
+    /// IPv4 addresses times milliseconds, times [`PARTS`].
+    ipv4: u128,
+    /// /64 prefixes times milliseconds, times [`PARTS`].
+    ipv6: u128,
+    /// Whether somebody watched who does not know how much; then nothing is per address.
+    pub is_unknown: bool,
+    /// Whether an hour at the begin or end counts in part only: what is known of hours is then shared out by time.
+    pub is_shared: bool,
+    /// Frames that kernels dropped in the hours that the time touches.
+    pub kernel_drops: u64,
+    /// Frames that interfaces dropped in them.
+    pub interface_drops: u64,
+    /// Packets that spools lost in them.
+    pub lost_packets: u64,
+    /// Windows that spools lost in them.
+    pub lost_windows: u64,
+}
+
+impl Exposure {
+    /// Addresses, or of IPv6 /64 prefixes, times days; `None` where it is not known.
+    #[must_use]
+    pub fn address_days(&self, ip: IpVersion) -> Option<f64> {
+        let exposure = match ip {
+            IpVersion::V4 => self.ipv4,
+            IpVersion::V6 => self.ipv6,
+        };
+        (!self.is_unknown).then(|| days(exposure))
+    }
+
+    /// Sensors times days.
+    #[must_use]
+    pub fn sensor_days(&self) -> f64 {
+        days(self.watched)
+    }
+
+    /// Packets for each address and day; `None` where nothing was watched, or nobody knows how much.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a quotient with a few digits")]
+    pub fn rate(&self, packets: u64, ip: IpVersion) -> Option<f64> {
+        self.address_days(ip).filter(|&days| days > 0.0).map(|days| packets as f64 / days)
+    }
+
+    fn add(&mut self, other: &Exposure) {
+        self.watched += other.watched;
+        self.ipv4 += other.ipv4;
+        self.ipv6 += other.ipv6;
+        self.is_unknown |= other.is_unknown;
+        self.is_shared |= other.is_shared;
+        self.kernel_drops = self.kernel_drops.saturating_add(other.kernel_drops);
+        self.interface_drops = self.interface_drops.saturating_add(other.interface_drops);
+        self.lost_packets = self.lost_packets.saturating_add(other.lost_packets);
+        self.lost_windows = self.lost_windows.saturating_add(other.lost_windows);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of days with a few digits")]
+fn days(milliseconds: u128) -> f64 {
+    milliseconds as f64 / (1000 * DAY_SECONDS * PARTS) as f64
+}
+
+/// What stands behind the figures of a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// The time.
+    pub span: Span,
+    /// The state of the store.
+    pub generation: i64,
+    /// UTC days of it that have no rollup, in days since the Unix epoch: nothing was archived of them, or they are not made yet.
+    pub missing_days: Vec<i64>,
+    /// UTC days of it that will be made again, since something came late, or was excluded.
+    pub dirty_days: Vec<i64>,
+    /// Packets, in whole UTC days, that exclusions left out.
+    pub excluded_packets: u64,
+    /// Packets, in whole UTC days, of whose sources only the network was left: distinct sources count each network once.
+    pub coarse_packets: u64,
+    /// Services that were added up, since there were too many on a day: packets are complete, these services are not listed.
+    pub folded_services: u64,
+    /// Exposure of all sensors of the scope; excluded hours are left out.
+    pub exposure: Exposure,
+    /// The same by sensor.
+    pub sensors: BTreeMap<String, Exposure>,
+}
+
+impl Snapshot<'_> {
+    /// What stands behind the figures of a time. It is known by the hour and as of the last commit.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn basis(&self, filter: &Filter, span: Span) -> Result<Basis, RollupError> {
+        let mut basis = Basis {
+            span,
+            generation: self.generation,
+            missing_days: Vec::new(),
+            dirty_days: self.dirty(span)?,
+            excluded_packets: 0,
+            coarse_packets: 0,
+            folded_services: 0,
+            exposure: Exposure::default(),
+            sensors: BTreeMap::new(),
+        };
+        let sql = "SELECT day, excluded_packets, coarse_packets, folded_services FROM rollup_days
+             WHERE day >= ?1 AND day < ?2";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![span.days().start, span.days().end])?;
+        let mut made = BTreeSet::new();
+        while let Some(row) = rows.next()? {
+            let number = |place: usize| row.get::<_, i64>(place).map(i64::unsigned_abs);
+            made.insert(row.get::<_, i64>(0)?);
+            basis.excluded_packets = basis.excluded_packets.saturating_add(number(1)?);
+            basis.coarse_packets = basis.coarse_packets.saturating_add(number(2)?);
+            basis.folded_services += number(3)?;
+        }
+        basis.missing_days = span.days().filter(|day| !made.contains(day)).collect();
+        let members = self.members(filter.scope, span)?;
+        let excluded = exclusions(&self.transaction)?;
+        self.exposures(filter.class, span, |sensor, hour, exposure| {
+            let is_member = members.as_ref().is_none_or(|members| {
+                members.get(&hour.div_euclid(DAY_SECONDS)).is_some_and(|sensors| sensors.contains(sensor))
+            });
+            if is_member && !is_excluded(&excluded, sensor, hour) {
+                basis.exposure.add(&exposure);
+                basis.sensors.entry(sensor.to_owned()).or_default().add(&exposure);
+            }
+        })?;
+        Ok(basis)
+    }
+
+    /// The sensors that a scope had on each day; `None` for all sensors.
+    fn members(&self, scope: u32, span: Span) -> Result<Option<BTreeMap<i64, BTreeSet<String>>>, RollupError> {
+        if scope == ALL_SENSORS {
+            return Ok(None);
+        }
+        let sql = "SELECT day, sensor FROM rollup_scope_sensors JOIN rollup_days USING (rollup)
+             WHERE scope = ?1 AND day >= ?2 AND day < ?3";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![scope, span.days().start, span.days().end])?;
+        let mut members: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            members.entry(row.get(0)?).or_default().insert(row.get(1)?);
+        }
+        Ok(Some(members))
+    }
+
+    /// Visits the hours of all sensors that a time touches.
+    fn exposures(
+        &self,
+        class: TrafficClass,
+        span: Span,
+        mut visit: impl FnMut(&str, i64, Exposure),
+    ) -> Result<(), RollupError> {
+        let sql = "SELECT name, hour, watched_ms, ipv4_address_ms, ipv6_prefix_ms, exposure_unknown, kernel_drops,
+                 interface_drops, h.lost_packets, h.lost_windows
+             FROM sensor_hours AS h JOIN sensors USING (sensor) WHERE class = ?1 AND hour > ?2 AND hour < ?3";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![class as u8, span.from() - HOUR_SECONDS, span.to()])?;
+        while let Some(row) = rows.next()? {
+            let number = |place: usize| row.get::<_, i64>(place).map(i64::cast_unsigned);
+            let hour: i64 = row.get(1)?;
+            let touched = (hour + HOUR_SECONDS).min(span.to()) - hour.max(span.from());
+            let parts = u128::try_from(touched / QUARTER_SECONDS).unwrap_or(0);
+            let exposure = Exposure {
+                watched: u128::from(number(2)?) * parts,
+                ipv4: u128::from(number(3)?) * parts,
+                ipv6: u128::from(number(4)?) * parts,
+                is_unknown: row.get(5)?,
+                is_shared: touched < HOUR_SECONDS,
+                kernel_drops: number(6)?,
+                interface_drops: number(7)?,
+                lost_packets: number(8)?,
+                lost_windows: number(9)?,
+            };
+            visit(row.get_ref(0)?.as_str().unwrap_or_default(), hour, exposure);
+        }
+        Ok(())
+    }
+}
+
+fn is_excluded(exclusions: &[Exclusion], sensor: &str, hour: i64) -> bool {
+    exclusions.iter().any(|exclusion| exclusion.sensor == sensor && exclusion.time.contains(&hour))
+}

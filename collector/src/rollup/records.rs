@@ -1,0 +1,188 @@
+//! The rows of a rollup on their way into the store.
+
+use std::sync::Arc;
+
+use martlet_window::{IpVersion, Kind, TrafficClass};
+use rusqlite::{Connection, params};
+
+use super::cells::Dimension;
+use super::sketch::Sketch;
+use crate::live::ServiceKey;
+
+/// What a row costs in the store beside its blobs, in bytes; only says when it is time to write.
+const ROW_BYTES: usize = 100;
+
+/// Whose packets a row counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Slot {
+    pub(super) class: TrafficClass,
+    pub(super) scope: u32,
+}
+
+/// A row.
+#[derive(Debug)]
+pub(super) enum Record {
+    Service {
+        slot: Slot,
+        service: ServiceKey,
+        kind: Kind,
+        packets: u64,
+        bytes: u64,
+        sensors: u64,
+        quarters: Vec<u8>,
+        sketch: Sketch,
+    },
+    Group {
+        slot: Slot,
+        dimension: Dimension,
+        /// [`ServiceKey::rest`] stands for all.
+        service: ServiceKey,
+        kind: Kind,
+        name: Arc<str>,
+        packets: u64,
+        bytes: u64,
+        quarters: Vec<u8>,
+        sketch: Sketch,
+    },
+    SensorService {
+        class: TrafficClass,
+        sensor: Arc<str>,
+        /// [`ServiceKey::rest`] stands for those that are not listed.
+        service: ServiceKey,
+        kind: Kind,
+        packets: u64,
+        hours: Vec<u8>,
+    },
+    Network {
+        class: TrafficClass,
+        ip: IpVersion,
+        kind: Kind,
+        asn: i64,
+        organisation: Option<Arc<str>>,
+        packets: u64,
+        bytes: u64,
+        segments: Vec<u8>,
+        sketch: Sketch,
+    },
+    Source {
+        class: TrafficClass,
+        kind: Kind,
+        place: usize,
+        source: String,
+        packets: u64,
+        error: u64,
+        bytes: u64,
+        ports: u32,
+        network: crate::archive::Network,
+    },
+    SourceList {
+        class: TrafficClass,
+        kind: Kind,
+        floor: u64,
+        is_complete: bool,
+        multi_port_sources: u64,
+        multi_port_packets: u64,
+    },
+    Ranks {
+        slot: Slot,
+        kind: Kind,
+        ordering: u8,
+        page: usize,
+        entries: Vec<u8>,
+    },
+    ScopeSensor {
+        scope: u32,
+        sensor: Arc<str>,
+    },
+}
+
+impl Record {
+    /// About how many bytes it is.
+    pub(super) fn size(&self) -> usize {
+        ROW_BYTES
+            + match self {
+                Record::Service { quarters, sketch, .. } | Record::Group { quarters, sketch, .. } => {
+                    quarters.len() + sketch.blob.len()
+                }
+                Record::Network { segments, sketch, .. } => segments.len() + sketch.blob.len(),
+                Record::SensorService { hours, .. } => hours.len(),
+                Record::Ranks { entries, .. } => entries.len(),
+                Record::Source { .. } | Record::SourceList { .. } | Record::ScopeSensor { .. } => 0,
+            }
+    }
+
+    pub(super) fn insert(&self, rollup: i64, into: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Record::Service { slot, service, kind, packets, bytes, sensors, quarters, sketch } => {
+                let sql = "INSERT INTO rollup_services (rollup, class, scope, service, kind, packets, bytes, sources,
+                     is_exact, sensors, quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                let (packets, bytes, sensors) = (count(*packets), count(*bytes), count(*sensors));
+                into.prepare_cached(sql)?.execute(params![
+                    rollup, slot.class as u8, slot.scope, number(*service), *kind as u8, packets, bytes,
+                    count(sketch.sources), sketch.is_exact, sensors, quarters, sketch.blob
+                ])
+            }
+            Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch } => {
+                let sql = "INSERT INTO rollup_groups (rollup, class, scope, dimension, service, kind, name, packets, bytes,
+                     sources, is_exact, quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                into.prepare_cached(sql)?.execute(params![
+                    rollup, slot.class as u8, slot.scope, *dimension as u8, number(*service), *kind as u8, name,
+                    count(*packets), count(*bytes), count(sketch.sources), sketch.is_exact, quarters, sketch.blob
+                ])
+            }
+            Record::SensorService { class, sensor, service, kind, packets, hours } => {
+                let sql = "INSERT INTO rollup_sensor_services (rollup, class, sensor, service, kind, packets, hours)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                let service = number(*service);
+                into.prepare_cached(sql)?
+                    .execute(params![rollup, *class as u8, sensor, service, *kind as u8, count(*packets), hours])
+            }
+            Record::Network { class, ip, kind, asn, organisation, packets, bytes, segments, sketch } => {
+                let sql = "INSERT INTO rollup_networks (rollup, class, ip_version, kind, asn, organisation, packets, bytes,
+                     sources, is_exact, segments, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                into.prepare_cached(sql)?.execute(params![
+                    rollup, *class as u8, *ip as u8, *kind as u8, asn, organisation, count(*packets), count(*bytes),
+                    count(sketch.sources), sketch.is_exact, segments, sketch.blob
+                ])
+            }
+            Record::Source { class, kind, place, source, packets, error, bytes, ports, network } => {
+                let sql = "INSERT INTO rollup_sources (rollup, class, kind, place, source, packets, error, bytes, ports,
+                     region, asn, organisation, known_scanner)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                into.prepare_cached(sql)?.execute(params![
+                    rollup, *class as u8, *kind as u8, place, source, count(*packets), count(*error), count(*bytes), ports,
+                    network.region.as_str(), network.asn, network.organisation, network.known_scanner
+                ])
+            }
+            Record::SourceList { class, kind, floor, is_complete, multi_port_sources, multi_port_packets } => {
+                let sql = "INSERT INTO rollup_source_lists (rollup, class, kind, floor, is_complete, multi_port_sources,
+                     multi_port_packets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                let (sources, packets) = (count(*multi_port_sources), count(*multi_port_packets));
+                let floor = count(*floor);
+                into.prepare_cached(sql)?
+                    .execute(params![rollup, *class as u8, *kind as u8, floor, is_complete, sources, packets])
+            }
+            Record::Ranks { slot, kind, ordering, page, entries } => {
+                let sql = "INSERT INTO rollup_ranks (rollup, class, scope, kind, ordering, page, entries)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+                into.prepare_cached(sql)?
+                    .execute(params![rollup, slot.class as u8, slot.scope, *kind as u8, ordering, page, entries])
+            }
+            Record::ScopeSensor { scope, sensor } => {
+                let sql = "INSERT INTO rollup_scope_sensors (rollup, scope, sensor) VALUES (?1, ?2, ?3)";
+                into.prepare_cached(sql)?.execute(params![rollup, scope, sensor])
+            }
+        }
+        .map(|_| ())
+    }
+}
+
+/// A count as SQLite has it, so that sums in SQL are sums.
+pub(super) fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A service as SQLite has it. Keys have 63 bits.
+pub(super) const fn number(service: ServiceKey) -> i64 {
+    service.bits().cast_signed()
+}
