@@ -33,23 +33,10 @@ need_rust() {
         || die "Rust $wanted or newer is needed, this is $have; run 'rustup update' and this again"
 }
 
-# need_schemathesis: the program that holds the API against its description, at a fixed version, in a directory of its own.
-need_schemathesis() {
-    local version=4.32.5 venv
-    venv=$(realpath -m "${CARGO_TARGET_DIR:-target}")/schemathesis
-    export MARTLET_SCHEMATHESIS=$venv/bin/st
-    "$MARTLET_SCHEMATHESIS" --version 2>/dev/null | grep -qF "version $version" && return 0
-    say "installing Schemathesis $version"
-    need_packages python3 python3-venv
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" || die "pip could not install schemathesis $version"
-}
-
 # What building needs: a C compiler for zstd and xz, and libpcap's headers.
 need_build_tools() { need_packages gcc libc6-dev libpcap-dev; need_rust; }
 
-# What tests read the archive with, in a Python environment of its own beside what cargo builds. MARTLET_PYTHON names its interpreter.
+# What tests read the archive and examine the API with, in a Python environment of its own beside what cargo builds. MARTLET_PYTHON names its interpreter.
 need_python_tools() {
     need_packages python3 python3-venv
     local place

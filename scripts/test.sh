@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Passes all checks and tests. On a fresh Debian machine it installs what they need through apt, and Schemathesis through pip.
+# Passes all checks and tests. On a fresh Debian machine it installs what they need through apt and pip.
 #
 # What needs root, network namespaces or the shared captures is skipped with a stated reason where they are missing;
 # with CI=true nothing may skip. MARTLET_SHARED=DIR says where the shared captures lie (default ../shared).
@@ -9,7 +9,6 @@ cd "$(dirname "$0")/.."
 
 need_build_tools
 # The scanners and the browser are what the tests are made against: they are no part of Martlet.
-need_schemathesis
 need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium valgrind
 need_python_tools
 if [ "${CI:-}" = true ]; then

@@ -119,12 +119,6 @@ impl Collector {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// The directory of its state.
-    #[must_use]
-    pub fn state(&self) -> &Path {
-        self.state.path()
-    }
-
     /// Stops it and returns its exit code.
     ///
     /// # Panics

@@ -5,8 +5,6 @@
 #[path = "page/feed.rs"]
 mod feed;
 
-use std::env;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use feed::Sensor;
 use martlet_tests::daemon::{Collector, eventually, packets, run_ok};
 use martlet_tests::program::{program, run};
+use martlet_tests::python;
 
 /// What an answer may not do. Left out is that all allowed data is accepted: that `from` lies before `to` no schema can say.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
@@ -21,17 +20,9 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 /// Requests of each kind to each path: some twenty seconds for each run.
 const EXAMPLES: &str = "40";
 
-/// Schemathesis, where `scripts/test.sh` has put it; says so if it is not there, or fails where it is required.
+/// Schemathesis, where `scripts/test.sh` has put it.
 fn schemathesis() -> Option<PathBuf> {
-    let test = env::current_exe().unwrap();
-    let target = test.ancestors().find(|directory| directory.join("CACHEDIR.TAG").exists());
-    let installed = target.map(|target| target.join("schemathesis/bin/st"));
-    let found = env::var_os("MARTLET_SCHEMATHESIS").map(PathBuf::from).or(installed).filter(|path| path.exists());
-    if found.is_none() {
-        assert!(env::var_os("MARTLET_SCHEMATHESIS").is_none(), "MARTLET_SCHEMATHESIS names no program");
-        let _ = writeln!(io::stderr(), "skipped: this test needs Schemathesis, which scripts/test.sh installs");
-    }
-    found
+    python::interpreter().map(|interpreter| interpreter.with_file_name("st"))
 }
 
 /// A collector with traffic of two classes: a drill, and two sensors that watch now, one of which has lost something.

@@ -188,7 +188,7 @@ impl Place {
         let mut archived = 0;
         for file in files.lines() {
             let mut merge = Merge::open(&[PathBuf::from(file)]).unwrap();
-            while let Some(row) = merge.next().unwrap() {
+            while let Some(row) = merge.next_row().unwrap() {
                 if merge.labels().observer(row.observer).class == class {
                     archived += row.packets;
                 }

@@ -258,9 +258,13 @@ mod tests {
 
     #[test]
     fn what_holes_leave_of_a_range() {
-        assert_eq!(without(&(5..10), &[]), [5..10]);
-        assert_eq!(without(&(5..10), &[0..3, 4..6, 7..8, 9..12]), [6..7, 8..9]);
-        assert_eq!(without(&(5..10), &[0..20]), []);
-        assert_eq!(without(&(5..10), &[10..20]), [5..10]);
+        let left = |holes: &[(u64, u64)]| -> Vec<(u64, u64)> {
+            let holes: Vec<_> = holes.iter().map(|&(first, end)| first..end).collect();
+            without(&(5..10), &holes).into_iter().map(|part| (part.start, part.end)).collect()
+        };
+        assert_eq!(left(&[]), [(5, 10)]);
+        assert_eq!(left(&[(0, 3), (4, 6), (7, 8), (9, 12)]), [(6, 7), (8, 9)]);
+        assert_eq!(left(&[(0, 20)]), []);
+        assert_eq!(left(&[(10, 20)]), [(5, 10)]);
     }
 }

@@ -155,7 +155,7 @@ impl Export<'_> {
         let mut exported = Exported::default();
         for &day in &days {
             let mut merge = self.open(day)?;
-            while let Some(row) = merge.next()? {
+            while let Some(row) = merge.next_row()? {
                 let Selection { from, to, class, .. } = self.selection;
                 let is_class = || class.is_none_or(|class| merge.labels().observer(row.observer).class == class);
                 if (from..to).contains(&row.start) && is_class() {

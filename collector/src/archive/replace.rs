@@ -45,7 +45,7 @@ pub(super) fn replace(
     let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, rows, &merge.facts(), rests)?;
     match &change {
         Change::Merge => {
-            while let Some(row) = merge.next()? {
+            while let Some(row) = merge.next_row()? {
                 writer.push(row, merge.labels())?;
             }
         }
@@ -103,7 +103,7 @@ pub(super) fn recover(
     let mut merge = Merge::open(&[directory.day(day)?.join(&name)])?;
     let mut written = Written::default();
     let mut is_coarse = true;
-    while let Some(row) = merge.next()? {
+    while let Some(row) = merge.next_row()? {
         written.count(&row);
         is_coarse &= merge.labels().network(row.network).is_coarse;
     }
@@ -135,7 +135,7 @@ pub(super) fn masked(
 ) -> Result<Masked, ArchiveError> {
     let mut merge = Merge::open(&paths(directory, day, inputs)?)?;
     let mut rows = Vec::new();
-    while let Some(row) = merge.next()? {
+    while let Some(row) = merge.next_row()? {
         if is_masked(&row, merge.labels(), network) {
             let nobody = merge.labels_mut().number_network(&Network::default());
             rows.push(Row { source: 0, network: nobody, ..row });
@@ -155,7 +155,7 @@ pub(super) struct Masked {
 /// Passes on every row that is not masked, and those that are where they belong.
 fn mask(merge: &mut Merge, masked: &Masked, writer: &mut FileWriter) -> Result<(), ArchiveError> {
     let mut waiting = masked.rows.iter().peekable();
-    while let Some(row) = merge.next()? {
+    while let Some(row) = merge.next_row()? {
         while let Some(&before) = waiting.next_if(|masked| masked.key() < row.key()) {
             writer.push(before, merge.labels())?;
         }
@@ -170,7 +170,7 @@ fn mask(merge: &mut Merge, masked: &Masked, writer: &mut FileWriter) -> Result<(
 fn coarsen(merge: &mut Merge, writer: &mut FileWriter) -> Result<(), ArchiveError> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
-        let row = merge.next()?.map(|mut row| {
+        let row = merge.next_row()?.map(|mut row| {
             if !row.address().is_unspecified() {
                 row.source = coarse(row.class.ip(), row.source);
                 let network = Network { is_coarse: true, ..merge.labels().network(row.network).clone() };

@@ -81,7 +81,7 @@ impl World {
     fn new() -> World {
         // In memory where there is such a place: hundreds of worlds are made, and syncs would take most of the time.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let disk = RealDisk::open(&directory.path().join("journal")).unwrap();
+        let disk = RealDisk::open(directory.path().join("journal")).unwrap();
         let (journal, _) = Journal::open(disk, martlet_journal::Settings::default(), &mut |_, _| ()).unwrap();
         let mut store = Store::open(Location::in_directory(directory.path())).unwrap();
         store.load(600, [7; 16]).unwrap();
@@ -170,7 +170,7 @@ impl World {
             for file in std::fs::read_dir(day).unwrap() {
                 let mut merge = Merge::open(&[file.unwrap().path()]).unwrap();
                 let mut before = None;
-                while let Some(row) = merge.next().unwrap() {
+                while let Some(row) = merge.next_row().unwrap() {
                     assert!(before.is_none_or(|before| before <= row.key()), "a file is not sorted");
                     before = Some(row.key());
                     *rows.entry(words(&row, merge.labels())).or_default() += 1;
@@ -196,7 +196,7 @@ impl World {
             assert_eq!(std::fs::metadata(&path).unwrap().len(), file.written.bytes);
             let mut merge = Merge::open(&[path]).unwrap();
             let mut written = Written { bytes: file.written.bytes, ..Written::default() };
-            while let Some(row) = merge.next().unwrap() {
+            while let Some(row) = merge.next_row().unwrap() {
                 assert_eq!(row.day(), file.day);
                 written.count(&row);
             }

@@ -170,7 +170,7 @@ pub fn make(
     let mut merge = Merge::open(&files.paths())?;
     let stage = Stage::begin(connection, settings.rests)?;
     let mut computation = Computation::new(day, settings, exclusions, stage);
-    while let Some(row) = merge.next()? {
+    while let Some(row) = merge.next_row()? {
         computation.add(&row, merge.labels())?;
     }
     let (stage, mut summary) = computation.finish(merge.labels())?;

@@ -85,7 +85,7 @@ impl Site {
             let path = self.path(day, name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let (rows, labels) = rows(facts);
-            let mut writer = FileWriter::create(&path, &[], false).unwrap();
+            let mut writer = FileWriter::create(&path, 1000, &[], false).unwrap();
             rows.into_iter().for_each(|row| writer.push(row, &labels).unwrap());
             let written = writer.finish(&labels).unwrap();
             let sql = "INSERT INTO archive_files (day, name, rows, packets, bytes, first, last, is_coarse)

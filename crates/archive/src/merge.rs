@@ -75,7 +75,7 @@ impl Merge {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn next(&mut self) -> Result<Option<Row>, FileError> {
+    pub fn next_row(&mut self) -> Result<Option<Row>, FileError> {
         let Some(Reverse((_, file))) = self.next.pop() else { return Ok(None) };
         let row = self.files[file].next(&mut self.labels)?;
         self.look(file)?;
