@@ -5,20 +5,21 @@
 #[path = "page/feed.rs"]
 mod feed;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use feed::Sensor;
 use martlet_tests::daemon::{Collector, eventually, packets, run_ok};
-use martlet_tests::program::{program, run};
+use martlet_tests::program::{Outcome, program, run};
 use martlet_tests::python;
 
 /// What an answer may not do. Left out is that all allowed data is accepted: that `from` lies before `to` no schema can say.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,negative_data_rejection,unsupported_method,allow_header_conformance,ignored_auth";
-/// Requests of each kind to each path: some twenty seconds for each run.
-const EXAMPLES: &str = "40";
+/// Requests of each kind to each path: some fifteen seconds of work for each run.
+const EXAMPLES: &str = "15";
 
 /// Schemathesis, where `scripts/test.sh` has put it.
 fn schemathesis() -> Option<PathBuf> {
@@ -62,30 +63,39 @@ fn token(collector: &Collector, scope: &str) -> String {
     token
 }
 
-/// Runs Schemathesis over everything that the description has.
-fn examine(schemathesis: &Path, collector: &Collector, token: Option<&str>) {
+/// Runs Schemathesis with a description, which is an address or a file.
+fn compare(schemathesis: &Path, collector: &Collector, description: &str, arguments: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(schemathesis);
-    command.current_dir(folder.path());
-    command.args(["run", &format!("http://{}/api/v1/openapi.json", collector.http), "--checks", CHECKS]);
-    command.args([
-        "--phases",
-        "examples,coverage,fuzzing",
-        "--max-examples",
-        EXAMPLES,
-        "--seed",
-        "1",
-        "--workers",
-        "2",
-    ]);
-    command.args(["--max-time", "60", "--request-timeout", "10", "--continue-on-failure", "--no-shrink"]);
-    if let Some(token) = token {
-        command.args(["--header", &format!("Authorization: Bearer {token}")]);
-    }
-    let outcome = run(&mut command, b"");
+    command.current_dir(folder.path()).args(["run", description, "--url", &format!("http://{}", collector.http)]);
+    command.args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "2"]);
+    command.args(["--request-timeout", "10", "--continue-on-failure", "--no-shrink", "--warnings", "off"]);
+    run(command.args(arguments), b"")
+}
+
+/// Holds everything that the collector's description has against its answers.
+fn examine(schemathesis: &Path, collector: &Collector, token: Option<&str>) {
+    let description = format!("http://{}/api/v1/openapi.json", collector.http);
+    let header = token.map(|token| format!("Authorization: Bearer {token}"));
+    let mut arguments = vec!["--max-examples", EXAMPLES];
+    arguments.extend(header.iter().flat_map(|header| ["--header", header.as_str()]));
+    let outcome = compare(schemathesis, collector, &description, &arguments);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.text(), outcome.stderr);
     // It has really asked, and of every path.
     assert!(outcome.text().contains("Tested: 6"), "{}", outcome.text());
+}
+
+/// That a description which is wrong in one word is found out: else the above would say nothing.
+fn examine_a_wrong_one(schemathesis: &Path, collector: &Collector) {
+    let mut description = collector.api("/api/v1/openapi.json");
+    description["components"]["schemas"]["PacketsBytes"]["properties"]["packets"]["type"] = "string".into();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openapi.json");
+    fs::write(&file, description.to_string()).unwrap();
+    let arguments = ["--max-examples", "3", "--include-path", "/api/v1/ports"];
+    let outcome = compare(schemathesis, collector, file.to_str().unwrap(), &arguments);
+    assert_eq!(outcome.code, Some(1), "{}\n{}", outcome.text(), outcome.stderr);
+    assert!(outcome.text().contains("Response violates schema"), "{}", outcome.text());
 }
 
 #[test]
@@ -94,6 +104,7 @@ fn answers_are_as_described_whoever_asks() {
     let open = with_traffic(&[]);
     eventually("the drill in the live view", || packets(&open.api("/api/v1/status"), "drill") == 20_000);
     examine(&schemathesis, &open, None);
+    examine_a_wrong_one(&schemathesis, &open);
     assert_eq!(open.stop(), Some(0));
 
     // Where nobody needs no token, the description says so, and what is shown without one is found out.

@@ -5,6 +5,7 @@
 mod browser;
 mod feed;
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use browser::{attribute, elements, photograph, shown};
@@ -57,6 +58,19 @@ fn the_page_shows_what_the_api_says() {
     let sensors = elements(&page, "sensor-row");
     assert_eq!(sensors.len(), 1);
     assert_eq!((attribute(sensors[0], "sensor"), attribute(sensors[0], "packets")), ("drill-1", "40000"));
+}
+
+#[test]
+fn the_page_asks_for_a_token_where_one_is_needed() {
+    if !root_with(&["chromium"]) {
+        return;
+    }
+    let collector = Collector::start_with(&[("MARTLET_HTTP__LOOPBACK_SCOPE", Path::new("none"))]);
+    let page = shown(&collector, "");
+    assert!(!elements(&page, "token")[0].contains("hidden"), "{page}");
+    assert_eq!(attribute(elements(&page, "app")[0], "state"), "failed");
+    let open = Collector::start();
+    assert!(elements(&shown(&open, ""), "token")[0].contains("hidden"));
 }
 
 /// What the strip of a sensor says of so many hours from one on; empty where nothing is expected.

@@ -327,8 +327,10 @@ impl Params {
         let to = self.to.unwrap_or_else(|| round_up(newest, unit)).min(until);
         let from = self.from.unwrap_or_else(|| round_up(to, unit).saturating_sub(DAY_SECONDS));
         if from >= to {
-            let told = if to == until { "before what is told by now" } else { "before `to`" };
-            return Err(Problem::unfit("from", told));
+            // Behind what is told, an end that was given does not matter.
+            let told = jiff::Timestamp::from_second(until).map(|until| format!("before {until}, which is told by now"));
+            let told = told.ok().filter(|_| to == until);
+            return Err(Problem::unfit("from", told.as_deref().unwrap_or("before `to`")));
         }
         let (from, to) = (from - from.rem_euclid(unit), round_up(to, unit));
         if accepts.hours && to - from > MOST_HOURS_SECONDS {
