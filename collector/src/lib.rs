@@ -30,6 +30,7 @@
 //! - [`signal`]: waking those who wait.
 //! - [`latencies`]: how long all that takes.
 //! - [`clock`]: the wall clock, which decides nothing.
+//! - [`import`]: capture files instead of sensors.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
 //! Every stage can be pumped without its thread, so that a simulation can run all of them in one.
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod geo;
+pub mod import;
 pub mod ingest;
 pub mod journal;
 pub mod latencies;

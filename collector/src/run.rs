@@ -230,7 +230,7 @@ impl Drop for Obituary {
 }
 
 /// Opens store and journal, and starts all threads. What comes back beside them completes when the replay is visible.
-fn start_threads(
+pub(crate) fn start_threads(
     config: &Config,
     links: &Links,
     deaths: &mpsc::UnboundedSender<String>,

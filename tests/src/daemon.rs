@@ -62,7 +62,8 @@ pub struct Collector {
     pub ingest: SocketAddr,
     /// Where the API is.
     pub http: SocketAddr,
-    _state: tempfile::TempDir,
+    /// Its own data directory, unless it was given one.
+    own_state: Option<tempfile::TempDir>,
 }
 
 impl Collector {
@@ -82,11 +83,22 @@ impl Collector {
     #[must_use]
     pub fn start_with(settings: &[(&str, &Path)]) -> Collector {
         let state = tempfile::tempdir().unwrap();
+        let mut collector = Collector::start_in(state.path(), settings);
+        collector.own_state = Some(state);
+        collector
+    }
+
+    /// As [`Collector::start_with`], with a data directory that outlasts it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_in(state: &Path, settings: &[(&str, &Path)]) -> Collector {
         let (ingest, http) = (free_address(), free_address());
         let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
-        let daemon = Daemon::start(command.arg(state.path()).envs(settings.iter().copied()));
-        let collector = Collector { daemon, ingest, http, _state: state };
+        let daemon = Daemon::start(command.arg(state).envs(settings.iter().copied()));
+        let collector = Collector { daemon, ingest, http, own_state: None };
         eventually("the collector to be ready", || get(http, "/readyz").is_some_and(|(status, _)| status == 200));
         collector
     }
