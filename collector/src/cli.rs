@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::civil::Date;
+use martlet_observe::flags::ImportArgs;
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
 use martlet_window::TrafficClass;
 
@@ -16,6 +17,7 @@ use crate::archive::command::{self, CommandError};
 use crate::archive::export::{Format, Selection};
 use crate::config::Config;
 use crate::geo::Geo;
+use crate::import::{self, ImportOptions, Imported};
 use crate::ingest::Tls;
 use crate::run::Collector;
 
@@ -50,6 +52,9 @@ enum Command {
     Serve(Settings),
     /// Check the configuration and print what would be in effect, as TOML.
     Check(Settings),
+    /// Load capture files into the history, while the collector is not running.
+    #[command(long_about = IMPORT_ABOUT)]
+    Import(Import),
     /// Ask the archive, also while the collector runs.
     #[command(subcommand)]
     Archive(ArchiveCommand),
@@ -118,34 +123,72 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
+const IMPORT_ABOUT: &str = "\
+Load capture files into the history, while the collector is not running: what a sensor would have counted of them, at the \
+time of their packets and in the class `import`, which is never mixed with live traffic.
+
+Each file counts once however often it is imported or replayed with the same flags: it is known by its hash. An import that \
+was interrupted or killed goes on where it ended when the same command is given again.
+
+Reads pcap (both byte orders, micro- and nanoseconds) and pcapng, plain or compressed with gzip, Zstandard or xz. Run it as \
+the collector's user. To a collector that runs, `martlet-sensor replay` sends files, with the same flags.
+
+Exit status: 0 when all of it is in the history; 1 if not: a file is damaged or cannot be read (what could be read is \
+imported, and so are the other files), or it was interrupted; 2 if configuration or usage cannot be understood.";
+
 #[derive(Debug, Args)]
-struct Settings {
+struct Import {
+    #[command(flatten)]
+    state: StateArgs,
+    #[command(flatten)]
+    import: ImportArgs,
+    /// Capture files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Where the configuration and the state are.
+#[derive(Debug, Args)]
+struct StateArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Directory of the collector's state [default: /var/lib/martlet/collector].
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    fn load(self) -> Result<Config, String> {
+        let mut config =
+            Config::load(self.config.as_deref(), settings::environment()).map_err(|error| error.to_string())?;
+        if let Some(directory) = self.data_dir {
+            config.store.data_dir = directory;
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    #[command(flatten)]
+    state: StateArgs,
     /// Address on which sensors call [default: 127.0.0.1:7460].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Address of API, page and metrics [default: 127.0.0.1:7461].
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
-    /// Directory of the collector's state [default: /var/lib/martlet/collector].
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<PathBuf>,
 }
 
 impl Settings {
     fn effective(self) -> Result<Config, String> {
-        let mut config =
-            Config::load(self.config.as_deref(), settings::environment()).map_err(|error| error.to_string())?;
+        let mut config = self.state.load()?;
         if let Some(listen) = self.listen {
             config.ingest.listen = listen;
         }
         if let Some(listen) = self.http {
             config.http.listen = listen;
-        }
-        if let Some(directory) = self.data_dir {
-            config.store.data_dir = directory;
         }
         config.check().map_err(|error| error.to_string())?;
         // Files that cannot be used are a mistake in the configuration, found before anything is started.
@@ -161,6 +204,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(settings) => serve(settings),
         Command::Check(settings) => check(settings),
+        Command::Import(command) => import(command),
         Command::Archive(ArchiveCommand::Files { from, to, json, settings }) => {
             ask(settings, |config| command::files(config, from, to, json))
         }
@@ -287,6 +331,63 @@ fn run(config: Config) -> Result<(), String> {
     // A start that was interrupted may still be reading.
     runtime.shutdown_background();
     outcome
+}
+
+fn import(command: Import) -> ExitCode {
+    let Import { state, import, files } = command;
+    let checked = state.load().and_then(|config| config.check().map(|()| config).map_err(|error| error.to_string()));
+    let config = match checked {
+        Ok(config) => config,
+        Err(message) => return complain(&message, MISUSED),
+    };
+    if files.iter().any(|file| file == Path::new("-")) {
+        let why = "standard input cannot be imported: a file is read twice, the first time to know it again, so that it \
+                   counts once; `martlet-sensor replay -` takes a stream";
+        return complain(why, MISUSED);
+    }
+    if let Err(error) = log::init("warn", log::Format::Plain) {
+        return complain(&error.to_string(), MISUSED);
+    }
+    // The main thread waits; what works has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start the runtime: {error}"), FAILED),
+    };
+    let settings = import.settings(TrafficClass::Import);
+    let imported = runtime.block_on(import::run(config, ImportOptions { files, settings }));
+    // A start or a disk that was not waited for may still be at work.
+    runtime.shutdown_background();
+    match imported {
+        Ok(imported) => tell_imported(&imported),
+        Err(error) => complain(&error.to_string(), FAILED),
+    }
+}
+
+fn tell_imported(imported: &Imported) -> ExitCode {
+    imported.errors.iter().for_each(|error| tell(&error.to_string()));
+    if imported.evicted_buckets > 0 {
+        tell(&format!(
+            "warning: live.memory_limit_bytes is reached: the {} oldest buckets of the history were dropped",
+            imported.evicted_buckets
+        ));
+    }
+    if imported.is_cut_off {
+        let signal = imported.signal.unwrap_or("stopped");
+        tell(&format!(
+            "{signal}: ended before all files were read. What is told below is in the history; run the same command again to \
+             go on, nothing counts twice"
+        ));
+    }
+    if imported.uncommitted_records > 0 {
+        tell(&format!(
+            "the last commit was not waited for: {} records are in the journal, and counted at the next start",
+            imported.uncommitted_records
+        ));
+    }
+    match writeln!(std::io::stdout(), "{imported}") {
+        Ok(()) if imported.is_complete() => ExitCode::SUCCESS,
+        _ => ExitCode::from(FAILED),
+    }
 }
 
 /// Takes as many file descriptors as the system allows: the usual soft limit of 1024 is below `ingest.max_connections`

@@ -33,6 +33,7 @@
 //! - [`latencies`]: how long all that takes.
 //! - [`hex`]: bytes as text.
 //! - [`clock`]: the wall clock, which decides nothing.
+//! - [`import`]: capture files instead of sensors.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
 //! Every stage can be pumped without its thread, so that a simulation can run all of them in one.
@@ -44,6 +45,7 @@ pub mod clock;
 pub mod config;
 pub mod geo;
 pub mod hex;
+pub mod import;
 pub mod ingest;
 pub mod journal;
 pub mod latencies;

@@ -256,7 +256,7 @@ impl Drop for Obituary {
 }
 
 /// Opens store and journal, and starts all threads. What comes back beside them completes when the replay is visible.
-fn start_threads(
+pub(crate) fn start_threads(
     config: &Config,
     links: &Links,
     geo: &Arc<Geo>,
@@ -317,6 +317,18 @@ fn open_history(config: &Config, links: &Links) -> Result<HistoryKeeper, StartEr
     let settings = rollup::Settings::configured(config, rollup::source_key(&location)?)?;
     let roller = Roller::open(&location, rollup::Archive(config.archive_directory()), settings)?;
     Ok(HistoryKeeper::new(roller, config, links.state.clone(), links.clock.clone()))
+}
+
+/// Archives what a collector that does not run any more has committed, and makes the days of history that it changed. The
+/// directory is locked.
+pub(crate) fn finish_history(config: &Config) -> Result<(), StartError> {
+    if !config.archive.enabled {
+        return Ok(());
+    }
+    let failed = |source| StartError::Archive { path: config.archive_directory(), source };
+    open_archive_alone(config)?.0.flush().map_err(failed)?;
+    let links = Links::new(config, Arc::new(SystemClock));
+    Ok(open_history(config, &links)?.make_all()?)
 }
 
 /// The archive of a collector that does not run and whose directory is locked, and how many records of its journal are not in

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -62,7 +62,9 @@ pub struct Collector {
     pub ingest: SocketAddr,
     /// Where the API is.
     pub http: SocketAddr,
-    state: tempfile::TempDir,
+    state: PathBuf,
+    /// Its own data directory, unless it was given one.
+    own_state: Option<tempfile::TempDir>,
 }
 
 impl Collector {
@@ -82,11 +84,22 @@ impl Collector {
     #[must_use]
     pub fn start_with(settings: &[(&str, &Path)]) -> Collector {
         let state = tempfile::tempdir().unwrap();
+        let mut collector = Collector::start_in(state.path(), settings);
+        collector.own_state = Some(state);
+        collector
+    }
+
+    /// As [`Collector::start_with`], with a data directory that outlasts it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_in(state: &Path, settings: &[(&str, &Path)]) -> Collector {
         let (ingest, http) = (free_address(), free_address());
         let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
-        let daemon = Daemon::start(command.arg(state.path()).envs(settings.iter().copied()));
-        let collector = Collector { daemon, ingest, http, state };
+        let daemon = Daemon::start(command.arg(state).envs(settings.iter().copied()));
+        let collector = Collector { daemon, ingest, http, state: state.to_owned(), own_state: None };
         eventually("the collector to be ready", || get(http, "/readyz").is_some_and(|(status, _)| status == 200));
         collector
     }
@@ -94,7 +107,7 @@ impl Collector {
     /// Its data directory.
     #[must_use]
     pub fn state(&self) -> &Path {
-        self.state.path()
+        &self.state
     }
 
     /// The value of a metric's sample, written as in the exposition.
@@ -125,16 +138,6 @@ impl Collector {
     /// If it does not end in time.
     pub fn stop(self) -> Option<i32> {
         self.daemon.stop()
-    }
-
-    /// Stops it and returns its data directory.
-    ///
-    /// # Panics
-    /// If it does not end in time, or not cleanly.
-    #[must_use]
-    pub fn into_state(self) -> tempfile::TempDir {
-        assert_eq!(self.daemon.stop(), Some(0));
-        self.state
     }
 }
 

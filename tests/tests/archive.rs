@@ -193,7 +193,8 @@ fn an_address_is_erased_while_the_collector_runs_and_while_it_does_not() {
     let Some(interpreter) = python::interpreter() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = drill(folder.path(), "20000");
-    let collector = start();
+    let data = folder.path().join("state");
+    let collector = Collector::start_in(&data, &EAGER.map(|(name, value)| (name, Path::new(value))));
     replay(&collector, "drill", &file, &["--observe", "198.18.0.0/24"]);
     settle(&collector);
     let archive = collector.state().join("archive");
@@ -212,8 +213,8 @@ fn an_address_is_erased_while_the_collector_runs_and_while_it_does_not() {
     let half = python::ask(&interpreter, "totals.py", &[archive.as_os_str()]);
     let sources = |totals: &Value| totals["sources"][0][1].as_u64().unwrap();
     assert!(sources(&half) < sources(&before) && sources(&half) > 1);
-    let kept = collector.into_state();
-    let kept = kept.path().to_str().unwrap();
+    assert_eq!(collector.stop(), Some(0));
+    let kept = data.to_str().unwrap();
     let outcome = run(
         Command::new(program("martlet-collector")).args(["erase", "--source", "128.0.0.0/1", "--data-dir", kept]),
         b"",

@@ -12,8 +12,8 @@ use crate::screen::parse_network;
 /// Which packets of a capture count, and as what.
 #[derive(Clone, Debug, Args)]
 pub struct CaptureArgs {
-    /// Count only packets to these networks, such as 192.0.2.0/24; may be given several times
-    #[arg(long, value_name = "CIDR", value_parser = parse_network)]
+    /// Count only packets to these networks, such as 192.0.2.0/24; several with commas, or given several times
+    #[arg(long, value_name = "CIDR", value_parser = parse_network, value_delimiter = ',')]
     pub observe: Vec<IpNet>,
     /// Leave out answers to what the observed addresses sent themselves
     #[arg(long, requires = "observe")]
