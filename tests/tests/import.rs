@@ -64,7 +64,7 @@ fn history(collector: &Collector) -> Vec<Value> {
         forget_clock(&mut answer);
         answer
     };
-    let always = ["summary?points=1000&", "ports?points=1000&", "sources?", "sensors?"];
+    let always = ["summary?", "ports?", "sources?", "sensors?"];
     always.into_iter().map(|path| ask(path, ALWAYS)).chain([ask("coverage?", days)]).collect()
 }
 
@@ -208,10 +208,10 @@ fn the_darknet_capture_gives_the_totals_of_its_truth() {
     let collector = Collector::start_in(data.path(), &[]);
     let api = |path: &str| collector.api(path);
     let inbound = &truth["inbound"];
-    let summary = api(&format!("/api/v1/summary?class=import&points=1&{ALWAYS}"));
+    let summary = api(&format!("/api/v1/summary?class=import&{ALWAYS}"));
     assert_eq!(summary["totals"]["packets"], inbound["ip_packets"]);
     assert_eq!(summary["totals"]["bytes"], inbound["ip_bytes"]);
-    let ports = api(&format!("/api/v1/ports?class=import&points=1&{ALWAYS}"));
+    let ports = api(&format!("/api/v1/ports?class=import&{ALWAYS}"));
     let icmp = ports["icmp"].as_array().unwrap();
     let types = inbound["icmp_type_code"].as_object().unwrap();
     assert_eq!(icmp.len(), types.len());
