@@ -12,10 +12,10 @@
 //! is counted and committed. So all that holds for a sensor's batches holds for a file's: each counts once, whatever happens to
 //! the process, and an import that was cut off goes on where it ended.
 //!
-//! - [`files`]: reads one file after another.
-//! - [`stream`]: the batches of one file.
-//! - [`feed`]: has batches decoded and decided.
-//! - [`meter`]: how far it has come.
+//! - `files`: reads one file after another.
+//! - `stream`: the batches of one file.
+//! - `feed`: has batches decoded and decided.
+//! - `meter`: how far it has come.
 //!
 //! Memory is bounded by named limits: of windows ([`TableLimits`](martlet_observe::aggregate::TableLimits)), of groups between
 //! encoder and feed, and by `ingest.batch_memory_bytes` behind it. Whoever is ahead waits.
