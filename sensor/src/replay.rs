@@ -115,7 +115,8 @@ fn deliver(
             }
             sent.map_err(anyhow::Error::from)
         });
-        let mut sink = FileSink::new(&handover, import.limits, import.aim.unavailable());
+        let unavailable = import.aim.unavailable();
+        let mut sink = FileSink { handover: &handover, limits: import.limits, unavailable, parts: 0 };
         pump(options, file, &mut sink, meter, replayed);
         let parts = sink.parts;
         drop(handover);

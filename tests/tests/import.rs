@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -151,6 +151,12 @@ fn begin(data: &Path, file: &Path, least_bytes: u64) -> Child {
     child
 }
 
+fn end_of(child: Child) -> Outcome {
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    Outcome { code: output.status.code(), stdout: output.stdout, stderr }
+}
+
 #[test]
 fn an_import_that_is_killed_or_interrupted_goes_on_where_it_ended() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,12 +179,7 @@ fn an_import_that_is_killed_or_interrupted_goes_on_where_it_ended() {
     // Asked to end.
     let child = begin(&data, &file, length * 3 / 8);
     run_ok("kill", &[&child.id().to_string()]);
-    let output = child.wait_with_output().unwrap();
-    let outcome = Outcome {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    };
+    let outcome = end_of(child);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("SIGTERM: ended before all files were read"), "{}", outcome.stderr);
     let (interrupted_new, interrupted_known) = batches(&outcome);
@@ -271,6 +272,30 @@ fn damaged_files_are_named_and_count_as_far_as_they_are_intact() {
     // The damage is the same each time.
     let again = import(&data, &OBSERVE, &[&cut, &good]);
     assert_eq!((again.code, batches(&again)), (Some(1), (0, batches(&outcome).0)));
+}
+
+/// A disk of which nothing may be used is a full one.
+#[test]
+fn a_full_disk_is_waited_for_until_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = drill(folder.path(), "drill.pcap", &["--packets", "3000"]);
+    let data = folder.path().join("data");
+    let mut waiting = command(&data, &OBSERVE, &[&file]);
+    waiting.env("MARTLET_STORE__RESERVE_BYTES", (1u64 << 44).to_string());
+    let mut child = waiting.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let stalled = lines.find(|line| line.as_ref().unwrap().contains("taking batches stalled (disk_full)"));
+    assert!(stalled.is_some());
+    run_ok("kill", &[&child.id().to_string()]);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(end_of(child).code, Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("SIGTERM while the disk took nothing")), "{rest:?}");
+    // There is room now.
+    let outcome = import(&data, &OBSERVE, &[&file]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let collector = Collector::start_in(&data, &[]);
+    assert_same(&|path| collector.api(path), "import", &count(&file, &OBSERVE));
+    assert_eq!(collector.stop(), Some(0));
 }
 
 #[test]

@@ -85,9 +85,6 @@ pub enum ImportError {
     /// The signal handlers cannot be set up.
     #[error("cannot catch signals: {0}")]
     Signals(io::Error),
-    /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
     /// A sensor has the name.
     #[error("the name {0} belongs to a sensor; choose another with --sensor")]
     NameTaken(SensorName),

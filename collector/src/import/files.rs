@@ -7,9 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread;
 
-use martlet_observe::batch::{FileSink, handover};
+use martlet_observe::batch::{EncodedFile, FileEncoder};
 use martlet_observe::capture::file::{CaptureError, CaptureFile};
 use martlet_observe::import::{self, ImportSettings};
 use martlet_observe::pipeline::Outcomes;
@@ -156,38 +155,26 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a file through the pipeline, while another thread makes batches of what it counts.
+    /// Reads a file through the pipeline.
     fn read(
         &self,
         file: &mut CaptureFile,
-        mut batches: FileStream,
+        batches: FileStream,
         over: &AtomicBool,
         packets_before: u64,
     ) -> Result<FileRead, ImportError> {
-        let (handover, batcher) = handover(self.settings.batch_identity())?;
+        let ImportSettings { limits, aim, .. } = self.settings;
+        let mut sink = FileEncoder::new(self.settings.batch_identity(), limits, aim.unavailable(), batches)?;
         let mut pipeline = self.settings.pipeline();
         let mut is_whole = true;
-        thread::scope(|scope| {
-            let encode = move || {
-                let encoded = batcher.run(&mut batches);
-                // Nothing more is wanted of a file whose batches cannot be made.
-                over.fetch_or(encoded.is_err(), Relaxed);
-                encoded.map(|()| batches.finish())
-            };
-            let encoder = thread::Builder::new().name("encoder".to_owned()).spawn_scoped(scope, encode);
-            let encoder = encoder.map_err(ImportError::Thread)?;
-            let limits = self.settings.limits;
-            let mut sink = FileSink::new(&handover, limits, self.settings.aim.unavailable());
-            let damage = import::read(file, &mut pipeline, &mut sink, |_, outcomes| {
-                self.meter.packets.store(packets_before + outcomes.packets, Relaxed);
-                is_whole = !self.is_stopped() && !over.load(Relaxed);
-                if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            let FileSink { parts, span, .. } = sink;
-            drop(handover);
-            let contents = encoder.join().map_err(|_| ImportError::Ended("the encoder".to_owned()))??;
-            Ok(FileRead { outcomes: *pipeline.outcomes(), parts, span, contents, damage: damage.err(), is_whole })
-        })
+        let read = import::read(file, &mut pipeline, &mut sink, |_, outcomes| {
+            self.meter.packets.store(packets_before + outcomes.packets, Relaxed);
+            is_whole = !self.is_stopped() && !over.load(Relaxed);
+            if is_whole { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let EncodedFile { batches, parts, span } = sink.finish()?;
+        let (outcomes, contents) = (*pipeline.outcomes(), batches.finish());
+        Ok(FileRead { outcomes, parts, span, contents, damage: read.err(), is_whole })
     }
 }
 

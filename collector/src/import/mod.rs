@@ -1,10 +1,10 @@
 //! `martlet-collector import`: capture files become history, in this process and without a network.
 //!
 //! ```text
-//! reader                        encoder                      the runtime            threads of crate::pipeline
-//! capture file --frames-->      Batcher --> FileStream --groups--> Feed --payloads--> aggregate::Worker
-//!     observe::Pipeline --parts--> |        (leaves out what        |  <---decoded--------/
-//!                                  |         the ledger has)        +--Submission--> journal::Stage
+//! one thread                                                        the runtime            threads of crate::pipeline
+//! capture file --frame--> observe --batch--> FileStream --groups--> Feed --payloads----> aggregate::Worker
+//!                                            (leaves out what        |  <---decoded--------/
+//!                                             the ledger has)        +----Submission---> journal::Stage
 //! ```
 //!
 //! A file is the stream of batches that `martlet-sensor replay` would send of it (`martlet_observe::import`), and goes the way of
@@ -17,8 +17,8 @@
 //! - `feed`: has batches decoded and decided.
 //! - `meter`: how far it has come.
 //!
-//! Memory is bounded by named limits: of windows ([`TableLimits`](martlet_observe::aggregate::TableLimits)), of groups between
-//! encoder and feed, and by `ingest.batch_memory_bytes` behind it. Whoever is ahead waits.
+//! Memory is bounded by named limits: of windows ([`TableLimits`](martlet_observe::aggregate::TableLimits)), of groups in
+//! front of the feed, and by `ingest.batch_memory_bytes` behind it. Whoever is ahead waits.
 
 mod error;
 mod feed;
@@ -43,13 +43,13 @@ use martlet_telemetry::shutdown::Shutdown;
 use rustix::process::geteuid;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{self, spawn_blocking};
 use tokio::time::{interval, sleep, timeout};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::geo::Geo;
-use crate::journal::Queue;
+use crate::journal::{Condition, Queue, State};
 use crate::pipeline::Links;
 use crate::run::{StartError, finish_history, start_threads};
 use crate::store::{DirectoryLock, Location, LockError};
@@ -61,7 +61,7 @@ use meter::Meter;
 
 /// How often it is shown how far the import has come.
 const SHOW: Duration = Duration::from_millis(250);
-/// After a signal, how long batches on their way may take to be decided.
+/// After a signal, how long batches on their way may take to be decided while the disk takes nothing.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often the journal stage is asked to end: each time its patience with its last commit begins anew.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -168,21 +168,26 @@ pub async fn run(config: Config, options: ImportOptions) -> Result<Imported, Imp
     let (read, signal) = loop {
         tokio::select! {
             biased;
-            thread = died.recv() => return Err(ImportError::Ended(thread.unwrap_or_default())),
-            read = &mut reading => break (read, None),
+            thread = died.recv() => break (Err(ended(thread)), None),
+            read = &mut reading => break (read.unwrap_or_else(|_| Err(ended(None))), None),
             signal = &mut requested => {
                 stop.store(true, Relaxed);
-                // If it takes longer the disk takes nothing.
-                let read = timeout(DRAIN, &mut reading).await.map_err(|_| ImportError::Stalled(signal))?;
-                break (read, Some(signal));
+                break (drain(reading, &state, signal).await, Some(signal));
             }
             _ = show.tick() => meter.show(),
         }
     };
     meter.finish();
-    let read = read.unwrap_or_else(|_| Err(ImportError::Ended("the reader".to_owned())));
+    if let Err(error @ (ImportError::Ended(_) | ImportError::Stalled(_))) = read {
+        return Err(error);
+    }
+    let told = async {
+        if signal.is_none() {
+            requested.await;
+        }
+    };
     drop(archiving);
-    finish(&queue, threads, &mut died, signal.is_none()).await?;
+    finish(&queue, &state, threads, died, told).await?;
     if signal.is_none() {
         tracing::info!("writing the rest of the archive, and the days of history");
         spawn_blocking(move || finish_history(&config))
@@ -194,6 +199,25 @@ pub async fn run(config: Config, options: ImportOptions) -> Result<Imported, Imp
     imported.uncommitted_records = state.counters.uncommitted();
     imported.evicted_buckets = view.load().evicted_buckets.saturating_sub(evicted_before);
     Ok(imported)
+}
+
+fn ended(thread: Option<String>) -> ImportError {
+    ImportError::Ended(thread.unwrap_or_else(|| "a thread".to_owned()))
+}
+
+/// Waits for a reader that was told to stop, unless the disk takes nothing.
+async fn drain(
+    mut reading: task::JoinHandle<Result<Imported, ImportError>>,
+    state: &State,
+    signal: &'static str,
+) -> Result<Imported, ImportError> {
+    loop {
+        match timeout(DRAIN, &mut reading).await {
+            Ok(read) => return read.unwrap_or_else(|_| Err(ended(None))),
+            Err(_) if state.is_stalled() => return Err(ImportError::Stalled(signal)),
+            Err(_) => {}
+        }
+    }
 }
 
 /// What can be known to be wrong before anything is begun.
@@ -228,26 +252,35 @@ async fn start(
     Ok(threads)
 }
 
-/// Lets the stages end behind their last commit, however long it takes if `is_patient`.
+/// Lets the stages end behind their last commit, however long it takes; once it was `told` to end, only while the disk takes it.
 async fn finish(
     queue: &Queue,
+    state: &State,
     threads: Vec<JoinHandle<()>>,
-    died: &mut mpsc::UnboundedReceiver<String>,
-    mut is_patient: bool,
+    mut died: mpsc::UnboundedReceiver<String>,
+    told: impl Future<Output = ()>,
 ) -> Result<(), ImportError> {
     let join = || threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
     let mut joined = spawn_blocking(join);
+    let mut told = std::pin::pin!(told);
+    let (mut is_alive, mut is_told) = (true, false);
     queue.stop();
     loop {
         tokio::select! {
             biased;
             panicked = &mut joined => return match panicked {
                 Ok(0) => Ok(()),
-                _ => Err(ImportError::Ended("a thread".to_owned())),
+                _ => Err(ended(None)),
             },
-            // The journal stage ends first, and the others behind it. One that panicked before it would be waited for in vain.
-            _ = died.recv(), if is_patient => is_patient = false,
-            () = sleep(ASK_AGAIN), if is_patient => queue.stop(),
+            // The journal stage ends first, and the others behind it: one that panicked before it would be waited for in vain.
+            _ = died.recv(), if is_alive => is_alive = false,
+            () = &mut told, if !is_told => is_told = true,
+            () = sleep(ASK_AGAIN), if is_alive => {
+                let is_stalled = state.is_stalled() || state.store.condition() != Condition::Running;
+                if !(is_told && is_stalled) {
+                    queue.stop();
+                }
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The batches of one file, as the encoder makes them: what the ledger has is left out, the rest goes on in groups.
+//! The batches of one file, as they are made: what the ledger has is left out, the rest goes on in groups.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -99,10 +99,7 @@ impl Handover {
 pub struct Batcher {
     parts: Receiver<Closing>,
     tables: Sender<WindowTable>,
-    identity: BatchIdentity,
-    encoder: BatchEncoder,
-    /// The frame being made; kept from batch to batch.
-    frame: Vec<u8>,
+    encoder: PartEncoder,
 }
 
 /// Connects a capture with an encoder.
@@ -112,8 +109,8 @@ pub struct Batcher {
 pub fn handover(identity: BatchIdentity) -> Result<(Handover, Batcher), BatchError> {
     let (parts, closed) = bounded(TABLES_IN_FLIGHT);
     let (returned, tables) = bounded(TABLES_IN_FLIGHT);
-    let (encoder, frame) = (BatchEncoder::new()?, Vec::new());
-    Ok((Handover { parts, tables }, Batcher { parts: closed, tables: returned, identity, encoder, frame }))
+    let encoder = PartEncoder::new(identity)?;
+    Ok((Handover { parts, tables }, Batcher { parts: closed, tables: returned, encoder }))
 }
 
 impl Batcher {
@@ -134,20 +131,42 @@ impl Batcher {
         Ok(())
     }
 
-    /// Makes a batch of a part, and lets the sink have it.
+    /// Makes a batch of a part, lets the sink have it, and gives the table back.
     ///
     /// # Errors
     /// If it cannot be encoded.
-    pub fn encode(&mut self, mut closing: Closing, sink: &mut impl BatchSink) -> Result<(), BatchError> {
+    pub fn encode(&mut self, closing: Closing, sink: &mut impl BatchSink) -> Result<(), BatchError> {
+        if let Some(table) = self.encoder.encode(closing, sink)? {
+            // The other end is gone only when the capture has ended.
+            let _ = self.tables.send(table);
+        }
+        Ok(())
+    }
+}
+
+/// Makes batches of parts.
+struct PartEncoder {
+    identity: BatchIdentity,
+    encoder: BatchEncoder,
+    /// The frame being made; kept from batch to batch.
+    frame: Vec<u8>,
+}
+
+impl PartEncoder {
+    fn new(identity: BatchIdentity) -> Result<PartEncoder, BatchError> {
+        Ok(PartEncoder { identity, encoder: BatchEncoder::new()?, frame: Vec::new() })
+    }
+
+    /// Makes a batch of a part, lets the sink have it, and returns the table, emptied.
+    fn encode(&mut self, mut closing: Closing, sink: &mut impl BatchSink) -> Result<Option<WindowTable>, BatchError> {
         let packets = closing.part.table.as_ref().map_or(0, WindowTable::packets);
         let header = header(&self.identity, &closing, packets, sink.place());
+        let mut table = closing.part.table.take();
         self.frame.clear();
-        let digest = match closing.part.table.take() {
-            Some(mut table) => {
+        let digest = match &mut table {
+            Some(table) => {
                 let digest = self.encoder.write(&header, table.sorted_rows(), &mut self.frame)?;
                 table.clear();
-                // The other end is gone only when the capture has ended.
-                let _ = self.tables.send(table);
                 digest
             }
             None => self.encoder.write(&header, [], &mut self.frame)?,
@@ -156,7 +175,7 @@ impl Batcher {
         sink.push(&Fresh { frame: &self.frame, digest, window, held });
         // One large window must not cost its memory for ever.
         self.frame.shrink_to(FRAME_BYTES);
-        Ok(())
+        Ok(table)
     }
 }
 
@@ -205,31 +224,102 @@ pub struct FileSink<'a> {
     pub unavailable: Marks,
     /// Windows, or parts of them, so far.
     pub parts: u64,
-    /// Start of the first window with packets and end of the last one, in seconds since the Unix epoch.
-    pub span: Option<(i64, i64)>,
-}
-
-impl<'a> FileSink<'a> {
-    /// Nothing was closed yet.
-    #[must_use]
-    pub const fn new(handover: &'a Handover, limits: TableLimits, unavailable: Marks) -> FileSink<'a> {
-        FileSink { handover, limits, unavailable, parts: 0, span: None }
-    }
 }
 
 impl Sink for FileSink<'_> {
     fn part(&mut self, part: Part) {
+        self.parts += 1;
+        self.handover.send(of_file(part, self.unavailable));
+    }
+
+    fn table(&mut self) -> WindowTable {
+        self.handover.table(self.limits)
+    }
+}
+
+/// As [`FileSink`], without a thread between: where batches are on their way already, and windows are many and small, waking
+/// one for each would cost more than it does.
+pub struct FileEncoder<B> {
+    batches: B,
+    limits: TableLimits,
+    unavailable: Marks,
+    encoder: PartEncoder,
+    /// Emptied tables.
+    spare: Vec<WindowTable>,
+    failure: Option<BatchError>,
+    parts: u64,
+    span: Option<(i64, i64)>,
+}
+
+/// What a [`FileEncoder`] has made.
+#[derive(Debug)]
+pub struct EncodedFile<B> {
+    /// What took the batches.
+    pub batches: B,
+    /// Windows, or parts of them.
+    pub parts: u64,
+    /// Start of the first window with packets and end of the last one, in seconds since the Unix epoch.
+    pub span: Option<(i64, i64)>,
+}
+
+impl<B: BatchSink> FileEncoder<B> {
+    /// Nothing was closed yet.
+    ///
+    /// # Errors
+    /// If there is no memory for the encoder.
+    pub fn new(
+        identity: BatchIdentity,
+        limits: TableLimits,
+        unavailable: Marks,
+        batches: B,
+    ) -> Result<FileEncoder<B>, BatchError> {
+        let encoder = PartEncoder::new(identity)?;
+        Ok(FileEncoder {
+            batches,
+            limits,
+            unavailable,
+            encoder,
+            spare: Vec::new(),
+            failure: None,
+            parts: 0,
+            span: None,
+        })
+    }
+
+    /// There is nothing more to close.
+    ///
+    /// # Errors
+    /// If a batch could not be encoded; none was made after it.
+    pub fn finish(self) -> Result<EncodedFile<B>, BatchError> {
+        match self.failure {
+            None => Ok(EncodedFile { batches: self.batches, parts: self.parts, span: self.span }),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+impl<B: BatchSink> Sink for FileEncoder<B> {
+    fn part(&mut self, part: Part) {
+        if self.failure.is_some() {
+            return;
+        }
         self.parts += 1;
         if part.table.as_ref().is_some_and(|table| !table.is_empty()) {
             let (start, end) = (part.window.start, part.window.end());
             let (first, last) = self.span.unwrap_or((start, end));
             self.span = Some((first.min(start), last.max(end)));
         }
-        let unavailable = self.unavailable;
-        self.handover.send(Closing { part, exposure: None, kernel_drops: 0, interface_drops: 0, unavailable });
+        match self.encoder.encode(of_file(part, self.unavailable), &mut self.batches) {
+            Ok(table) => self.spare.extend(table),
+            Err(error) => self.failure = Some(error),
+        }
     }
 
     fn table(&mut self) -> WindowTable {
-        self.handover.table(self.limits)
+        self.spare.pop().unwrap_or_else(|| WindowTable::new(self.limits))
     }
+}
+
+const fn of_file(part: Part, unavailable: Marks) -> Closing {
+    Closing { part, exposure: None, kernel_drops: 0, interface_drops: 0, unavailable }
 }

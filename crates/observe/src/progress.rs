@@ -12,7 +12,7 @@ pub fn progress_bar(files: &[PathBuf]) -> ProgressBar {
     let known = files.iter().all(|path| path != Path::new("-"));
     let (bar, template) = match total {
         Ok(total) if known => {
-            (ProgressBar::new(total), "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left  {msg}")
+            (ProgressBar::new(total), "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left  {wide_msg}")
         }
         _ => (ProgressBar::new_spinner(), "{spinner} {bytes}, {bytes_per_sec}"),
     };
