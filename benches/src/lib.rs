@@ -1,11 +1,12 @@
 //! Traffic for benchmarks: a drill in memory, and the sensor's path from a frame to its window; [`load`] on a collector;
-//! and its [`aggregation`] core beside others.
+//! its [`aggregation`] core beside others; and what [`history`] takes.
 //!
 //! The benchmarks are in `benches/`, shell programs that measure whole processes beside it, and dated results in
 //! `results/`.
 
 pub mod aggregation;
 pub mod batch;
+pub mod history;
 pub mod load;
 
 use martlet_drill::{Drill, DrillConfig};

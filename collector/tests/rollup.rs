@@ -542,7 +542,7 @@ fn many_sources_are_estimated_and_heavy_ones_are_found() {
 #[test]
 fn a_group_of_sensors_has_services_of_its_own() {
     let mut settings = settings();
-    settings.groups = [("tokyo-1".to_owned(), vec![4]), ("oslo-2".to_owned(), vec![4, 9])].into();
+    settings.groups = [("tokyo-1".to_owned(), vec![4]), ("oslo-2".to_owned(), vec![4, 9, 4, 0])].into();
     let mut site = Site::new(settings);
     let facts: Vec<Fact> = SENSORS
         .iter()
@@ -634,6 +634,46 @@ fn a_day_stays_as_it_is_when_its_files_are_gone_and_is_made_again_when_they_chan
     assert_eq!((site.roller.turn(0).unwrap(), site.dump()), (Turn::Idle, before));
     let generation = site.history().snapshot().unwrap().generation();
     assert_eq!(generation, 2);
+}
+
+#[test]
+fn a_day_that_cannot_be_made_leaves_the_one_before_and_nothing_for_ever() {
+    let mut site = Site::new(settings());
+    site.archive("a", &[scan(23, 1, DAY * DAY_SECONDS, 5)]);
+    site.roll();
+    let before = site.dump();
+    // So many services that some are written before the last row turns out to be of another day.
+    let facts: Vec<Fact> = (1..20_000).map(|port| scan(port, 1, DAY * DAY_SECONDS, 1)).collect();
+    site.archive("b", &facts);
+    let class = Class { ip: IpVersion::V6, ..facts[0].class };
+    site.archive("c", &[Fact { class, ..scan(1, 1, (DAY + 1) * DAY_SECONDS, 1) }]);
+    site.roll_day_fails(DAY, "c");
+    assert!(site.stale_rows() > 0);
+    assert_eq!(site.dump(), before);
+    site.connection().execute("DELETE FROM archive_files WHERE day = ?1 AND name = 'c'", [DAY]).unwrap();
+    site.roll();
+    assert_eq!(site.stale_rows(), 0);
+    let packets = ask(&site, |snapshot| snapshot.totals(&Filter::class(REAL), one_day()).unwrap().packets());
+    assert_eq!(packets, 5 + 19_999);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_is_while_days_are_made() {
+    let mut site = Site::new(settings());
+    site.archive("a", &[scan(23, 1, DAY * DAY_SECONDS, 5)]);
+    site.roll();
+    let history = site.history();
+    let snapshot = history.snapshot().unwrap();
+    let packets = |snapshot: &Snapshot<'_>| {
+        let list =
+            snapshot.services(&Filter::class(REAL), one_day(), &Zone::UTC, Which::Ports, Order::Packets, 9).unwrap();
+        (list.totals.packets(), list.services[0].sum.packets(), snapshot.generation())
+    };
+    assert_eq!(packets(&snapshot), (5, 5, 1));
+    site.archive("b", &[scan(23, 2, DAY * DAY_SECONDS, 7)]);
+    site.roll();
+    assert_eq!(packets(&snapshot), (5, 5, 1));
+    assert_eq!(packets(&site.history().snapshot().unwrap()), (12, 12, 2));
 }
 
 /// Marked while it is made: it is made again.

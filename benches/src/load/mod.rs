@@ -45,7 +45,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use connection::Connection;
 use options::Options;
-use process::Process;
+pub(crate) use process::Process;
 use report::{Costs, Report};
 use transport::Dialer;
 

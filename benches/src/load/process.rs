@@ -10,20 +10,20 @@ const LISTEN: &str = "0A";
 
 /// A process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: u32,
 }
 
 /// Resident memory in KiB.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Memory {
-    pub(super) peak_kib: u64,
+pub(crate) struct Memory {
+    pub(crate) peak_kib: u64,
     pub(super) now_kib: u64,
 }
 
 impl Process {
     /// This process.
-    pub(super) fn own() -> Process {
+    pub(crate) fn own() -> Process {
         Process { pid: std::process::id() }
     }
 
@@ -45,18 +45,18 @@ impl Process {
 
     /// User and system time of all its threads, also of those that have ended.
     #[expect(clippy::cast_precision_loss, reason = "clock ticks since a boot")]
-    pub(super) fn cpu_seconds(self) -> Result<f64> {
+    pub(crate) fn cpu_seconds(self) -> Result<f64> {
         let ticks = cpu_ticks(&self.read("stat")?).context("/proc: no CPU time in stat")?;
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// Resident memory.
-    pub(super) fn memory(self) -> Result<Memory> {
+    pub(crate) fn memory(self) -> Result<Memory> {
         memory(&self.read("status")?).context("/proc: no memory in status")
     }
 
     /// Lets the peak begin anew, so that it is this run's. Not vital: else it is the process's.
-    pub(super) fn forget_peak(self) {
+    pub(crate) fn forget_peak(self) {
         let _ = fs::write(format!("/proc/{}/clear_refs", self.pid), "5");
     }
 }

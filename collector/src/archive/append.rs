@@ -162,7 +162,7 @@ impl<'a> Owners<'a> {
         match slot {
             Some((remembered, number)) if *remembered == address => *number,
             _ => {
-                let number = labels.number_network(&network(&self.geo.owner(address)));
+                let number = labels.number_network(&network_of(&self.geo.owner(address)));
                 *slot = Some((address, number));
                 number
             }
@@ -171,7 +171,8 @@ impl<'a> Owners<'a> {
 }
 
 /// What an owner is in the archive.
-fn network(owner: &Owner<'_>) -> Network {
+#[must_use]
+pub fn network_of(owner: &Owner<'_>) -> Network {
     Network {
         region: owner.region,
         asn: owner.asn,

@@ -31,6 +31,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use append::network_of;
 pub use archiver::{Archiver, Parts};
 pub use catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 pub use directory::{Directory, date, day_of};

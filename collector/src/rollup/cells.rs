@@ -116,11 +116,17 @@ impl Cell {
         Cell { packets: 0, bytes: 0, quarters: [0; QUARTERS], sets, last: (0, 0) }
     }
 
-    pub(super) fn add(&mut self, amount: &Amount) {
+    /// Counts packets, and leaves the source to whoever knows all sources at the end.
+    pub(super) fn count(&mut self, amount: &Amount) {
         self.packets = self.packets.saturating_add(amount.packets);
         self.bytes = self.bytes.saturating_add(amount.bytes);
         let quarter = &mut self.quarters[amount.quarter];
         *quarter = quarter.saturating_add(amount.packets);
+    }
+
+    /// Counts packets and their source.
+    pub(super) fn add(&mut self, amount: &Amount) {
+        self.count(amount);
         if self.last.0 != amount.hash {
             self.last = (amount.hash, 0);
         }
@@ -130,14 +136,20 @@ impl Cell {
         }
     }
 
+    /// Adds a source, with the segments in which it was seen.
+    pub(super) fn see(&mut self, (hash, mask): Seen) {
+        insert(&mut self.sets, (hash, mask));
+    }
+
     pub(super) fn sketch(&self) -> std::io::Result<Sketch> {
         Sketch::of_sets(&self.sets)
     }
+}
 
-    fn clear(&mut self) {
-        (self.packets, self.bytes, self.quarters, self.last) = (0, 0, [0; QUARTERS], (0, 0));
-        self.sets.fill(DistinctSources::default());
-    }
+/// Adds a source to the set of each segment in which it was seen.
+pub(super) fn insert(sets: &mut [DistinctSources], (hash, mask): Seen) {
+    let of = sets.iter_mut().enumerate().filter(|(segment, _)| mask >> segment & 1 == 1);
+    of.for_each(|(_, set)| set.insert(&[hash]));
 }
 
 /// Cells by key.
@@ -145,46 +157,64 @@ impl Cell {
 pub(super) struct Cells {
     segments: usize,
     places: HashMap<CellKey, usize, TableState>,
-    /// Those that are in use stand first, and the rest is for later.
     cells: Vec<(CellKey, Cell)>,
-    used: usize,
 }
 
 impl Cells {
     pub(super) fn new(segments: usize) -> Cells {
-        Cells { segments, places: HashMap::default(), cells: Vec::new(), used: 0 }
+        Cells { segments, places: HashMap::default(), cells: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, key: CellKey, amount: &Amount) {
-        self.cell(key).add(amount);
+    /// The place of a key's cell.
+    pub(super) fn place(&mut self, key: CellKey) -> usize {
+        let place = *self.places.entry(key).or_insert(self.cells.len());
+        if place == self.cells.len() {
+            self.cells.push((key, Cell::new(self.segments)));
+        }
+        place
+    }
+
+    /// The cell at a place.
+    pub(super) fn at(&mut self, place: usize) -> &mut Cell {
+        &mut self.cells[place].1
     }
 
     /// The cell of a key.
     pub(super) fn cell(&mut self, key: CellKey) -> &mut Cell {
-        let place = *self.places.entry(key).or_insert(self.used);
-        if place == self.used {
-            self.used += 1;
-            match self.cells.get_mut(place) {
-                Some(old) => old.0 = key,
-                None => self.cells.push((key, Cell::new(self.segments))),
-            }
-        }
-        &mut self.cells[place].1
+        let place = self.place(key);
+        self.at(place)
     }
 
     /// The cells, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(CellKey, Cell)> {
-        self.cells[..self.used].iter()
+        self.cells.iter()
+    }
+}
+
+/// Places of cells that differ in their names only: rows of one protocol and kind come one behind the other, and a place that is
+/// remembered costs less than one that is looked up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places([Vec<u32>; DIMENSIONS]);
+
+const DIMENSIONS: usize = Dimension::Sensor as usize + 1;
+const NOWHERE: u32 = u32::MAX;
+
+impl Places {
+    /// The place of a cell; `find` says it where it is not known.
+    pub(super) fn get(&mut self, dimension: Dimension, name: u32, find: impl FnOnce() -> usize) -> usize {
+        let (places, name) = (&mut self.0[dimension as usize], name as usize);
+        if places.len() <= name {
+            places.resize(name + 1, NOWHERE);
+        }
+        if places[name] == NOWHERE {
+            // A cell takes far more than a byte: memory ends before the numbers do.
+            places[name] = u32::try_from(find()).unwrap_or(NOWHERE);
+        }
+        places[name] as usize
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    /// Empties all, and keeps their memory.
+    /// Forgets all.
     pub(super) fn clear(&mut self) {
-        self.places.clear();
-        self.cells[..self.used].iter_mut().for_each(|(_, cell)| cell.clear());
-        self.used = 0;
+        self.0.iter_mut().for_each(Vec::clear);
     }
 }

@@ -4,25 +4,25 @@
 //! written, and memory holds one service, and what there are few of: regions, marks, sensors, networks, and as many sources as are
 //! tracked. What comes out does not depend on how the rows were distributed over files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use martlet_window::{IpVersion, Kind, Mark, PackedClass, Service, TrafficClass};
 
 use super::best::Best;
-use super::cells::{Amount, CellKey, Cells, Dimension};
+use super::cells::{Amount, CellKey, Cells, Dimension, Places};
 use super::error::RollupError;
 use super::exclusions::Exclusion;
 use super::facts::Facts;
-use super::networks::{NetworkSums, Share};
+use super::networks::{NetworkSums, Of};
 use super::quarters::{self, QUARTER_SECONDS, QUARTERS};
 use super::ranks::{Light, Ranks};
 use super::records::{Record, Slot};
 use super::sensors::{SensorLists, SensorTotals};
-use super::settings::Settings;
+use super::settings::{ALL_SENSORS, Settings};
 use super::sketch::{self, Sketch, SketchHash};
-use super::sources::{Sent, SourceList};
+use super::sources::{Sent, SourceList, Told};
 use super::stage::{DaySummary, Stage};
-use super::tally::Tally;
+use super::tally::{Tallies, Tally};
 use super::zones::{DAY_SECONDS, Segments};
 use crate::archive::{Labels, Row};
 use crate::config::Port;
@@ -48,9 +48,12 @@ pub(super) struct Computation<'a, 'c> {
     /// Slots that count the current service.
     active: Vec<u16>,
     /// Regions and marks of the current service.
-    local: Cells,
+    local: Tallies<CellKey>,
     /// Everything else, of the day.
     cells: Cells,
+    /// By slot: where the cells of the current IP version, protocol and kind are.
+    places: Vec<Places>,
+    places_of: (IpVersion, Kind),
     /// Services that were too many.
     folded: Cells,
     mark_lists: BTreeMap<(Slot, u32), Best<ServiceKind, MarkService>>,
@@ -121,13 +124,15 @@ impl<'a, 'c> Computation<'a, 'c> {
             services: 0,
             tallies: Vec::new(),
             active: Vec::new(),
-            local: Cells::new(count),
+            local: Tallies::new(count),
             cells: Cells::new(count),
+            places: Vec::new(),
+            places_of: (IpVersion::V4, Kind::Scan),
             folded: Cells::new(count),
             mark_lists: BTreeMap::new(),
             sensors: SensorLists::new(limits.sensor_services),
             sources: std::array::from_fn(|_| SourceList::new(limits.tracked_sources)),
-            networks: NetworkSums::new(limits.networks),
+            networks: NetworkSums::new(limits.networks, count),
             ranks: Ranks::default(),
             run: Run::default(),
         }
@@ -143,6 +148,11 @@ impl<'a, 'c> Computation<'a, 'c> {
             self.facts.learn(labels, self.settings, self.exclusions, &mut self.sensors);
             let count = self.segments.count();
             self.tallies.resize_with(self.facts.slot_count(), || Tally::new(count));
+            self.places.resize_with(self.facts.slot_count(), Places::default);
+        }
+        if row.packets == 0 {
+            // Nobody writes such a row; it would be one of a service without packets.
+            return Ok(());
         }
         if self.facts.observer(row.observer).is_excluded(row.start) {
             self.summary.excluded_rows += 1;
@@ -177,29 +187,37 @@ impl<'a, 'c> Computation<'a, 'c> {
         self.run.add(facts.class, row.network, segment, self.segments.count(), row);
         self.sensors.add(facts.list, quarter, row.packets);
         let (ip, kind) = (row.class.ip(), current.service.kind);
-        for (place, &slot) in facts.slots.iter().enumerate() {
+        for (number, &slot) in facts.slots.iter().enumerate() {
             let tally = &mut self.tallies[usize::from(slot)];
             if tally.packets == 0 {
                 self.active.push(slot);
             }
-            tally.add(&amount, facts.sensor);
+            tally.add(&amount);
+            tally.see(facts.sensor);
             let key = |dimension, name| CellKey::new(slot, dimension, ip, kind, name);
-            let region = key(Dimension::Region, network.region);
-            self.cells.add(key(Dimension::Protocol, current.protocol_name), &amount);
-            self.cells.add(region, &amount);
-            if let Some(scanner) = network.scanner {
-                self.cells.add(key(Dimension::Scanner, scanner), &amount);
+            let places = &mut self.places[usize::from(slot)];
+            let mut place =
+                |cells: &mut Cells, dimension, name| places.get(dimension, name, || cells.place(key(dimension, name)));
+            let cells = &mut self.cells;
+            let protocol = place(cells, Dimension::Protocol, current.protocol_name);
+            cells.at(protocol).add(&amount);
+            // Of all sensors the table of sources says in the end which sources they had; of a group their names are known.
+            let (is_all, region) = (number == 0, place(cells, Dimension::Region, network.region));
+            let scanner = network.scanner.map(|scanner| place(cells, Dimension::Scanner, scanner));
+            for place in [Some(region), scanner].into_iter().flatten() {
+                if is_all { cells.at(place).count(&amount) } else { cells.at(place).add(&amount) }
+            }
+            if is_all {
+                let sensor = place(cells, Dimension::Sensor, facts.name);
+                cells.at(sensor).add(&amount);
             }
             for &mark in &current.marks {
-                self.cells.add(key(Dimension::Mark, mark), &amount);
-                self.local.add(key(Dimension::Mark, mark), &amount);
+                let of_day = place(cells, Dimension::Mark, mark);
+                cells.at(of_day).add(&amount);
+                self.local.of(key(Dimension::Mark, mark)).add(&amount);
             }
             if current.is_watched {
-                self.local.add(region, &amount);
-            }
-            // Of a group its sensors are known.
-            if place == 0 {
-                self.cells.add(key(Dimension::Sensor, facts.name), &amount);
+                self.local.of(key(Dimension::Region, network.region)).add(&amount);
             }
         }
     }
@@ -208,6 +226,10 @@ impl<'a, 'c> Computation<'a, 'c> {
         let service = ServiceKind { service: ServiceKey::new(class), kind: class.kind() };
         if self.current.as_ref().is_none_or(|current| current.service != service) {
             self.end_service()?;
+            if self.places_of != (class.ip(), class.kind()) {
+                self.places_of = (class.ip(), class.kind());
+                self.places.iter_mut().for_each(Places::clear);
+            }
         }
         let unpacked = class.unpack();
         let port = match unpacked.service {
@@ -237,28 +259,24 @@ impl<'a, 'c> Computation<'a, 'c> {
         // The same order, whatever came first.
         parts.sort_unstable_by_key(|part| (part.class, labels.network(part.network)));
         let ip = current.class.ip();
-        for part in parts {
-            let network = labels.network(part.network);
+        let (cells, networks, facts) = (&mut self.cells, &mut self.networks, &self.facts);
+        for RunPart { class, network, bytes, packets } in parts {
+            let (class, network, bytes) = (*class, *network, *bytes);
+            let mask =
+                packets.iter().enumerate().filter(|(_, packets)| **packets > 0).fold(0, |mask, (n, _)| mask | 1 << n);
             let sent = Sent {
                 kind,
                 source: Source::new(ip, run.source),
-                packets: part.packets.iter().fold(0, |sum: u64, &packets| sum.saturating_add(packets)),
-                bytes: part.bytes,
+                packets: packets.iter().fold(0, |sum: u64, &packets| sum.saturating_add(packets)),
+                bytes,
+                seen: (run.hash, mask),
                 service: self.services,
                 is_port: current.is_port,
-                network: part.network,
+                network,
             };
-            self.sources[part.class as usize].add(&sent, labels);
-            self.networks.add(&Share {
-                class: part.class,
-                ip,
-                kind,
-                asn: network.asn,
-                organisation: network.organisation.as_ref(),
-                bytes: part.bytes,
-                packets: &part.packets,
-                hash: run.hash,
-            });
+            networks.add(Of { class, ip, kind, network }, labels, packets, bytes);
+            self.sources[class as usize]
+                .add(&sent, labels, &mut |told| tell(cells, networks, facts, labels, class, &told));
         }
         run.used = 0;
     }
@@ -288,28 +306,22 @@ impl<'a, 'c> Computation<'a, 'c> {
     }
 
     fn end_local(&mut self, service: ServiceKind, is_watched: bool) -> Result<(), RollupError> {
-        if self.local.is_empty() {
-            return Ok(());
-        }
-        for (key, cell) in self.local.iter() {
+        for (key, tally) in self.local.iter_mut() {
             let (slot, dimension, _, kind, name) = key.parts();
-            let slot = self.facts.slot_of(slot);
-            let made =
-                || Ok((quarters::encode(&cell.quarters), cell.sketch().map_err(crate::store::StoreError::from)?));
+            let (slot, packets, bytes) = (self.facts.slot_of(slot), tally.packets, tally.bytes);
+            let mut made =
+                || Ok((quarters::encode(&tally.quarters), tally.sketch().map_err(crate::store::StoreError::from)?));
             if is_watched {
                 let (quarters, sketch) = made()?;
                 let (name, service) = (self.facts.names.text(name).clone(), service.service);
-                let (packets, bytes) = (cell.packets, cell.bytes);
                 let group = Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch };
                 self.stage.push(group)?;
                 continue;
             }
             let limit = self.settings.limits.mark_services;
             let list = self.mark_lists.entry((slot, name)).or_insert_with(|| Best::new(limit));
-            list.offer(cell.packets, service, || {
-                made().map(|(quarters, sketch)| MarkService { bytes: cell.bytes, quarters, sketch })
-            })
-            .map_err(|error: RollupError| error)?;
+            list.offer(packets, service, || made().map(|(quarters, sketch)| MarkService { bytes, quarters, sketch }))
+                .map_err(|error: RollupError| error)?;
         }
         self.local.clear();
         Ok(())
@@ -339,6 +351,10 @@ impl<'a, 'c> Computation<'a, 'c> {
         self.end_run(labels);
         self.end_service()?;
         self.ranks.slots().into_iter().try_for_each(|slot| self.fold(slot))?;
+        let (cells, networks, facts) = (&mut self.cells, &mut self.networks, &self.facts);
+        for (class, list) in TrafficClass::ALL.into_iter().zip(&self.sources) {
+            list.tell_all(&mut |told| tell(cells, networks, facts, labels, class, &told));
+        }
         let Computation { mut stage, facts, cells, folded, mark_lists, sensors, sources, networks, ranks, .. } = self;
         let failed = crate::store::StoreError::from;
         for (key, cell) in folded.iter() {
@@ -372,7 +388,7 @@ impl<'a, 'c> Computation<'a, 'c> {
         networks.into_records().map_err(failed)?.into_iter().try_for_each(|record| stage.push(record))?;
         ranks.into_records().map_err(failed)?.into_iter().try_for_each(|record| stage.push(record))?;
         for (sensor, scopes) in &self.settings.groups {
-            for &scope in scopes {
+            for scope in scopes.iter().copied().collect::<BTreeSet<u32>>() {
                 stage.push(Record::ScopeSensor { scope, sensor: sensor.as_str().into() })?;
             }
         }
@@ -398,6 +414,25 @@ impl Run {
         let part = &mut self.parts[place];
         part.bytes = part.bytes.saturating_add(row.bytes);
         part.packets[segment] = part.packets[segment].saturating_add(row.packets);
+    }
+}
+
+/// Tells region, list of known scanners and network of a source.
+fn tell(
+    cells: &mut Cells,
+    networks: &mut NetworkSums,
+    facts: &Facts,
+    labels: &Labels,
+    class: TrafficClass,
+    told: &Told,
+) {
+    let Told { kind, source, network, seen } = *told;
+    networks.see(Of { class, ip: source.ip, kind, network }, labels, seen);
+    let Some(slot) = facts.slot_number(Slot { class, scope: ALL_SENSORS }) else { return };
+    let known = facts.network(network);
+    cells.cell(CellKey::new(slot, Dimension::Region, source.ip, kind, known.region)).see(seen);
+    if let Some(scanner) = known.scanner {
+        cells.cell(CellKey::new(slot, Dimension::Scanner, source.ip, kind, scanner)).see(seen);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the labels of rows mean for a rollup, looked up once.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -73,9 +74,10 @@ impl Facts {
                 self.sensors.push(sensor.clone());
                 self.sensors.len() - 1
             });
-            let scopes = settings.groups.get(&**sensor).into_iter().flatten();
-            let scopes = std::iter::once(&ALL_SENSORS).chain(scopes.filter(|&&scope| scope != ALL_SENSORS));
-            let slots = scopes.map(|&scope| self.slot(Slot { class: observer.class, scope })).collect();
+            // Each once, and that of all sensors, which has the least number, first.
+            let mut scopes: BTreeSet<u32> = settings.groups.get(&**sensor).into_iter().flatten().copied().collect();
+            scopes.insert(ALL_SENSORS);
+            let slots = scopes.into_iter().map(|scope| self.slot(Slot { class: observer.class, scope })).collect();
             let of = exclusions.iter().filter(|exclusion| *exclusion.sensor == **sensor);
             let facts = ObserverFacts {
                 class: observer.class,

@@ -48,7 +48,8 @@ pub use stage::{DaySummary, Stored};
 pub use zones::{DAY_SECONDS, MOST_ZONES, Segments, Zone, ZoneError, Zones};
 
 /// A day as text, such as 2026-11-21.
-fn date_text(day: i64) -> String {
+#[must_use]
+pub fn date_text(day: i64) -> String {
     let date = jiff::Timestamp::from_second(day.saturating_mul(DAY_SECONDS));
     date.map_or_else(
         |_| format!("day {day} since 1970"),

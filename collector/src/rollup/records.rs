@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::cells::Dimension;
 use super::sketch::Sketch;
+use crate::archive::Network;
 use crate::live::ServiceKey;
 
 /// What a row costs in the store beside its blobs, in bytes; only says when it is time to write.
@@ -73,7 +74,7 @@ pub(super) enum Record {
         error: u64,
         bytes: u64,
         ports: u32,
-        network: crate::archive::Network,
+        network: Network,
     },
     SourceList {
         class: TrafficClass,
@@ -111,69 +112,120 @@ impl Record {
             }
     }
 
+    /// Writes it as a row of a rollup.
     pub(super) fn insert(&self, rollup: i64, into: &Connection) -> rusqlite::Result<()> {
+        let mut insert = into.prepare_cached(self.sql())?;
         match self {
             Record::Service { slot, service, kind, packets, bytes, sensors, quarters, sketch } => {
-                let sql = "INSERT INTO rollup_services (rollup, class, scope, service, kind, packets, bytes, sources,
-                     is_exact, sensors, quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-                let (packets, bytes, sensors) = (count(*packets), count(*bytes), count(*sensors));
-                into.prepare_cached(sql)?.execute(params![
-                    rollup, slot.class as u8, slot.scope, number(*service), *kind as u8, packets, bytes,
-                    count(sketch.sources), sketch.is_exact, sensors, quarters, sketch.blob
+                let Sketch { blob, sources, is_exact } = sketch;
+                let (class, scope, service, kind) = (slot.class as u8, slot.scope, number(*service), *kind as u8);
+                let (packets, bytes, sources, sensors) =
+                    (count(*packets), count(*bytes), count(*sources), count(*sensors));
+                insert.execute(params![
+                    rollup, class, scope, service, kind, packets, bytes, sources, is_exact, sensors, quarters, blob
                 ])
             }
             Record::Group { slot, dimension, service, kind, name, packets, bytes, quarters, sketch } => {
-                let sql = "INSERT INTO rollup_groups (rollup, class, scope, dimension, service, kind, name, packets, bytes,
-                     sources, is_exact, quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-                into.prepare_cached(sql)?.execute(params![
-                    rollup, slot.class as u8, slot.scope, *dimension as u8, number(*service), *kind as u8, name,
-                    count(*packets), count(*bytes), count(sketch.sources), sketch.is_exact, quarters, sketch.blob
+                let Sketch { blob, sources, is_exact } = sketch;
+                let (class, scope, dimension) = (slot.class as u8, slot.scope, *dimension as u8);
+                let (service, kind) = (number(*service), *kind as u8);
+                let (packets, bytes, sources) = (count(*packets), count(*bytes), count(*sources));
+                insert.execute(params![
+                    rollup, class, scope, dimension, service, kind, name, packets, bytes, sources, is_exact, quarters,
+                    blob
                 ])
             }
             Record::SensorService { class, sensor, service, kind, packets, hours } => {
-                let sql = "INSERT INTO rollup_sensor_services (rollup, class, sensor, service, kind, packets, hours)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                let service = number(*service);
-                into.prepare_cached(sql)?
-                    .execute(params![rollup, *class as u8, sensor, service, *kind as u8, count(*packets), hours])
+                let (class, service, kind) = (*class as u8, number(*service), *kind as u8);
+                insert.execute(params![rollup, class, sensor, service, kind, count(*packets), hours])
             }
             Record::Network { class, ip, kind, asn, organisation, packets, bytes, segments, sketch } => {
-                let sql = "INSERT INTO rollup_networks (rollup, class, ip_version, kind, asn, organisation, packets, bytes,
-                     sources, is_exact, segments, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-                into.prepare_cached(sql)?.execute(params![
-                    rollup, *class as u8, *ip as u8, *kind as u8, asn, organisation, count(*packets), count(*bytes),
-                    count(sketch.sources), sketch.is_exact, segments, sketch.blob
+                let Sketch { blob, sources, is_exact } = sketch;
+                let (class, ip, kind) = (*class as u8, *ip as u8, *kind as u8);
+                let (packets, bytes, sources) = (count(*packets), count(*bytes), count(*sources));
+                insert.execute(params![
+                    rollup,
+                    class,
+                    ip,
+                    kind,
+                    asn,
+                    organisation,
+                    packets,
+                    bytes,
+                    sources,
+                    is_exact,
+                    segments,
+                    blob
                 ])
             }
             Record::Source { class, kind, place, source, packets, error, bytes, ports, network } => {
-                let sql = "INSERT INTO rollup_sources (rollup, class, kind, place, source, packets, error, bytes, ports,
-                     region, asn, organisation, known_scanner)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-                into.prepare_cached(sql)?.execute(params![
-                    rollup, *class as u8, *kind as u8, place, source, count(*packets), count(*error), count(*bytes), ports,
-                    network.region.as_str(), network.asn, network.organisation, network.known_scanner
+                let (class, kind) = (*class as u8, *kind as u8);
+                let (packets, error, bytes) = (count(*packets), count(*error), count(*bytes));
+                let Network { region, asn, organisation, known_scanner, .. } = network;
+                let region = region.as_str();
+                insert.execute(params![
+                    rollup,
+                    class,
+                    kind,
+                    place,
+                    source,
+                    packets,
+                    error,
+                    bytes,
+                    ports,
+                    region,
+                    asn,
+                    organisation,
+                    known_scanner
                 ])
             }
             Record::SourceList { class, kind, floor, is_complete, multi_port_sources, multi_port_packets } => {
-                let sql = "INSERT INTO rollup_source_lists (rollup, class, kind, floor, is_complete, multi_port_sources,
-                     multi_port_packets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                let (sources, packets) = (count(*multi_port_sources), count(*multi_port_packets));
-                let floor = count(*floor);
-                into.prepare_cached(sql)?
-                    .execute(params![rollup, *class as u8, *kind as u8, floor, is_complete, sources, packets])
+                let (class, kind) = (*class as u8, *kind as u8);
+                let (floor, sources, packets) = (count(*floor), count(*multi_port_sources), count(*multi_port_packets));
+                insert.execute(params![rollup, class, kind, floor, is_complete, sources, packets])
             }
             Record::Ranks { slot, kind, ordering, page, entries } => {
-                let sql = "INSERT INTO rollup_ranks (rollup, class, scope, kind, ordering, page, entries)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-                into.prepare_cached(sql)?
-                    .execute(params![rollup, slot.class as u8, slot.scope, *kind as u8, ordering, page, entries])
+                insert.execute(params![rollup, slot.class as u8, slot.scope, *kind as u8, ordering, page, entries])
             }
-            Record::ScopeSensor { scope, sensor } => {
-                let sql = "INSERT INTO rollup_scope_sensors (rollup, scope, sensor) VALUES (?1, ?2, ?3)";
-                into.prepare_cached(sql)?.execute(params![rollup, scope, sensor])
-            }
+            Record::ScopeSensor { scope, sensor } => insert.execute(params![rollup, scope, sensor]),
         }
         .map(|_| ())
+    }
+
+    const fn sql(&self) -> &'static str {
+        match self {
+            Record::Service { .. } => {
+                "INSERT INTO rollup_services (rollup, class, scope, service, kind, packets, bytes, sources, is_exact, sensors,
+                 quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+            }
+            Record::Group { .. } => {
+                "INSERT INTO rollup_groups (rollup, class, scope, dimension, service, kind, name, packets, bytes, sources,
+                 is_exact, quarters, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+            }
+            Record::SensorService { .. } => {
+                "INSERT INTO rollup_sensor_services (rollup, class, sensor, service, kind, packets, hours)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            }
+            Record::Network { .. } => {
+                "INSERT INTO rollup_networks (rollup, class, ip_version, kind, asn, organisation, packets, bytes, sources,
+                 is_exact, segments, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+            }
+            Record::Source { .. } => {
+                "INSERT INTO rollup_sources (rollup, class, kind, place, source, packets, error, bytes, ports, region, asn,
+                 organisation, known_scanner) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+            }
+            Record::SourceList { .. } => {
+                "INSERT INTO rollup_source_lists (rollup, class, kind, floor, is_complete, multi_port_sources,
+                 multi_port_packets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            }
+            Record::Ranks { .. } => {
+                "INSERT INTO rollup_ranks (rollup, class, scope, kind, ordering, page, entries)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            }
+            Record::ScopeSensor { .. } => {
+                "INSERT INTO rollup_scope_sensors (rollup, scope, sensor) VALUES (?1, ?2, ?3)"
+            }
+        }
     }
 }
 

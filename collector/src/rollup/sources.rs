@@ -1,10 +1,13 @@
-//! The sources that sent the most packets in a day.
+//! The sources of a day: which sent the most packets, and of which regions and networks they are.
 //!
 //! Rows come by service, so a source comes back again and again. As long as they all fit, their sums are exact. When there are
 //! too many, the lighter half is forgotten, as in Space-Saving (Metwally, Agrawal, El Abbadi: "Efficient computation of frequent
 //! and top-k elements in data streams", 2005): `floor` is then the most that any source can have sent that is not known, and a
 //! source that comes anew may have sent as much before. So `packets <= truth <= packets + error` for those that are listed, and
 //! `truth <= floor` for all others.
+//!
+//! The table also says which sources each region and network had: a set is told of a source when the source is forgotten, at the
+//! end, or when it belongs to something else from then on; not with each service that it asks for.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,6 +16,7 @@ use foldhash::fast::RandomState as TableState;
 use martlet_window::{Kind, TrafficClass};
 
 use super::records::Record;
+use super::sketch::Seen;
 use crate::archive::Labels;
 use crate::live::Source;
 
@@ -33,6 +37,7 @@ struct Entry {
     packets: u64,
     bytes: u64,
     error: u64,
+    seen: Seen,
     /// Scanned ports, by protocol.
     ports: u32,
     /// The service that the last packets were for.
@@ -45,6 +50,10 @@ impl Entry {
     const fn bound(&self) -> u64 {
         self.packets.saturating_add(self.error)
     }
+
+    const fn told(&self, key: &Key) -> Told {
+        Told { kind: key.kind, source: key.source, network: self.network, seen: self.seen }
+    }
 }
 
 /// What a source sent of one kind to one service.
@@ -54,12 +63,23 @@ pub(super) struct Sent {
     pub(super) source: Source,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// Its hash, and the segments in which it was seen.
+    pub(super) seen: Seen,
     /// Number of the service, among those that have come.
     pub(super) service: u32,
     /// Whether that is a port that was scanned.
     pub(super) is_port: bool,
     /// A number of the labels.
     pub(super) network: u32,
+}
+
+/// What is said of a source of a region and network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) kind: Kind,
+    pub(super) source: Source,
+    pub(super) network: u32,
+    pub(super) seen: Seen,
 }
 
 /// The sources of one traffic class.
@@ -75,14 +95,15 @@ impl SourceList {
         SourceList { entries: HashMap::default(), floor: 0, limit: limit.max(2) }
     }
 
-    pub(super) fn add(&mut self, sent: &Sent, labels: &Labels) {
+    /// Adds what a source sent. `tell` is told of sources as they are forgotten, or change hands.
+    pub(super) fn add(&mut self, sent: &Sent, labels: &Labels, tell: &mut dyn FnMut(Told)) {
         let is_coarse = labels.network(sent.network).is_coarse;
         let key = Key { kind: sent.kind, source: sent.source, is_coarse };
         if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
-            self.prune();
+            self.prune(tell);
         }
-        let error = self.floor;
-        let fresh = Entry { packets: 0, bytes: 0, error, ports: 0, last: u32::MAX, network: sent.network };
+        let (error, seen) = (self.floor, (sent.seen.0, 0));
+        let fresh = Entry { packets: 0, bytes: 0, error, seen, ports: 0, last: u32::MAX, network: sent.network };
         let entry = self.entries.entry(key).or_insert(fresh);
         entry.packets = entry.packets.saturating_add(sent.packets);
         entry.bytes = entry.bytes.saturating_add(sent.bytes);
@@ -90,19 +111,35 @@ impl SourceList {
             entry.last = sent.service;
             entry.ports += u32::from(sent.is_port);
         }
-        // The same of several, whatever came first.
-        if entry.network != sent.network && labels.network(entry.network) < labels.network(sent.network) {
-            entry.network = sent.network;
+        if entry.network == sent.network {
+            entry.seen.1 |= sent.seen.1;
+        } else if labels.network(entry.network) < labels.network(sent.network) {
+            // The same of several in the end, whatever came first.
+            tell(entry.told(&key));
+            (entry.network, entry.seen) = (sent.network, sent.seen);
+        } else {
+            tell(Told { kind: sent.kind, source: sent.source, network: sent.network, seen: sent.seen });
         }
     }
 
     /// Forgets the lighter half.
-    fn prune(&mut self) {
+    fn prune(&mut self, tell: &mut dyn FnMut(Told)) {
         let mut bounds: Vec<(Reverse<u64>, Key)> =
             self.entries.iter().map(|(key, entry)| (Reverse(entry.bound()), *key)).collect();
         let (_, &mut middle, _) = bounds.select_nth_unstable(self.limit / 2);
         self.floor = self.floor.max(middle.0.0);
-        self.entries.retain(|key, entry| (Reverse(entry.bound()), *key) < middle);
+        self.entries.retain(|key, entry| {
+            let is_kept = (Reverse(entry.bound()), *key) < middle;
+            if !is_kept {
+                tell(entry.told(key));
+            }
+            is_kept
+        });
+    }
+
+    /// Tells of all sources that are left.
+    pub(super) fn tell_all(&self, tell: &mut dyn FnMut(Told)) {
+        self.entries.iter().for_each(|(key, entry)| tell(entry.told(key)));
     }
 
     /// The lists of all kinds.

@@ -1,4 +1,4 @@
-//! What one service comes to in a day, while its rows go by.
+//! What one service, or a part of it, comes to in a day, while its rows go by.
 
 use martlet_window::DistinctSources;
 
@@ -40,16 +40,12 @@ impl Tally {
         }
     }
 
-    pub(super) fn add(&mut self, amount: &Amount, sensor: usize) {
+    /// Counts packets and their source.
+    pub(super) fn add(&mut self, amount: &Amount) {
         self.packets = self.packets.saturating_add(amount.packets);
         self.bytes = self.bytes.saturating_add(amount.bytes);
         let quarter = &mut self.quarters[amount.quarter];
         *quarter = quarter.saturating_add(amount.packets);
-        let word = sensor / 64;
-        if self.sensors.len() <= word {
-            self.sensors.resize(word + 1, 0);
-        }
-        self.sensors[word] |= 1 << (sensor % 64);
         match &mut self.last {
             Some(last) if last.0 == amount.hash => last.1 |= 1 << amount.segment,
             last => {
@@ -60,6 +56,15 @@ impl Tally {
                 }
             }
         }
+    }
+
+    /// Notes who saw it.
+    pub(super) fn see(&mut self, sensor: usize) {
+        let word = sensor / 64;
+        if self.sensors.len() <= word {
+            self.sensors.resize(word + 1, 0);
+        }
+        self.sensors[word] |= 1 << (sensor % 64);
     }
 
     /// How many sensors saw it.
@@ -104,5 +109,45 @@ impl Tally {
             set.insert(&of.map(|(hash, _)| *hash).collect::<Vec<_>>());
         }
         self.seen.clear();
+    }
+}
+
+/// Tallies by key, for as long as one service lasts.
+#[derive(Debug)]
+pub(super) struct Tallies<K> {
+    /// Those that are in use stand first, and the rest is for later. There are few.
+    tallies: Vec<(K, Tally)>,
+    used: usize,
+    segments: usize,
+}
+
+impl<K: Copy + PartialEq> Tallies<K> {
+    pub(super) const fn new(segments: usize) -> Tallies<K> {
+        Tallies { tallies: Vec::new(), used: 0, segments }
+    }
+
+    /// The tally of a key.
+    pub(super) fn of(&mut self, key: K) -> &mut Tally {
+        let known = self.tallies[..self.used].iter().position(|(known, _)| *known == key);
+        let place = known.unwrap_or_else(|| {
+            match self.tallies.get_mut(self.used) {
+                Some(old) => old.0 = key,
+                None => self.tallies.push((key, Tally::new(self.segments))),
+            }
+            self.used += 1;
+            self.used - 1
+        });
+        &mut self.tallies[place].1
+    }
+
+    /// Those that are in use.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut (K, Tally)> {
+        self.tallies[..self.used].iter_mut()
+    }
+
+    /// Empties all, and keeps their memory.
+    pub(super) fn clear(&mut self) {
+        self.tallies[..self.used].iter_mut().for_each(|(_, tally)| tally.clear());
+        self.used = 0;
     }
 }

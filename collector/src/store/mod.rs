@@ -4,8 +4,8 @@
 //! place where a replay begins are never apart. docs/store.md specifies the tables.
 //!
 //! - [`Store`]: opens the database, brings its schema up to date, loads what the collector starts with.
-//! - [`Store::commit`]: long lists in pieces, then one transaction. The full history of a later release goes in there too:
-//!   what is added to it belongs between the same two records.
+//! - [`Store::commit`]: long lists in pieces, then one transaction. History is not part of it: [`crate::rollup`] makes that
+//!   from the archive.
 //! - [`Committer`]: makes commits of snapshots, on a thread or pumped.
 //! - [`Reader`]: positions of streams that are not in memory, and hours of loss and exposure that are not.
 //! - [`DirectoryLock`]: one collector in one directory.

@@ -119,6 +119,14 @@ impl Site {
         History::open(&self.location).unwrap()
     }
 
+    /// Puts a file of the day after among a day's, which then cannot be made.
+    pub(crate) fn roll_day_fails(&mut self, day: i64, name: &str) {
+        fs::copy(self.path(day + 1, name), self.path(day, name)).unwrap();
+        let sql = "UPDATE archive_files SET day = ?1 WHERE day = ?1 + 1 AND name = ?2";
+        self.connection().execute(sql, rusqlite::params![day, name]).unwrap();
+        self.roller.turn(0).unwrap_err();
+    }
+
     /// All rows of all days' rollups as text, without what is said of how they were made.
     pub(crate) fn dump(&self) -> BTreeSet<String> {
         let mut dump = BTreeSet::new();
