@@ -15,7 +15,7 @@ use super::generate::FIRST_DAY;
 const ROUNDS: usize = 21;
 
 type Answer = Result<usize, RollupError>;
-type Question<'a> = (&'a str, Box<dyn Fn(&Snapshot<'_>) -> Answer>);
+type Question<'a> = (&'static str, Box<dyn Fn(&Snapshot<'_>) -> Answer + 'a>);
 
 pub(super) fn ask(directory: &Path) -> Result<()> {
     let (location, _) = super::open(directory)?;
