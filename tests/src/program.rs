@@ -46,9 +46,8 @@ fn build(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // <target>[/<triple>]/<profile>/deps/<test>: Cargo marks a target directory that it makes with the first of these files,
     // and one that was there with the second.
-    let is_target = |directory: &&Path| {
-        ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|name| directory.join(name).exists())
-    };
+    let is_target =
+        |directory: &&Path| ["CACHEDIR.TAG", ".rustc_info.json"].iter().any(|name| directory.join(name).exists());
     let target = test.ancestors().find(is_target);
     let target = target.unwrap_or_else(|| panic!("{} is in no target directory", test.display()));
     let profile = test.parent().and_then(Path::parent).and_then(Path::file_name).unwrap();
