@@ -416,6 +416,8 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>, geo: A
         latencies: links.latencies.clone(),
         geo,
         store: Location::in_directory(&config.store.data_dir),
+        history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
+        archive: rollup::Archive(config.archive_directory()),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
         started: Instant::now(),

@@ -33,6 +33,8 @@ use crate::ingest;
 use crate::journal;
 use crate::latencies::Latencies;
 use crate::live::LiveView;
+use crate::rollup::Archive;
+use crate::rollup::query::Pool;
 use crate::store::Location;
 use crate::tokens::Tokens;
 
@@ -63,6 +65,10 @@ pub struct Sources {
     pub geo: Arc<Geo>,
     /// Where hours of loss and exposure are that are not in the view.
     pub store: Location,
+    /// Connections to it for questions about history.
+    pub history: Arc<Pool>,
+    /// Where the archive's files are.
+    pub archive: Archive,
     /// The wall clock.
     pub clock: SharedClock,
     /// How far a sensor's clock may be from ours before it is called wrong, in milliseconds.

@@ -33,6 +33,10 @@ pub(super) enum Kind {
     TooManyQueries,
     Busy,
     TooSlow,
+    /// History does not keep what was asked for.
+    NotKept,
+    /// History would have to read too much.
+    TooWide,
     Starting,
     /// The store cannot be read; the log says why.
     Store,
@@ -42,7 +46,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(super) const ALL: [Kind; 17] = [
+    pub(super) const ALL: [Kind; 19] = [
         Kind::BadParameter,
         Kind::UnknownParameter,
         Kind::RepeatedParameter,
@@ -57,6 +61,8 @@ impl Kind {
         Kind::TooManyQueries,
         Kind::Busy,
         Kind::TooSlow,
+        Kind::NotKept,
+        Kind::TooWide,
         Kind::Starting,
         Kind::Store,
         Kind::Failed,
@@ -115,6 +121,12 @@ impl Kind {
             ),
             Kind::TooSlow => {
                 (StatusCode::SERVICE_UNAVAILABLE, "urn:martlet:problem:too-slow", "The answer took too long")
+            }
+            Kind::NotKept => {
+                (StatusCode::BAD_REQUEST, "urn:martlet:problem:not-kept", "History does not keep what was asked for")
+            }
+            Kind::TooWide => {
+                (StatusCode::BAD_REQUEST, "urn:martlet:problem:too-wide", "The answer would take too much reading")
             }
             Kind::Busy => (StatusCode::SERVICE_UNAVAILABLE, "urn:martlet:problem:busy", "The collector is busy"),
             Kind::Starting => {

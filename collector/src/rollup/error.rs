@@ -60,6 +60,9 @@ pub enum RollupError {
     /// What is asked for is not kept.
     #[error("{0}")]
     NotKept(&'static str),
+    /// The answer would take too long.
+    #[error("it would take too long")]
+    TooLong,
     /// An exclusion that cannot be made.
     #[error("{0}")]
     Exclusion(String),
@@ -67,7 +70,10 @@ pub enum RollupError {
 
 impl From<rusqlite::Error> for RollupError {
     fn from(error: rusqlite::Error) -> RollupError {
-        RollupError::Store(error.into())
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::OperationInterrupted) => RollupError::TooLong,
+            _ => RollupError::Store(error.into()),
+        }
     }
 }
 

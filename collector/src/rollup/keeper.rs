@@ -11,6 +11,7 @@ use super::dirty;
 use super::error::RollupError;
 use super::retention::{forget_days, forget_sources};
 use super::roller::{Roller, Turn};
+use super::weeks::close_weeks;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::journal::{Health, Stall, State};
@@ -102,7 +103,8 @@ impl Keeper {
 
     /// Makes the oldest marked day; `false` if there is none.
     fn turn(&mut self, now: Instant) -> Result<bool, RollupError> {
-        if self.looked.is_none_or(|at| now.duration_since(at) >= RETENTION) {
+        let is_time = self.looked.is_none_or(|at| now.duration_since(at) >= RETENTION);
+        if is_time {
             self.forget()?;
             self.looked = Some(now);
         }
@@ -114,7 +116,21 @@ impl Keeper {
         }
         let marked = dirty::marked(self.roller.connection(), i64::MIN..i64::MAX)?.len();
         history.marked_days.store(marked as u64, Relaxed);
+        if is_time || matches!(turn, Turn::Made(_)) {
+            self.close_weeks()?;
+        }
         Ok(turn != Turn::Idle)
+    }
+
+    fn close_weeks(&self) -> Result<(), RollupError> {
+        let now_ms = self.clock.now_ms();
+        let today = now_ms.div_euclid(DAY_SECONDS * 1000);
+        let oldest = if self.keep_days > 0 { today - i64::from(self.keep_days) } else { i64::MIN };
+        let closed = close_weeks(self.roller.connection(), self.roller.zones(), now_ms, oldest)?;
+        if closed > 0 {
+            tracing::info!(revisions = closed, "weeks of history were closed");
+        }
+        Ok(())
     }
 
     fn forget(&self) -> Result<(), RollupError> {

@@ -25,6 +25,7 @@ mod sketch;
 mod sources;
 mod stage;
 mod tally;
+mod weeks;
 mod zones;
 
 pub use cells::Dimension;
@@ -45,6 +46,7 @@ pub use settings::{ALL_SENSORS, RollupLimits, Settings};
 pub use sketch::SketchHash;
 pub use sources::MULTI_PORT;
 pub use stage::{DaySummary, Stored};
+pub use weeks::{ClosedWeek, GRACE_SECONDS, week_of};
 pub use zones::{DAY_SECONDS, MOST_ZONES, Segments, Zone, ZoneError, Zones};
 
 /// A day as text, such as 2026-11-21.

@@ -1,9 +1,11 @@
 //! The rows of a rollup on their way into the store.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use martlet_window::{IpVersion, Kind, TrafficClass};
 use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
 
 use super::cells::Dimension;
 use super::sketch::Sketch;
@@ -21,7 +23,7 @@ pub(super) struct Slot {
 }
 
 /// A row.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Record {
     Service {
         slot: Slot,
@@ -97,7 +99,28 @@ pub(super) enum Record {
     },
 }
 
+/// Feeds a digest with what [`Hash`] tells.
+struct Fed(Sha256);
+
+impl Hasher for Fed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
 impl Record {
+    /// What it says, as a number: other records have others.
+    pub(super) fn digest(&self) -> u128 {
+        let mut bytes = Fed(Sha256::new());
+        self.hash(&mut bytes);
+        let hash: [u8; 32] = bytes.0.finalize().into();
+        hash.first_chunk().map_or(0, |first| u128::from_be_bytes(*first))
+    }
+
     /// About how many bytes it is.
     pub(super) fn size(&self) -> usize {
         ROW_BYTES

@@ -12,6 +12,7 @@ use super::error::RollupError;
 use super::exclusions::{Exclusion, exclusions};
 use super::settings::Settings;
 use super::stage::{Stage, Stored};
+use super::zones::Zones;
 use crate::archive::Merge;
 use crate::store::{BUSY_TIMEOUT, CHECKPOINT_BYTES, Location};
 
@@ -24,7 +25,8 @@ pub struct Archive(pub PathBuf);
 
 impl Archive {
     /// The directory of a day's files.
-    fn directory(&self, day: i64) -> PathBuf {
+    #[must_use]
+    pub fn directory(&self, day: i64) -> PathBuf {
         self.0.join(format!("date={}", date_text(day)))
     }
 }
@@ -65,6 +67,12 @@ impl Roller {
     #[must_use]
     pub const fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The zones that reports are made in.
+    #[must_use]
+    pub const fn zones(&self) -> &Zones {
+        &self.settings.zones
     }
 
     /// Makes the oldest marked day.

@@ -62,7 +62,7 @@ pub(super) fn unite(seen: &mut Vec<Seen>) {
 }
 
 /// A sketch, and how many sources there are in all segments together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sketch {
     pub(super) blob: Vec<u8>,
     pub(super) sources: u64,

@@ -53,6 +53,8 @@ pub(super) struct Stage<'c> {
     pending_bytes: usize,
     rests: bool,
     rows: u64,
+    /// Sum of the digests of all rows, since they come in no order.
+    digest: u128,
 }
 
 impl<'c> Stage<'c> {
@@ -64,12 +66,13 @@ impl<'c> Stage<'c> {
         let rollup = transaction.query_row(sql, (), |row| row.get(0))?;
         transaction.execute("INSERT INTO rollup_stale (rollup) VALUES (?1)", params![rollup])?;
         transaction.commit()?;
-        Ok(Stage { connection, rollup, pending: Vec::new(), pending_bytes: 0, rests, rows: 0 })
+        Ok(Stage { connection, rollup, pending: Vec::new(), pending_bytes: 0, rests, rows: 0, digest: 0 })
     }
 
     /// Adds a row.
     pub(super) fn push(&mut self, record: Record) -> Result<(), RollupError> {
         self.pending_bytes += record.size();
+        self.digest = self.digest.wrapping_add(record.digest());
         self.pending.push(record);
         if self.pending_bytes >= STRIDE { self.flush() } else { Ok(()) }
     }
@@ -154,7 +157,7 @@ impl<'c> Stage<'c> {
         transaction.execute("DELETE FROM rollup_stale WHERE rollup = ?1", params![self.rollup])?;
         let sql = "UPDATE rollup_state SET generation = generation + 1 RETURNING generation";
         let generation: i64 = transaction.query_row(sql, (), |row| row.get(0))?;
-        insert_day(&transaction, self.rollup, day, generation, now_ms, summary)?;
+        insert_day(&transaction, self.rollup, day, generation, now_ms, summary, self.digest)?;
         first_seen.apply(&transaction)?;
         if let Some(mark) = mark {
             transaction.execute("DELETE FROM rollup_dirty WHERE day = ?1 AND mark = ?2", params![day, mark])?;
@@ -193,10 +196,11 @@ fn insert_day(
     generation: i64,
     now_ms: i64,
     summary: &DaySummary,
+    digest: u128,
 ) -> Result<(), RollupError> {
     let sql = "INSERT INTO rollup_days (rollup, day, generation, made_ms, files, zones, segments, rows, packets, bytes,
-         excluded_rows, excluded_packets, coarse_packets, folded_services)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+         excluded_rows, excluded_packets, coarse_packets, folded_services, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     transaction.execute(
         sql,
         params![
@@ -214,6 +218,7 @@ fn insert_day(
             count(summary.excluded_packets),
             count(summary.coarse_packets),
             count(summary.folded_services),
+            digest.to_be_bytes(),
         ],
     )?;
     Ok(())

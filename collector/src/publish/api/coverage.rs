@@ -16,7 +16,7 @@ use super::endpoint::{About, Asked, Endpoint};
 use super::format::Table;
 use super::json::{Head, Time, list_of, signed_seconds};
 use super::list::{Page, page};
-use super::params::{Accepts, Parameter, Query};
+use super::params::{Accepts, Parameter, Query, Ranges};
 use super::validator::Validity;
 use crate::aggregate::{HOUR_SECONDS, HourKey, SensorHour};
 use crate::ingest::SensorId;
@@ -235,7 +235,7 @@ impl Endpoint for Path {
                 Parameter::Cursor,
                 Parameter::Format,
             ],
-            hours: true,
+            ranges: Ranges::Hours,
         },
         scope: Scope::Read,
         validity: Validity::Answer,

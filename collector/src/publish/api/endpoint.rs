@@ -35,6 +35,11 @@ pub(super) trait Endpoint: 'static {
     type Answer: Serialize + ToSchema + Table + Send + 'static;
 
     fn answer(asked: &Asked<'_>) -> Result<Self::Answer, Problem>;
+
+    /// The state of history that an answer is made from, if it is made from nothing else.
+    fn generation(_: &Self::Answer) -> Option<u64> {
+        None
+    }
 }
 
 /// What there is to say of a path.
@@ -82,6 +87,8 @@ pub(super) struct Api {
 struct Written {
     body: Vec<u8>,
     next_cursor: Option<String>,
+    /// See [`Endpoint::generation`].
+    history: Option<u64>,
 }
 
 /// Answers a request to one path.
@@ -113,7 +120,8 @@ pub(super) async fn answer<E: Endpoint>(
         let _turn = turn;
         let (sources, publication) = (&api.sources, &*api.publication);
         let asked = Asked { sources, view: &view, geo: &geo, query: &query, now_ms, publication };
-        write(&E::answer(&asked)?, format)
+        let answer = E::answer(&asked)?;
+        write(&answer, format, E::generation(&answer))
     };
     let written = if about.walks {
         tokio::task::spawn_blocking(work).await.map_err(|error| {
@@ -125,7 +133,11 @@ pub(super) async fn answer<E: Endpoint>(
     };
     let tag = match about.validity {
         Validity::Counts => tag,
-        Validity::Answer => Some(Tag::new(start, generation, &written.body)),
+        // History goes on behind a start of the collector.
+        Validity::Answer => Some(match written.history {
+            Some(generation) => Tag::new(0, generation, &written.body),
+            None => Tag::new(start, generation, &written.body),
+        }),
         Validity::Never => None,
     };
     if let Some(tag) = tag.as_ref().filter(|tag| tag.is_known(&headers)) {
@@ -157,12 +169,12 @@ async fn turn(api: &Api, caller: &Caller) -> Result<impl Send + use<>, Problem> 
     }
 }
 
-fn write<T: Serialize + Table>(answer: &T, format: Format) -> Result<Written, Problem> {
+fn write<T: Serialize + Table>(answer: &T, format: Format, history: Option<u64>) -> Result<Written, Problem> {
     let body = format.write(answer).map_err(|error| {
         tracing::error!("cannot write an answer: {error}");
         Problem::failed()
     })?;
-    Ok(Written { body, next_cursor: answer.next_cursor().map(str::to_owned) })
+    Ok(Written { body, next_cursor: answer.next_cursor().map(str::to_owned), history })
 }
 
 fn unchanged(tag: &Tag) -> Response {
@@ -182,7 +194,7 @@ fn describe(headers: &mut HeaderMap, tag: Option<&Tag>) {
 }
 
 fn respond(name: &str, params: &Params, format: Format, written: Written, tag: Option<&Tag>) -> Response {
-    let Written { body, next_cursor } = written;
+    let Written { body, next_cursor, .. } = written;
     let mut response = body.into_response();
     let headers = response.headers_mut();
     describe(headers, tag);
@@ -193,7 +205,8 @@ fn respond(name: &str, params: &Params, format: Format, written: Written, tag: O
     }
     if format == Format::Csv {
         // A browser saves it, and opens it in nothing of its own.
-        let disposition = HeaderValue::from_str(&format!("attachment; filename=\"martlet-{name}.csv\""));
+        let disposition =
+            HeaderValue::from_str(&format!("attachment; filename=\"martlet-{}.csv\"", name.replace('/', "-")));
         disposition.into_iter().for_each(|value| {
             headers.insert(header::CONTENT_DISPOSITION, value);
         });

@@ -50,6 +50,12 @@ impl From<&DistinctSources> for Distinct {
     }
 }
 
+impl From<crate::rollup::query::Distinct> for Distinct {
+    fn from(distinct: crate::rollup::query::Distinct) -> Distinct {
+        Distinct { count: distinct.count, exact: distinct.error == 0.0, error: distinct.error }
+    }
+}
+
 /// A port with its names, as a part of an entry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NamedPort {

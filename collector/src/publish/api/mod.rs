@@ -15,6 +15,7 @@ mod endpoint;
 mod exposure;
 mod format;
 mod geo;
+mod history;
 mod json;
 mod list;
 mod openapi;
@@ -60,6 +61,7 @@ pub(super) fn router(config: &Config, sources: Sources) -> Router {
     .with::<sources::Path>()
     .with::<sensors::Path>()
     .with::<coverage::Path>();
+    let paths = history::paths(paths);
     let description = paths.description.finish();
     paths.router.route(DESCRIPTION_PATH, get(move |headers| openapi::answer(description, headers))).with_state(api)
 }

@@ -19,7 +19,7 @@ use super::super::problem::{Kind, MEDIA_TYPE, Problem, VARY};
 use super::endpoint::{About, Endpoint, REVALIDATED};
 use super::format::{Format, Table};
 use super::json::{class_schema, words};
-use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Parameter};
+use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Parameter, Ranges};
 use super::validator::{Tag, Validity};
 use crate::tokens::Scope;
 
@@ -54,7 +54,7 @@ impl Description {
         let about = &E::ABOUT;
         let has_table = !E::Answer::COLUMNS.is_empty();
         let mut operation = OperationBuilder::new()
-            .operation_id(Some(about.name))
+            .operation_id(Some(about.name.replace(['/', '-'], "_")))
             .summary(Some(about.summary))
             .description(Some(format!("See docs/api.md, GET {}.", about.path())))
             .securities(Some(self.security(about.scope)))
@@ -206,11 +206,26 @@ fn refusal(status: u16, kinds: &[Kind]) -> ResponseBuilder {
 }
 
 fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::openapi::path::Parameter {
-    let hours = about.accepts.hours;
+    let hours = about.accepts.ranges == Ranges::Hours;
+    let history = about.accepts.ranges == Ranges::History;
     let string = || ObjectBuilder::new().schema_type(Type::String);
     let time = || string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(TIME_PATTERN));
     let (schema, words): (Schema, String) = match parameter {
         Parameter::Class => (class_schema(), "Which traffic: real if it is not given.".to_owned()),
+        Parameter::From if history => (
+            time().into(),
+            "Begin of the time, rounded down to quarter hours; 7 days before `to` if it is not given.".to_owned(),
+        ),
+        Parameter::To if history => {
+            let words = "End of the time, which is not in it, rounded up to quarter hours; the end of the newest day of history, in \
+                         the zone, if it is not given.";
+            (time().into(), words.to_owned())
+        }
+        Parameter::Step if history => {
+            let words = "Length of a step of the series: a multiple of 15m; `1d` is a day of the zone. 1h up to 14 days and else 1d \
+                         if it is not given.";
+            (string().pattern(Some("^[1-9][0-9]{0,6}[smhd]$")).examples(["1h"]).into(), words.to_owned())
+        }
         Parameter::From => {
             (time().into(), "Begin of the range, rounded down; 24 h before `to` if it is not given.".to_owned())
         }
@@ -231,6 +246,39 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
             (schema.into(), "Only this sensor. Scope public may not give it.".to_owned())
         }
         Parameter::Kind => (words(&["scan", "backscatter", "other"]), "Only packets of this kind.".to_owned()),
+        Parameter::Zone => {
+            let schema = string().pattern(Some("^[A-Za-z0-9_+/-]{1,40}$")).examples(["Asia/Tokyo"]);
+            (schema.into(), "Whose days are meant; UTC if it is not given.".to_owned())
+        }
+        Parameter::Ip => (words(&["4", "6"]), "Only this IP version; both if it is not given.".to_owned()),
+        Parameter::Protocol => {
+            let schema = string().pattern(Some("^[a-z0-9-]{1,20}$")).examples(["tcp"]);
+            (schema.into(), "Only this IP protocol.".to_owned())
+        }
+        Parameter::Port => {
+            let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u16::MAX));
+            (
+                schema.into(),
+                "Only this port, of the `protocol` that is given with it; of IPv4 unless `ip` is given.".to_owned(),
+            )
+        }
+        Parameter::Address => (string().examples(["192.0.2.1"]).into(), "The source.".to_owned()),
+        Parameter::Order => (
+            words(&["packets", "daily_sources"]),
+            "By what the list is ordered; packets if it is not given.".to_owned(),
+        ),
+        Parameter::GroupBy => {
+            let groups = ["none", "port", "kind", "protocol", "region", "known_scanner", "mark", "sensor"];
+            (
+                words(&groups),
+                "What there is a series of each; none, which is one series of all, if it is not given.".to_owned(),
+            )
+        }
+        Parameter::Direction => (words(&["up", "down"]), "Which changes; up if it is not given.".to_owned()),
+        Parameter::Sources => (
+            words(&["yes", "no"]),
+            "Whether distinct sources of each step are wanted; no if it is not given.".to_owned(),
+        ),
         Parameter::Limit => {
             let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
             (schema.default(Some(json!(DEFAULT_LIMIT))).into(), "Longest list.".to_owned())

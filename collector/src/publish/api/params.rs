@@ -1,19 +1,25 @@
 //! Parameters of queries: read, checked, resolved against a view.
 
+use std::net::IpAddr;
+
 use axum::extract::Query as UrlQuery;
 use axum::http::Uri;
-use martlet_window::{Kind, SensorName, TrafficClass};
+use martlet_window::{IpVersion, Kind, SensorName, TrafficClass};
 use sha2::{Digest, Sha256};
 
 use super::super::problem::{self, Problem};
+use super::super::services::protocol_name;
 use super::cursor::{Check, Cursor};
 use super::format::Format;
+use super::json::ip_number;
 use super::list::Place;
 use super::public::Minimum;
 use super::time::{Rounding, read_step, read_time, step_text};
 use crate::aggregate::HOUR_SECONDS;
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
+use crate::rollup::query::Change;
+use crate::rollup::{Dimension, Order, QUARTER_SECONDS, Zone};
 
 pub(super) const DEFAULT_LIMIT: usize = 20;
 pub(super) const MAX_LIMIT: usize = 1000;
@@ -38,6 +44,15 @@ pub(super) enum Parameter {
     Step,
     Sensor,
     Kind,
+    Zone,
+    Ip,
+    Protocol,
+    Port,
+    Address,
+    Order,
+    GroupBy,
+    Direction,
+    Sources,
     Limit,
     Cursor,
     Format,
@@ -52,6 +67,15 @@ impl Parameter {
             Parameter::Step => "step",
             Parameter::Sensor => "sensor",
             Parameter::Kind => "kind",
+            Parameter::Zone => "zone",
+            Parameter::Ip => "ip",
+            Parameter::Protocol => "protocol",
+            Parameter::Port => "port",
+            Parameter::Address => "address",
+            Parameter::Order => "order",
+            Parameter::GroupBy => "group_by",
+            Parameter::Direction => "direction",
+            Parameter::Sources => "sources",
             Parameter::Limit => "limit",
             Parameter::Cursor => "cursor",
             Parameter::Format => "format",
@@ -68,6 +92,15 @@ impl Parameter {
             Parameter::Step => "a whole number with s, m, h or d behind it, such as 10m",
             Parameter::Sensor => "the name of a sensor: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'",
             Parameter::Kind => "one of scan, backscatter, other",
+            Parameter::Zone => "the name of a time zone of the IANA database, such as Asia/Tokyo or UTC",
+            Parameter::Ip => "4 or 6",
+            Parameter::Protocol => "the name of an IP protocol in lower case, such as tcp, or its number",
+            Parameter::Port => "a port, a whole number from 0 to 65535",
+            Parameter::Address => "an IPv4 or IPv6 address",
+            Parameter::Order => "packets or daily_sources",
+            Parameter::GroupBy => "one of none, port, kind, protocol, region, known_scanner, mark, sensor",
+            Parameter::Direction => "up or down",
+            Parameter::Sources => "yes or no",
             Parameter::Limit => "a whole number from 1 to 1000",
             Parameter::Cursor => "next_cursor of an answer to the same query, unchanged",
             Parameter::Format => "one of json, csv, ndjson",
@@ -79,14 +112,34 @@ impl Parameter {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepts {
     pub(super) parameters: &'static [Parameter],
-    /// Ranges are of whole hours, not of buckets, and end with the hour that runs.
-    pub(super) hours: bool,
+    /// What ranges are made of.
+    pub(super) ranges: Ranges,
+}
+
+/// What ranges are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ranges {
+    /// Buckets of what is in memory.
+    Buckets,
+    /// Whole hours; they end with the hour that runs.
+    Hours,
+    /// Quarter hours of history, which [`super::history`] resolves: only it knows how far that goes.
+    History,
 }
 
 impl Accepts {
     /// Ranges of buckets.
     pub(super) const fn new(parameters: &'static [Parameter]) -> Accepts {
-        Accepts { parameters, hours: false }
+        Accepts { parameters, ranges: Ranges::Buckets }
+    }
+
+    /// Ranges of history.
+    pub(super) const fn history(parameters: &'static [Parameter]) -> Accepts {
+        Accepts { parameters, ranges: Ranges::History }
+    }
+
+    fn has_hours(self) -> bool {
+        self.ranges == Ranges::Hours
     }
 
     fn find(&self, name: &str) -> Option<Parameter> {
@@ -110,8 +163,53 @@ pub(super) struct Params {
     limit: Option<usize>,
     cursor: Option<String>,
     pub(super) format: Option<Format>,
+    wanted: Wanted,
     /// All of them as text, in the order of [`Parameter`].
     given: Vec<(Parameter, String)>,
+}
+
+/// What only history is asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// As given, or as the first page had it; in seconds since the Unix epoch.
+    pub(super) from: Option<i64>,
+    pub(super) to: Option<i64>,
+    pub(super) step_seconds: Option<i64>,
+    /// A name that there is.
+    pub(super) zone: Option<String>,
+    pub(super) ip: Option<IpVersion>,
+    pub(super) protocol: Option<u8>,
+    pub(super) port: Option<u16>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) order: Option<Order>,
+    pub(super) group_by: Option<GroupBy>,
+    pub(super) change: Option<Change>,
+    pub(super) sources: Option<bool>,
+}
+
+/// What there is a series of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupBy {
+    None,
+    Port,
+    Kind,
+    Dimension(Dimension),
+}
+
+impl GroupBy {
+    fn named(name: &str) -> Option<GroupBy> {
+        Some(match name {
+            "none" => GroupBy::None,
+            "port" => GroupBy::Port,
+            "kind" => GroupBy::Kind,
+            "protocol" => GroupBy::Dimension(Dimension::Protocol),
+            "region" => GroupBy::Dimension(Dimension::Region),
+            "known_scanner" => GroupBy::Dimension(Dimension::Scanner),
+            "mark" => GroupBy::Dimension(Dimension::Mark),
+            "sensor" => GroupBy::Dimension(Dimension::Sensor),
+            _ => return None,
+        })
+    }
 }
 
 /// A query that can be computed.
@@ -134,6 +232,7 @@ pub(super) struct Query {
     pub(super) after: Option<Place>,
     /// What may be shown of it; `None` for whoever may see everything.
     pub(super) public: Option<Minimum>,
+    pub(super) wanted: Wanted,
     check: Check,
 }
 
@@ -223,6 +322,48 @@ impl Params {
                 let kind = Kind::ALL.into_iter().find(|kind| kind.name() == value);
                 self.kind = Some(kind.ok_or_else(bad)?);
             }
+            Parameter::Zone => {
+                Zone::named(value).map_err(|_| bad())?;
+                self.wanted.zone = Some(value.to_owned());
+            }
+            Parameter::Ip => {
+                let ip = [IpVersion::V4, IpVersion::V6].into_iter().find(|ip| ip_number(*ip).to_string() == value);
+                self.wanted.ip = Some(ip.ok_or_else(bad)?);
+            }
+            Parameter::Protocol => {
+                let mut numbers = 0..=u8::MAX;
+                let is_meant = |number: &u8| protocol_name(*number) == value || number.to_string() == value;
+                self.wanted.protocol = Some(numbers.find(is_meant).ok_or_else(bad)?);
+            }
+            Parameter::Port => {
+                let port: u16 = value.parse().map_err(|_| bad())?;
+                self.wanted.port = Some(Some(port).filter(|port| port.to_string() == value).ok_or_else(bad)?);
+            }
+            Parameter::Address => {
+                self.wanted.address = Some(value.parse::<IpAddr>().map_err(|_| bad())?.to_canonical())
+            }
+            Parameter::Order => {
+                self.wanted.order = Some(match value {
+                    "packets" => Order::Packets,
+                    "daily_sources" => Order::Sources,
+                    _ => return Err(bad()),
+                });
+            }
+            Parameter::GroupBy => self.wanted.group_by = Some(GroupBy::named(value).ok_or_else(bad)?),
+            Parameter::Direction => {
+                self.wanted.change = Some(match value {
+                    "up" => Change::Up,
+                    "down" => Change::Down,
+                    _ => return Err(bad()),
+                });
+            }
+            Parameter::Sources => {
+                self.wanted.sources = Some(match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(bad()),
+                });
+            }
             Parameter::Limit => {
                 let plain = !value.starts_with(['0', '+']);
                 let limit = value.parse().ok().filter(|limit| plain && (1..=MAX_LIMIT).contains(limit));
@@ -280,10 +421,29 @@ impl Params {
         };
         let Against { view, now, public } = against;
         let class = self.class.unwrap_or(TrafficClass::Real);
+        if accepts.ranges == Ranges::History {
+            let Params { from, to, step_seconds, .. } = self;
+            return Ok(Query {
+                class,
+                from: from.unwrap_or(0),
+                to: to.unwrap_or(0),
+                bucket_seconds: QUARTER_SECONDS,
+                sensor: Selection::All,
+                sensor_name: self.sensor,
+                kind: self.kind,
+                limit: self.limit.unwrap_or(DEFAULT_LIMIT),
+                step_seconds: step_seconds.unwrap_or(0),
+                steps: 0,
+                after,
+                public: *public,
+                wanted: Wanted { from, to, step_seconds, ..self.wanted },
+                check,
+            });
+        }
         let range = self.range(accepts, view, class, *now, *public)?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         let (step_seconds, steps) = self.steps(accepts, &range)?;
-        if accepts.hours && steps.saturating_mul(limit) > MOST_HOUR_CELLS {
+        if accepts.has_hours() && steps.saturating_mul(limit) > MOST_HOUR_CELLS {
             let most = i64::try_from(MOST_HOUR_CELLS / limit).unwrap_or(i64::MAX);
             let least = shortest_step(&range, most);
             return Err(Problem::unfit("step", format!("at least {}, with this `limit`", step_text(least))));
@@ -305,6 +465,7 @@ impl Params {
             steps,
             after,
             public: *public,
+            wanted: Wanted::default(),
             check,
         })
     }
@@ -317,11 +478,11 @@ impl Params {
         now: i64,
         public: Option<Minimum>,
     ) -> Result<Range, Problem> {
-        let unit = if accepts.hours { HOUR_SECONDS } else { view.bucket_seconds };
+        let unit = if accepts.has_hours() { HOUR_SECONDS } else { view.bucket_seconds };
         let unit = if public.is_some() { Minimum::unit(unit) } else { unit };
         let newest = view.class(class).last_window_end.unwrap_or(now);
         // That nobody reports any more is what hours are to show.
-        let newest = if accepts.hours && class == TrafficClass::Real { newest.max(now) } else { newest };
+        let newest = if accepts.has_hours() && class == TrafficClass::Real { newest.max(now) } else { newest };
         // Beyond this, nothing is told yet.
         let until = public.map_or(i64::MAX, |minimum| minimum.until(now, unit));
         let to = self.to.unwrap_or_else(|| round_up(newest, unit)).min(until);
@@ -333,7 +494,7 @@ impl Params {
             return Err(Problem::unfit("from", told.as_deref().unwrap_or("before `to`")));
         }
         let (from, to) = (from - from.rem_euclid(unit), round_up(to, unit));
-        if accepts.hours && to - from > MOST_HOURS_SECONDS {
+        if accepts.has_hours() && to - from > MOST_HOURS_SECONDS {
             return Err(Problem::unfit("from", "within 366 days before `to`"));
         }
         Ok(Range { from, to, unit })
@@ -341,7 +502,7 @@ impl Params {
 
     /// Length and number of the steps of a series.
     fn steps(&self, accepts: Accepts, range: &Range) -> Result<(i64, usize), Problem> {
-        let default = if accepts.hours { DEFAULT_HOUR_STEPS } else { DEFAULT_STEPS };
+        let default = if accepts.has_hours() { DEFAULT_HOUR_STEPS } else { DEFAULT_STEPS };
         let step_seconds = self.step_seconds.unwrap_or_else(|| shortest_step(range, default));
         if step_seconds % range.unit != 0 {
             return Err(Problem::unfit("step", format!("a multiple of {}", step_text(range.unit))));

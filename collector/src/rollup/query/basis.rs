@@ -1,6 +1,7 @@
 //! What figures of a time are to be divided by, and how much of it is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use martlet_window::{IpVersion, TrafficClass};
 use rusqlite::params;
@@ -133,18 +134,46 @@ impl Snapshot<'_> {
             basis.folded_services += number(3)?;
         }
         basis.missing_days = span.days().filter(|day| !made.contains(day)).collect();
-        let members = self.members(filter.scope, span)?;
-        let excluded = exclusions(&self.transaction)?;
-        self.exposures(filter.class, span, |sensor, hour, exposure| {
-            let is_member = members.as_ref().is_none_or(|members| {
-                members.get(&hour.div_euclid(DAY_SECONDS)).is_some_and(|sensors| sensors.contains(sensor))
-            });
-            if is_member && !is_excluded(&excluded, sensor, hour) {
-                basis.exposure.add(&exposure);
-                basis.sensors.entry(sensor.to_owned()).or_default().add(&exposure);
+        self.member_hours(filter, span, |sensor, hour| {
+            let exposure = hour.within(span.from()..span.to());
+            basis.exposure.add(&exposure);
+            match basis.sensors.get_mut(sensor) {
+                Some(of_sensor) => of_sensor.add(&exposure),
+                None => drop(basis.sensors.insert(sensor.to_owned(), exposure)),
             }
         })?;
         Ok(basis)
+    }
+
+    /// Exposure of each step of a time; steps begin at these times, ascending, and the last one ends with the time.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn exposure_by_step(&self, filter: &Filter, span: Span, starts: &[i64]) -> Result<Vec<Exposure>, RollupError> {
+        let mut steps = vec![Exposure::default(); starts.len()];
+        self.member_hours(filter, span, |_, hour| {
+            let mut step = starts.partition_point(|&start| start <= hour.start).saturating_sub(1);
+            while let Some(&start) = starts.get(step).filter(|&&start| start < hour.start + HOUR_SECONDS) {
+                let end = starts.get(step + 1).copied().unwrap_or(span.to());
+                steps[step].add(&hour.within(start..end));
+                step += 1;
+            }
+        })?;
+        Ok(steps)
+    }
+
+    /// Visits the hours that a time touches of the sensors that are meant; excluded ones are left out.
+    fn member_hours(&self, filter: &Filter, span: Span, mut visit: impl FnMut(&str, &Hour)) -> Result<(), RollupError> {
+        let members = self.members(filter.scope, span)?;
+        let excluded = exclusions(&self.transaction)?;
+        self.hours(filter.class, span, |sensor, hour| {
+            let is_member = members.as_ref().is_none_or(|members| {
+                members.get(&hour.start.div_euclid(DAY_SECONDS)).is_some_and(|sensors| sensors.contains(sensor))
+            });
+            if is_member && !is_excluded(&excluded, sensor, hour.start) {
+                visit(sensor, hour);
+            }
+        })
     }
 
     /// The sensors that a scope had on each day; `None` for all sensors.
@@ -164,12 +193,7 @@ impl Snapshot<'_> {
     }
 
     /// Visits the hours of all sensors that a time touches.
-    fn exposures(
-        &self,
-        class: TrafficClass,
-        span: Span,
-        mut visit: impl FnMut(&str, i64, Exposure),
-    ) -> Result<(), RollupError> {
+    fn hours(&self, class: TrafficClass, span: Span, mut visit: impl FnMut(&str, &Hour)) -> Result<(), RollupError> {
         let sql = "SELECT name, hour, watched_ms, ipv4_address_ms, ipv6_prefix_ms, exposure_unknown, kernel_drops,
                  interface_drops, h.lost_packets, h.lost_windows
              FROM sensor_hours AS h JOIN sensors USING (sensor) WHERE class = ?1 AND hour > ?2 AND hour < ?3";
@@ -177,23 +201,43 @@ impl Snapshot<'_> {
         let mut rows = select.query(params![class as u8, span.from() - HOUR_SECONDS, span.to()])?;
         while let Some(row) = rows.next()? {
             let number = |place: usize| row.get::<_, i64>(place).map(i64::cast_unsigned);
-            let hour: i64 = row.get(1)?;
-            let touched = (hour + HOUR_SECONDS).min(span.to()) - hour.max(span.from());
-            let parts = u128::try_from(touched / QUARTER_SECONDS).unwrap_or(0);
-            let exposure = Exposure {
-                watched: u128::from(number(2)?) * parts,
-                ipv4: u128::from(number(3)?) * parts,
-                ipv6: u128::from(number(4)?) * parts,
+            let whole = Exposure {
+                watched: number(2)?.into(),
+                ipv4: number(3)?.into(),
+                ipv6: number(4)?.into(),
                 is_unknown: row.get(5)?,
-                is_shared: touched < HOUR_SECONDS,
+                is_shared: false,
                 kernel_drops: number(6)?,
                 interface_drops: number(7)?,
                 lost_packets: number(8)?,
                 lost_windows: number(9)?,
             };
-            visit(row.get_ref(0)?.as_str().unwrap_or_default(), hour, exposure);
+            visit(row.get_ref(0)?.as_str().unwrap_or_default(), &Hour { start: row.get(1)?, whole });
         }
         Ok(())
+    }
+}
+
+/// An hour of a sensor.
+struct Hour {
+    /// In seconds since the Unix epoch.
+    start: i64,
+    /// Its sums as they stand in the store: not times [`PARTS`] yet.
+    whole: Exposure,
+}
+
+impl Hour {
+    /// What of it lies in a time, shared out evenly; what was lost counts whole.
+    fn within(&self, time: Range<i64>) -> Exposure {
+        let touched = (self.start + HOUR_SECONDS).min(time.end) - self.start.max(time.start);
+        let parts = u128::try_from(touched / QUARTER_SECONDS).unwrap_or(0);
+        Exposure {
+            watched: self.whole.watched * parts,
+            ipv4: self.whole.ipv4 * parts,
+            ipv6: self.whole.ipv6 * parts,
+            is_shared: touched < HOUR_SECONDS,
+            ..self.whole
+        }
     }
 }
 

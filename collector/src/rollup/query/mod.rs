@@ -8,12 +8,14 @@
 mod basis;
 mod changes;
 mod groups;
+mod pool;
 mod ranking;
 mod sensors;
 mod series;
 mod services;
 mod sources;
 mod sums;
+mod weeks;
 
 use std::ops::Range;
 
@@ -23,11 +25,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 pub use basis::{Basis, Exposure};
 pub use changes::{Change, Mover};
 pub use groups::{GroupTotals, Grouping};
+pub use pool::Pool;
 pub use sensors::{SensorService, SensorServices};
 pub use series::{GroupBy, Series, SeriesKey, SeriesList, Step};
 pub use services::{FirstSeen, ServiceList, ServiceTotals, Which};
 pub use sources::{NetworkTotals, SourceEntry, TopSourceList};
 pub use sums::{Distinct, Sum, Unknown};
+pub use weeks::ListedFile;
 
 use super::dirty;
 use super::error::RollupError;

@@ -1,0 +1,135 @@
+//! `/api/v1/history/changes`: which ports changed most from the time of equal length before.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::endpoint::About;
+use super::super::format::Table;
+use super::super::json::{Time, words};
+use super::super::params::{Accepts, Parameter};
+use super::super::validator::Validity;
+use super::shapes::{BasisShape, HistoryHead, HistoryPort};
+use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use crate::rollup::Order;
+use crate::rollup::query::{Change, Which};
+use crate::tokens::Scope;
+
+/// The path.
+pub(super) struct Path;
+
+/// Which ports changed most.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HistoryChanges)]
+pub(super) struct Answer {
+    #[serde(flatten)]
+    head: HistoryHead,
+    /// Begin of the time before; it ends where this one begins.
+    previous_from: Time,
+    /// What stands behind the figures of the time before.
+    previous_basis: BasisShape,
+    /// Which changes: of what went up, or down.
+    #[schema(schema_with = directions)]
+    direction: &'static str,
+    /// By what they are measured.
+    #[schema(schema_with = orders)]
+    order: &'static str,
+    /// The largest first. They are not divided by what was watched: `packets_per_address_day` is.
+    changes: Vec<Entry>,
+}
+
+fn directions() -> utoipa::openapi::Schema {
+    words(&["up", "down"])
+}
+
+fn orders() -> utoipa::openapi::Schema {
+    words(&["packets", "daily_sources"])
+}
+
+/// A port that changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HistoryChange)]
+pub(super) struct Entry {
+    /// By how much, without a sign.
+    difference: u64,
+    /// What it comes to.
+    now: HistoryPort,
+    /// What it came to before.
+    previous: HistoryPort,
+}
+
+impl HistoryPath for Path {
+    const ABOUT: About = About {
+        name: "history/changes",
+        summary: "Which ports changed most from the time before",
+        accepts: Accepts::history(&[
+            Parameter::Class,
+            Parameter::From,
+            Parameter::To,
+            Parameter::Kind,
+            Parameter::Zone,
+            Parameter::Ip,
+            Parameter::Protocol,
+            Parameter::Order,
+            Parameter::Direction,
+            Parameter::Limit,
+            Parameter::Format,
+        ]),
+        scope: Scope::Read,
+        validity: Validity::Answer,
+        walks: true,
+    };
+    type Answer = Answer;
+
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+        let HistoryAsked { snapshot, query, filter, span, zone, .. } = *asked;
+        let before = span.before()?;
+        let order = query.wanted.order.unwrap_or(Order::Packets);
+        let change = query.wanted.change.unwrap_or(Change::Up);
+        let (limit, ports) = (query.limit, Which::Ports);
+        let movers = snapshot.movers(&filter, span, before, zone, ports, order, change, limit)?;
+        let (basis, previous) = (snapshot.basis(&filter, span)?, snapshot.basis(&filter, before)?);
+        let changes = movers.iter().filter_map(|mover| {
+            Some(Entry {
+                difference: mover.difference,
+                now: HistoryPort::of(&mover.now, &basis.exposure)?,
+                previous: HistoryPort::of(&mover.before, &previous.exposure)?,
+            })
+        });
+        Ok(Answer {
+            head: HistoryHead::of(asked, &basis)?,
+            previous_from: Time(before.from()),
+            previous_basis: BasisShape::of(asked, &previous)?,
+            direction: if change == Change::Up { "up" } else { "down" },
+            order: if order == Order::Packets { "packets" } else { "daily_sources" },
+            changes: changes.collect(),
+        })
+    }
+}
+
+impl Based for Answer {
+    fn head(&self) -> &HistoryHead {
+        &self.head
+    }
+}
+
+impl Table for Answer {
+    type Row = Entry;
+    const COLUMNS: &'static [&'static str] = &[
+        "now.ip",
+        "now.protocol",
+        "now.protocol_name",
+        "now.port",
+        "now.service",
+        "difference",
+        "now.packets",
+        "previous.packets",
+        "now.daily_sources",
+        "previous.daily_sources",
+        "now.packets_per_address_day",
+        "previous.packets_per_address_day",
+    ];
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.changes.iter()
+    }
+}
