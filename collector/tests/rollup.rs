@@ -745,6 +745,12 @@ fn what_figures_are_divided_by_is_told() {
     let part = basis(Filter::class(REAL), at(5) + 900, at(6) + 1800);
     assert!(part.exposure.is_shared);
     assert_eq!(part.exposure.address_days(IpVersion::V4), Some(5.0 * 1.25 / 24.0));
+    // By steps of which one begins within an hour.
+    let (span, starts) = (Span::new(at(5), at(8)).unwrap(), [at(5), at(5) + 1800, at(7)]);
+    let steps = ask(&site, |snapshot| snapshot.exposure_by_step(&Filter::class(REAL), span, &starts).unwrap());
+    let steps: Vec<_> = steps.iter().map(|step| (step.address_days(IpVersion::V4), step.is_shared)).collect();
+    let days = |hours: f64| Some(5.0 * hours / 24.0);
+    assert_eq!(steps, [(days(0.5), true), (days(1.5), true), (days(1.0), false)]);
     let group = basis(Filter { scope: 3, ..Filter::class(REAL) }, at(0), at(24));
     assert_eq!(group.exposure.address_days(IpVersion::V4), Some(1.0));
     assert_eq!(group.sensors.keys().collect::<Vec<_>>(), ["oslo-2"]);

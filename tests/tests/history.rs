@@ -15,17 +15,28 @@ use serde_json::Value;
 /// The week from Monday on: the drill covers its Tuesday to Thursday.
 const WEEK: (&str, &str) = ("2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z");
 
+/// The drills are of long ago, and only networks would be left of their sources.
+const KEEP_SOURCES: (&str, &str) = ("MARTLET_ARCHIVE__SOURCE_DAYS", "0");
+
+fn start(data: &Path) -> Collector {
+    Collector::start_in(data, &[(KEEP_SOURCES.0, Path::new(KEEP_SOURCES.1))])
+}
+
 fn drill(folder: &Path, name: &str, start: &str, duration: &str, seed: &str) -> PathBuf {
     let file = folder.join(name);
     let arguments =
         ["--out", file.to_str().unwrap(), "--quiet", "--start", start, "--duration", duration, "--seed", seed];
-    run_ok(program("martlet-drill"), &[&arguments[..], &["--packets", "60000"]].concat());
+    run_ok(program("martlet-drill"), &[&arguments[..], &["--packets", "20000"]].concat());
     file
 }
 
 fn import(data: &Path, sensor: &str, file: &Path) {
     let mut command = Command::new(program("martlet-collector"));
-    command.args(["import", "--sensor", sensor, "--observe", "198.18.0.0/24", "--data-dir"]).arg(data).arg(file);
+    command
+        .env(KEEP_SOURCES.0, KEEP_SOURCES.1)
+        .args(["import", "--sensor", sensor, "--observe", "198.18.0.0/24", "--data-dir"])
+        .arg(data)
+        .arg(file);
     let outcome = run(&mut command, b"");
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
 }
@@ -53,7 +64,7 @@ fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 fn pages(collector: &Collector, path: &str, name: &str, more: &str) -> Vec<Value> {
     let (mut entries, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = ask(collector, path, &format!("limit=97&{more}{cursor}"));
+        let page = ask(collector, path, &format!("limit=997&{more}{cursor}"));
         entries.extend(list(&page, name).iter().cloned());
         match page["next_cursor"].as_str() {
             None => return entries,
@@ -69,7 +80,7 @@ fn history_says_what_duckdb_finds_in_the_archive() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     import(&data, "one", &drill(folder.path(), "one.pcap", "2026-01-06T00:00:00Z", "72h", "1"));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     let archive = data.join("archive");
     let arguments = ["import", "2026-01-05T00:00:00", "2026-01-12T00:00:00"].map(OsStr::new);
     let truth = python::ask(&interpreter, "history.py", &[&[archive.as_os_str()], &arguments[..]].concat());
@@ -82,9 +93,8 @@ fn history_says_what_duckdb_finds_in_the_archive() {
         serde_json::json!([{"from": "2026-01-05", "to": "2026-01-06"}, {"from": "2026-01-09", "to": "2026-01-12"}]);
     assert_eq!(answer["basis"]["missing_days"], missing);
     assert_eq!(answer["basis"]["pending_days"], serde_json::json!([]));
-    // 256 addresses for three days.
-    let address_days = answer["basis"]["ipv4_address_days"].as_f64().unwrap();
-    assert!((address_days - 768.0).abs() < 1e-9, "{address_days}");
+    // Nobody knows how long a capture file was watched.
+    assert_eq!(answer["basis"]["ipv4_address_days"], Value::Null);
     ports(&collector, &truth);
     groups(&collector, &truth);
     series(&collector, &truth);
@@ -95,7 +105,7 @@ fn history_says_what_duckdb_finds_in_the_archive() {
 
     // What comes late makes another revision of the week.
     import(&data, "two", &drill(folder.path(), "two.pcap", "2026-01-08T00:00:00Z", "24h", "2"));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     let answer = ask(&collector, "weeks", "");
     let revisions: Vec<u64> = list(&answer, "weeks").iter().map(|week| number(week, "revision")).collect();
     assert_eq!(revisions, [2, 1]);
@@ -105,24 +115,27 @@ fn history_says_what_duckdb_finds_in_the_archive() {
 }
 
 fn ports(collector: &Collector, truth: &Value) {
-    let found: Vec<[u64; 6]> = pages(collector, "ports", "ports", "")
+    let found: Vec<Vec<u64>> = pages(collector, "ports", "ports", "")
         .iter()
         .map(|port| {
-            let sources = &port["sources"];
-            assert_eq!(sources["exact"], true, "{port}");
-            [
-                number(port, "ip"),
-                number(port, "protocol"),
-                number(port, "port"),
-                number(port, "packets"),
-                number(port, "bytes"),
-                number(sources, "count"),
-            ]
+            let of = ["ip", "protocol", "port", "packets", "bytes"].map(|name| number(port, name));
+            of.into_iter().chain([number(&port["sources"], "count")]).collect()
         })
         .collect();
-    let expected: Vec<[u64; 6]> = serde_json::from_value(truth["ports"].clone()).unwrap();
-    assert!(expected.len() > 300, "{}", expected.len());
-    assert_eq!(found, expected);
+    let expected: Vec<Vec<u64>> = serde_json::from_value(truth["ports"].clone()).unwrap();
+    assert!(expected.len() > 1000, "more than a page: {}", expected.len());
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found[..5], expected[..5]);
+        assert_near(found[5], expected[5]);
+    }
+}
+
+/// Numbers of distinct sources: exact up to 1,024, and else an estimate with a standard error of 1.6 %: five of them are never
+/// seen.
+fn assert_near(found: u64, sources: u64) {
+    let far = found.abs_diff(sources);
+    assert!(if sources <= 1024 { far == 0 } else { far * 100 <= sources * 8 }, "{found} for {sources}");
 }
 
 fn groups(collector: &Collector, truth: &Value) {
@@ -136,11 +149,7 @@ fn groups(collector: &Collector, truth: &Value) {
     assert!(expected.len() > 20);
     let known: Vec<_> = expected.iter().map(|(name, packets, _)| (name.clone(), *packets)).collect();
     assert_eq!(found.iter().map(|(name, (packets, _))| (name.clone(), *packets)).collect::<Vec<_>>(), known);
-    // Beyond 1,024 sources a number is an estimate, with a standard error of 1.6 %: five of them are never seen.
-    for (name, _, sources) in &expected {
-        let far = found[name].1.abs_diff(*sources);
-        assert!(if *sources <= 1024 { far == 0 } else { far * 100 <= sources * 8 }, "{name}: {far} of {sources}");
-    }
+    expected.iter().for_each(|(name, _, sources)| assert_near(found[name].1, *sources));
     let protocols = ask(collector, "protocols", "limit=1000");
     let total: u64 = list(&protocols, "groups").iter().map(|group| number(group, "packets")).sum();
     assert_eq!(truth["packets"], total);
@@ -153,9 +162,6 @@ fn groups(collector: &Collector, truth: &Value) {
     assert_eq!(icmp, expected);
     let sensors = ask(collector, "sensors", "ip=4");
     assert_eq!(list(&sensors, "groups")[0]["name"], "one");
-    let rate = list(&sensors, "groups")[0]["packets_per_address_day"].as_f64().unwrap();
-    let expected = truth["packets"].as_f64().unwrap() / 768.0;
-    assert!((rate - expected).abs() < 1e-6 * expected, "{rate} {expected}");
     assert_eq!(list(&ask(collector, "exposure", ""), "exposures")[0]["sensor"], "one");
     assert!(list(&ask(collector, "marks", ""), "groups").iter().any(|group| group["name"] == "mirai"));
     assert!(!list(&ask(collector, "networks", ""), "networks").is_empty());
@@ -168,8 +174,6 @@ fn series(collector: &Collector, truth: &Value) {
     assert_eq!((only["name"].as_str(), starts.len()), (Some("all"), 168));
     let found: Vec<u64> = list(only, "packets").iter().map(|n| n.as_u64().unwrap()).filter(|&n| n > 0).collect();
     assert_eq!(found, hours.iter().map(|(_, packets)| *packets).collect::<Vec<_>>());
-    let watched = list(&answer, "ipv4_address_days").iter().map(|days| days.as_f64().unwrap());
-    assert!((watched.sum::<f64>() - 768.0).abs() < 1e-6);
 
     // Every port of the first ones, by day, with its sources of each day.
     let answer = ask(collector, "series", "group_by=port&step=1d&sources=yes&limit=50");
@@ -183,9 +187,10 @@ fn series(collector: &Collector, truth: &Value) {
     assert_eq!(list(&answer, "series").len(), 50);
     for one in list(&answer, "series") {
         for (place, day) in days.iter().enumerate() {
-            let found = (one["packets"][place].as_u64().unwrap(), number(&one["sources"][place], "count"));
             let key = (number(one, "protocol"), number(one, "port"), *day);
-            assert_eq!(found, expected.get(&key).copied().unwrap_or_default(), "{key:?}");
+            let (packets, sources) = expected.get(&key).copied().unwrap_or_default();
+            assert_eq!(one["packets"][place], packets, "{key:?}");
+            assert_near(number(&one["sources"][place], "count"), sources);
         }
     }
 
@@ -248,7 +253,7 @@ fn what_history_cannot_say_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     import(&data, "one", &drill(folder.path(), "one.pcap", "2026-01-06T00:00:00Z", "24h", "1"));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     for (path, problem) in [
         ("ports?zone=Mars/Olympus", "bad-parameter"),
         ("ports?from=2026-01-07T00:00:00Z&to=2026-01-07T00:00:00Z", "bad-parameter"),
@@ -282,7 +287,7 @@ fn what_history_cannot_say_is_refused_with_a_reason() {
     // Days of a zone that is not configured have packets, and say why they have no sources.
     let tokyo = "from=2026-01-05T15:00:00Z&to=2026-01-06T15:00:00Z&zone=Asia/Tokyo&class=import";
     let answer = collector.api(&format!("/api/v1/history/ports?{tokyo}"));
-    assert!(number(&answer["totals"], "packets") > 10_000);
+    assert!(number(&answer["totals"], "packets") > 5_000);
     assert_eq!(answer["totals"]["sources"], Value::Null);
     assert!(answer["totals"]["sources_unknown"].as_str().unwrap().contains("history.report_zones"), "{answer}");
     // Nothing of another class, and no error.
@@ -307,16 +312,16 @@ fn what_a_client_keeps_of_history_stays_right_until_that_changes() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     import(&data, "one", &drill(folder.path(), "one.pcap", "2026-01-06T00:00:00Z", "24h", "1"));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     let (status, first) = tag(&collector, None);
     assert_eq!(status, 200);
     assert_eq!(tag(&collector, Some(&first)), (304, first.clone()));
     assert_eq!(collector.stop(), Some(0));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     assert_eq!(tag(&collector, Some(&first)).0, 304);
     assert_eq!(collector.stop(), Some(0));
     import(&data, "two", &drill(folder.path(), "two.pcap", "2026-01-06T00:00:00Z", "24h", "2"));
-    let collector = Collector::start_in(&data, &[]);
+    let collector = start(&data);
     eventually("history to have changed", || tag(&collector, Some(&first)).0 == 200);
     assert_eq!(collector.stop(), Some(0));
 }

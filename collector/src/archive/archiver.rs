@@ -33,7 +33,7 @@ const WORTH_MERGING: u64 = 8;
 const MANY_FILES: usize = 16;
 /// First wait before a disk that failed is tried again; it doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 const DAY_SECONDS: i64 = 86_400;
 
 /// What the archiver is made of.

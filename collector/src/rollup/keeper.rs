@@ -26,7 +26,7 @@ const LONGEST_REST: Duration = Duration::from_secs(600);
 const RETENTION: Duration = Duration::from_secs(3600);
 /// First wait after a failure; it doubles up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 const DAY_SECONDS: i64 = 86_400;
 
 /// What others may know of it.

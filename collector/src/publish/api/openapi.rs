@@ -122,8 +122,8 @@ impl Description {
         let mut found = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut found);
         for (name, schema) in found {
-            let known = self.schemas.insert(name, schema.clone());
-            debug_assert!(known.is_none_or(|known| known == schema), "two types have one name");
+            let known = self.schemas.insert(name.clone(), schema.clone());
+            debug_assert!(known.is_none_or(|known| known == schema), "two types have the name {name}");
         }
         Ref::from_schema_name(T::name()).into()
     }

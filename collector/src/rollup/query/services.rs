@@ -104,6 +104,29 @@ impl Snapshot<'_> {
         Ok(ServiceList { services, count: ranking.count, totals: self.totals(filter, span)? })
     }
 
+    /// As [`Self::services`], only which they are, and by what they are ranked: cheap also where the list is long.
+    ///
+    /// # Errors
+    /// If they cannot be read, or there are too many alike.
+    pub fn ranked_services(
+        &self,
+        filter: &Filter,
+        span: Span,
+        zone: &Zone,
+        which: Which,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(u64, ServiceKey)>, RollupError> {
+        let pieces = self.pieces(span)?;
+        let days = zone_days(&pieces, span, zone);
+        if order == Order::Sources && days.is_none() {
+            return Err(RollupError::NotKept(Unknown::CutsSegments.reason()));
+        }
+        let accepts = |service| which.has(service);
+        let days = days.as_deref().unwrap_or_default();
+        Ok(self.rank(&Question { filter, pieces: &pieces, order, days, accepts: &accepts }, limit)?.services)
+    }
+
     /// What one service comes to; of kinds that were not asked for nothing.
     ///
     /// # Errors

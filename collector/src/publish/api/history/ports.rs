@@ -11,8 +11,8 @@ use super::super::validator::Validity;
 use super::shapes::{HistoryHead, HistoryPort, PORT_COLUMNS, Totals};
 use super::{Based, HistoryAsked, HistoryPath, Refusal};
 use crate::live::ServiceKey;
-use crate::rollup::Order;
-use crate::rollup::query::{ServiceTotals, Which};
+use crate::rollup::query::Which;
+use crate::rollup::{Order, RollupError};
 use crate::tokens::Scope;
 
 /// The path.
@@ -58,40 +58,34 @@ impl HistoryPath for Path {
     fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, zone, .. } = *asked;
         let order = query.wanted.order.unwrap_or(Order::Packets);
-        // One more than the page says whether there is another. Those in front of the page are ranked with it, again and again
-        // twice as many until it is full.
-        let (mut most, mut list) =
-            (query.limit + 1, snapshot.services(&filter, span, zone, Which::Ports, order, query.limit + 1)?);
-        let place = |entry: &ServiceTotals| -> [u8; 16] {
-            let value = match order {
-                Order::Packets => entry.sum.packets(),
-                Order::Sources => entry.daily_sources.unwrap_or(0),
-            };
-            by_packets(value, number(entry.service))
-        };
+        // One more than the page says whether there is another. Those in front of the page are ranked with it, each time twice
+        // as many until it is full.
+        let rank = |most| snapshot.ranked_services(&filter, span, zone, Which::Ports, order, most);
+        let place =
+            |(value, service): &(u64, ServiceKey)| -> [u8; 16] { by_packets(*value, service.bits().to_be_bytes()) };
+        let mut most = query.limit + 1;
+        let mut ranked = rank(most)?;
         if let Some(after) = &query.after {
-            let behind = |list: &[ServiceTotals]| {
-                list.iter().filter(|entry| place(entry).as_slice() > after.0.as_slice()).count()
+            let behind = |ranked: &[(u64, ServiceKey)]| {
+                ranked.iter().filter(|entry| place(entry).as_slice() > after.0.as_slice()).count()
             };
-            while list.services.len() == most && behind(&list.services) <= query.limit {
+            while ranked.len() == most && behind(&ranked) <= query.limit {
                 most *= 2;
-                list = snapshot.services(&filter, span, zone, Which::Ports, order, most)?;
+                ranked = rank(most)?;
             }
         }
         let basis = snapshot.basis(&filter, span)?;
-        let ports = page(query, list.services, place);
-        let entries = ports.entries.iter().filter_map(|entry| HistoryPort::of(entry, &basis.exposure));
+        let page = page(query, ranked, place);
+        let entries = page.entries.into_iter().map(|(_, service)| snapshot.service(&filter, span, zone, service));
+        let entries = entries.map(|totals| Ok(HistoryPort::of(&totals?, &basis.exposure)));
+        let ports = entries.filter_map(Result::transpose).collect::<Result<Vec<_>, RollupError>>()?;
         Ok(Answer {
             head: HistoryHead::of(asked, &basis)?,
-            totals: Totals::from(&list.totals),
-            next_cursor: ports.next,
-            ports: entries.collect(),
+            totals: Totals::from(&snapshot.totals(&filter, span)?),
+            next_cursor: page.next,
+            ports,
         })
     }
-}
-
-fn number(service: ServiceKey) -> [u8; 8] {
-    service.bits().to_be_bytes()
 }
 
 impl Based for Answer {

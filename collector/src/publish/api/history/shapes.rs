@@ -65,7 +65,7 @@ pub(super) fn kind_or_null() -> Schema {
 
 /// What stands behind the figures of a time: how much of it is known, and what they are to be divided by.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Basis)]
+#[schema(as = HistoryBasis)]
 pub(super) struct BasisShape {
     /// The state of history; it goes up with every change of any day.
     generation: u64,
@@ -102,6 +102,7 @@ pub(super) struct DayRange {
 
 /// A week as it is published.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryWeek)]
 pub(super) struct Week {
     /// `open`: it will be closed; `closed`: figures are those of the revision; `changing`: a later revision follows.
     #[schema(schema_with = week_states)]
@@ -120,7 +121,7 @@ fn week_states() -> Schema {
 
 /// How much was watched, and what of it was lost.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Exposure)]
+#[schema(as = HistoryWatched)]
 pub(super) struct ExposureShape {
     /// Sensors times days that they watched.
     sensor_days: f64,
@@ -235,6 +236,7 @@ fn week(asked: &HistoryAsked<'_>, basis: &Basis) -> Result<Option<Week>, Refusal
 
 /// Packets, bytes and sources of something.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryCounts)]
 pub(super) struct Counts {
     /// Packets.
     packets: u64,
@@ -292,6 +294,7 @@ impl From<[u64; 3]> for Kinds {
 
 /// What a number of packets comes to for each address that was watched.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HistoryRates)]
 pub(super) struct Rates {
     /// For each IPv4 address and day; null of IPv6, where nothing was watched, and where nobody knows how much.
     packets_per_address_day: Option<f64>,

@@ -49,6 +49,7 @@ impl HistoryPath for Path {
         name: "history/weeks",
         summary: "Weeks of a zone of history.report_zones that are closed, and their revisions",
         accepts: Accepts::history(&[
+            Parameter::Class,
             Parameter::From,
             Parameter::To,
             Parameter::Zone,
