@@ -95,6 +95,7 @@ enum Command {
     Query(crate::query::Arguments),
     /// Have days of history made again from the archive, with or without what a sensor saw in some time.
     Rebuild(crate::rollup::Arguments),
+    Backup(crate::backup::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -215,6 +216,7 @@ pub fn main() -> ExitCode {
         Command::Token(arguments) => token::run(arguments),
         Command::Query(arguments) => done(arguments.run()),
         Command::Rebuild(arguments) => done(arguments.run()),
+        Command::Backup(arguments) => done(arguments.run()),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
         }
@@ -392,7 +394,7 @@ fn tell_imported(imported: &Imported) -> ExitCode {
 
 /// Takes as many file descriptors as the system allows: the usual soft limit of 1024 is below `ingest.max_connections`
 /// and `http.max_connections` together, and running out would stop accepting before either is reached.
-fn allow_descriptors() {
+pub(crate) fn allow_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // If it is refused the limits still hold; accepting then pauses until descriptors are free.

@@ -34,12 +34,14 @@
 //! - [`hex`]: bytes as text.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`import`]: capture files instead of sensors.
+//! - [`backup`]: a copy of everything that is kept, as of one moment.
 //! - [`run`]: builds the stages, joins them, stops them in reverse order.
 //!
 //! Every stage can be pumped without its thread, so that a simulation can run all of them in one.
 
 pub mod aggregate;
 pub mod archive;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -19,7 +19,7 @@ use martlet_tests::python;
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
     response_schema_conformance,negative_data_rejection,unsupported_method,allow_header_conformance,ignored_auth";
 /// Requests of each kind to each path: some fifteen seconds of work for each run.
-const EXAMPLES: &str = "15";
+const EXAMPLES: &str = "8";
 
 /// Schemathesis, where `scripts/test.sh` has put it.
 fn schemathesis() -> Option<PathBuf> {

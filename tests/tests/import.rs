@@ -15,7 +15,6 @@ use std::time::Duration;
 use martlet_tests::compare::{ALWAYS, assert_same, count};
 use martlet_tests::daemon::{Collector, eventually, get, packets, root_with, run_ok};
 use martlet_tests::program::{Outcome, program, run};
-use martlet_tests::shared;
 use serde_json::Value;
 
 const OBSERVE: [&str; 2] = ["--observe", "198.18.0.0/24"];
@@ -194,33 +193,6 @@ fn an_import_that_is_killed_or_interrupted_goes_on_where_it_ended() {
     let expected = history_in(&whole);
     assert_ne!(partial, expected);
     assert_eq!(history_in(&data), expected);
-}
-
-#[test]
-fn the_darknet_capture_gives_the_totals_of_its_truth() {
-    let Some(captures) = shared::captures() else { return };
-    let file = captures.join("darknet/cloud-address_2020-04_2021-10.pcap.zst");
-    let truth = fs::read(captures.join("darknet/cloud-address_2020-04_2021-10.pcap.truth.json")).unwrap();
-    let truth: Value = serde_json::from_slice(&truth).unwrap();
-    let observe = ["--observe", "167.99.227.94/32"];
-    let data = tempfile::tempdir().unwrap();
-    let outcome = import(data.path(), &observe, &[&file]);
-    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
-    let collector = Collector::start_in(data.path(), &[]);
-    let api = |path: &str| collector.api(path);
-    let inbound = &truth["inbound"];
-    let summary = api(&format!("/api/v1/summary?class=import&{ALWAYS}"));
-    assert_eq!(summary["totals"]["packets"], inbound["ip_packets"]);
-    assert_eq!(summary["totals"]["bytes"], inbound["ip_bytes"]);
-    let ports = api(&format!("/api/v1/ports?class=import&{ALWAYS}"));
-    let icmp = ports["icmp"].as_array().unwrap();
-    let types = inbound["icmp_type_code"].as_object().unwrap();
-    assert_eq!(icmp.len(), types.len());
-    for row in icmp {
-        assert_eq!(row["packets"], types[&format!("{}/{}", row["type"], row["code"])], "{row}");
-    }
-    assert_same(&api, "import", &count(&file, &observe));
-    assert_eq!(collector.stop(), Some(0));
 }
 
 #[test]
