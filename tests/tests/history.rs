@@ -1,6 +1,6 @@
 //! `/api/v1/history/...` of the real collector, held against DuckDB on its archive.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
