@@ -139,6 +139,12 @@ impl Counters {
         self.durable.load(Relaxed).saturating_sub(self.committed.load(Relaxed))
     }
 
+    /// Whether there is an archive that the journal waits for.
+    #[must_use]
+    pub fn has_archive(&self) -> bool {
+        self.archived.load(Relaxed) != u64::MAX
+    }
+
     /// Records that are durable and not archived; 0 without an archive.
     #[must_use]
     pub fn unarchived(&self) -> u64 {

@@ -18,6 +18,8 @@ use crate::rollup::zones::Zone;
 
 /// Most figures of one answer: steps times series.
 const MOST_POINTS: usize = 4_000_000;
+/// The same where each has distinct sources, of 4 KiB each at most until they are counted.
+const MOST_SETS: usize = 40_000;
 
 /// What there is a series of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,11 +106,12 @@ impl Snapshot<'_> {
         if let GroupBy::Dimension(dimension, grouping) = group_by {
             check(filter, *dimension, *grouping)?;
         }
+        let most = if with_sources { MOST_SETS } else { MOST_POINTS };
         for piece in self.pieces(span)? {
             let mut add = |key: SeriesKey, row: &rusqlite::Row<'_>, first: usize, table: &'static str| {
-                if !sums.contains_key(&key) && (sums.len() + 1).saturating_mul(steps.starts.len()) > MOST_POINTS {
+                if !sums.contains_key(&key) && (sums.len() + 1).saturating_mul(steps.starts.len()) > most {
                     return Err(RollupError::NotKept(
-                        "the answer would have too many figures: take a longer step or a shorter time",
+                        "the answer would have too many figures: take a longer step, a shorter time or fewer series",
                     ));
                 }
                 let sums = sums.entry(key).or_insert_with(|| steps.sums(with_sources));

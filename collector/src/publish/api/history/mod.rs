@@ -31,13 +31,17 @@ use super::format::Table;
 use super::params::Query;
 use super::{Paths, time};
 use crate::live::ServiceKey;
-use crate::rollup::query::{Filter, MOST_DAYS, Snapshot, Span};
+use crate::rollup::query::{Filter, MOST_DAYS, Snapshot, Span, Step};
 use crate::rollup::{DAY_SECONDS, QUARTER_SECONDS, RollupError, Zone};
 
 /// How long an answer may be worked on. What takes longer is refused, with a hint.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many days there are without `from`.
 const DEFAULT_DAYS: i64 = 7;
+/// Up to here steps are hours unless somebody says how long they are, and beyond days.
+const FORTNIGHT: i64 = 14 * DAY_SECONDS;
+/// Most steps of a series.
+const MOST_STEPS: i64 = 20_000;
 
 /// Adds the paths.
 pub(super) fn paths(paths: Paths) -> Paths {
@@ -206,10 +210,7 @@ impl HistoryAsked<'_> {
 }
 
 /// Steps of a series where nobody says how long they are: hours of a fortnight, and else days.
-fn step(asked: &HistoryAsked<'_>) -> Result<crate::rollup::query::Step, Problem> {
-    use crate::rollup::query::Step;
-    const FORTNIGHT: i64 = 14 * DAY_SECONDS;
-    const MOST_STEPS: i64 = 20_000;
+fn step(asked: &HistoryAsked<'_>) -> Result<Step, Problem> {
     let length = asked.span.to() - asked.span.from();
     let default = if length > FORTNIGHT { DAY_SECONDS } else { 3600 };
     let seconds = asked.query.wanted.step_seconds.unwrap_or(default);

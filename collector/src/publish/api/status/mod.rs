@@ -13,8 +13,9 @@ use serde::Serialize;
 
 pub(super) use self::shapes::LostStatus;
 use self::shapes::{
-    Answer, ClassHistory, ClassStatus, Connections, HealthStatus, History, IngestStatus, JournalStatus, LatencyStatus,
-    PublicStatus, PublicationStatus, Recent, RecentPort, RecentWindow, Status, StoreStatus,
+    Answer, ArchiveStatus, ClassHistory, ClassStatus, Connections, DaysStatus, HealthStatus, History, IngestStatus,
+    JournalStatus, LatencyStatus, PublicStatus, PublicationStatus, Recent, RecentPort, RecentWindow, Status,
+    StoreStatus,
 };
 use super::super::Sources;
 use super::super::problem::Problem;
@@ -124,9 +125,32 @@ fn status(sources: &Sources, view: &LiveView, now_ms: i64) -> Status {
             commits: counters.commits.load(Relaxed),
             last_commit_age_seconds: (last_commit_ms > 0).then(|| age_seconds(last_commit_ms, now_ms)),
         },
+        archive: counters.has_archive().then(|| archive(sources, now_ms)),
+        days: counters.has_archive().then(|| days(sources, now_ms)),
         ingest: ingest(sources, view),
         geo: GeoStatus::of(&sources.geo.snapshot(), now_ms),
         latency: latency(sources, Instant::now()),
+    }
+}
+
+fn archive(sources: &Sources, now_ms: i64) -> ArchiveStatus {
+    let archive = &sources.journal.archive;
+    ArchiveStatus {
+        health: HealthStatus::of(&archive.health, now_ms),
+        pending_records: sources.journal.counters.unarchived(),
+        lost_records: archive.lost_records.load(Relaxed),
+        files: archive.files.load(Relaxed),
+        rows: archive.rows.load(Relaxed),
+        bytes: archive.bytes.load(Relaxed),
+    }
+}
+
+fn days(sources: &Sources, now_ms: i64) -> DaysStatus {
+    let history = &sources.journal.history;
+    DaysStatus {
+        health: HealthStatus::of(&history.health, now_ms),
+        marked_days: history.marked_days.load(Relaxed),
+        made_days: history.made_days.load(Relaxed),
     }
 }
 

@@ -76,6 +76,10 @@ pub(in super::super) struct Status {
     pub(super) journal: JournalStatus,
     /// The store: what is committed.
     pub(super) store: StoreStatus,
+    /// The archive; null if there is none (`archive.enabled`).
+    pub(super) archive: Option<ArchiveStatus>,
+    /// The days that are made of it; null without an archive.
+    pub(super) days: Option<DaysStatus>,
     /// What came from sensors, and what was refused.
     pub(super) ingest: IngestStatus,
     /// Whom sources belong to: the data, and how it fares.
@@ -114,6 +118,34 @@ pub(super) struct StoreStatus {
     pub(super) commits: u64,
     /// How long ago the last was.
     pub(super) last_commit_age_seconds: Option<f64>,
+}
+
+/// The archive.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ArchiveStatus {
+    #[serde(flatten)]
+    pub(super) health: HealthStatus,
+    /// Records of the journal that are not in it yet.
+    pub(super) pending_records: u64,
+    /// Records that counted, and could not be read when they were to be archived.
+    pub(super) lost_records: u64,
+    /// Files that there are.
+    pub(super) files: u64,
+    /// Rows in them.
+    pub(super) rows: u64,
+    /// Their length.
+    pub(super) bytes: u64,
+}
+
+/// The days that are made of the archive.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DaysStatus {
+    #[serde(flatten)]
+    pub(super) health: HealthStatus,
+    /// Days whose archive has changed since they were made.
+    pub(super) marked_days: u64,
+    /// Days that were made since the start.
+    pub(super) made_days: u64,
 }
 
 /// How a place of durable state fares.
