@@ -22,7 +22,7 @@ pub fn workspace_root() -> PathBuf {
 /// The path of one of our programs, built with the profile and into the target directory of the running test.
 ///
 /// Tests are a package of their own, so Cargo sets no `CARGO_BIN_EXE_*` for them. Programs that are built already
-/// can be given in a directory, by the variable `MARTLET_PROGRAMS`.
+/// can be given in a directory, by the variable `MARTLET_PROGRAMS`; `scripts/test.sh` gives those of `cargo test`.
 ///
 /// # Panics
 /// If it cannot be built.
