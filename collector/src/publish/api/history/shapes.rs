@@ -334,7 +334,7 @@ pub(super) struct HistoryPort {
 }
 
 /// Columns of a port.
-pub(super) const PORT_COLUMNS: [&str; 16] = [
+pub(super) const PORT_COLUMNS: [&str; 17] = [
     "ip",
     "protocol",
     "protocol_name",
@@ -351,6 +351,7 @@ pub(super) const PORT_COLUMNS: [&str; 16] = [
     "kinds.backscatter",
     "kinds.other",
     "packets_per_address_day",
+    "packets_per_prefix_day",
 ];
 
 impl HistoryPort {
