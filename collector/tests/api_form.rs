@@ -249,7 +249,28 @@ fn the_description_has_every_path_parameter_and_answer() {
     let tag = answer.header("etag").unwrap();
     assert_eq!(server.ask("/api/v1/openapi.json", &[&format!("if-none-match: {tag}")]).status, 304);
     let paths = document["paths"].as_object().unwrap();
-    let names = ["coverage", "ports", "sensors", "sources", "status", "summary"].map(|name| format!("/api/v1/{name}"));
+    let mut names = ["coverage", "ports", "sensors", "sources", "status", "summary"].map(str::to_owned).to_vec();
+    let of_history = [
+        "changes",
+        "exposure",
+        "first-seen",
+        "icmp",
+        "marks",
+        "networks",
+        "port",
+        "ports",
+        "protocols",
+        "regions",
+        "scanners",
+        "sensors",
+        "series",
+        "source",
+        "sources",
+        "weeks",
+    ];
+    names.extend(of_history.map(|name| format!("history/{name}")));
+    names.sort();
+    let names = names.iter().map(|name| format!("/api/v1/{name}")).collect::<Vec<_>>();
     assert_eq!(paths.keys().cloned().collect::<Vec<_>>(), names);
     for (path, item) in paths {
         let operation = &item["get"];
@@ -258,7 +279,27 @@ fn the_description_has_every_path_parameter_and_answer() {
             parameters.iter().any(|parameter| parameter["name"] == name)
         };
         // What is described is taken, and what is not is refused.
-        for name in ["class", "from", "to", "step", "sensor", "kind", "limit", "cursor", "format", "points"] {
+        for name in [
+            "class",
+            "from",
+            "to",
+            "step",
+            "sensor",
+            "kind",
+            "zone",
+            "ip",
+            "protocol",
+            "port",
+            "address",
+            "order",
+            "group_by",
+            "direction",
+            "sources",
+            "limit",
+            "cursor",
+            "format",
+            "points",
+        ] {
             let (_, problem) = server.get(&format!("{path}?{name}=%00"));
             let kind = if known(name) { "bad" } else { "unknown" };
             assert_eq!(problem["type"], format!("urn:martlet:problem:{kind}-parameter"), "{path} {name}");
