@@ -181,9 +181,13 @@ impl Place {
             let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             value.unwrap().parse().unwrap()
         };
+        let data = self.disk.join("data");
+        eventually("everything to be committed", || metric("martlet_collector_journal_uncommitted_records") == 0.0);
+        // The last records are few, and would wait for the hour; an address that never came is looked for in all that there is.
+        let nobody = ["erase", "--source", "203.0.113.255/32", "--data-dir", data.to_str().unwrap()];
+        run_ok(program("martlet-collector"), &nobody);
         eventually("everything to be archived", || metric("martlet_collector_archive_pending_records") == 0.0);
         assert!(metric("martlet_collector_archive_lost_records") == 0.0);
-        let data = self.disk.join("data");
         let files = run_ok(program("martlet-collector"), &["archive", "files", "--data-dir", data.to_str().unwrap()]);
         let mut archived = 0;
         for file in files.lines() {
