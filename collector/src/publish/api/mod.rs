@@ -19,6 +19,7 @@ mod history;
 mod json;
 mod list;
 mod openapi;
+mod parameter;
 mod params;
 mod ports;
 mod public;

@@ -19,7 +19,8 @@ use super::super::problem::{Kind, MEDIA_TYPE, Problem, VARY};
 use super::endpoint::{About, Endpoint, REVALIDATED};
 use super::format::{Format, Table};
 use super::json::{class_schema, words};
-use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Parameter, Ranges};
+use super::parameter::{GroupBy, Parameter};
+use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Ranges};
 use super::validator::{Tag, Validity};
 use crate::tokens::Scope;
 
@@ -267,13 +268,10 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
             words(&["packets", "daily_sources"]),
             "By what the list is ordered; packets if it is not given.".to_owned(),
         ),
-        Parameter::GroupBy => {
-            let groups = ["none", "port", "kind", "protocol", "region", "known_scanner", "mark", "sensor"];
-            (
-                words(&groups),
-                "What there is a series of each; none, which is one series of all, if it is not given.".to_owned(),
-            )
-        }
+        Parameter::GroupBy => (
+            words(&GroupBy::ALL.map(GroupBy::name)),
+            "What there is a series of each; none, which is one series of all, if it is not given.".to_owned(),
+        ),
         Parameter::Direction => (words(&["up", "down"]), "Which changes; up if it is not given.".to_owned()),
         Parameter::Sources => (
             words(&["yes", "no"]),

@@ -13,13 +13,14 @@ use super::cursor::{Check, Cursor};
 use super::format::Format;
 use super::json::ip_number;
 use super::list::Place;
+use super::parameter::{GroupBy, Parameter};
 use super::public::Minimum;
 use super::time::{Rounding, read_step, read_time, step_text};
 use crate::aggregate::HOUR_SECONDS;
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
 use crate::rollup::query::Change;
-use crate::rollup::{Dimension, Order, QUARTER_SECONDS, Zone};
+use crate::rollup::{Order, QUARTER_SECONDS, Zone};
 
 pub(super) const DEFAULT_LIMIT: usize = 20;
 pub(super) const MAX_LIMIT: usize = 1000;
@@ -34,79 +35,6 @@ const DAY_SECONDS: i64 = 86_400;
 const MOST_HOURS_SECONDS: i64 = 366 * DAY_SECONDS;
 /// Most steps of all sensors in one answer about hours: what bounds its memory.
 const MOST_HOUR_CELLS: usize = 200_000;
-
-/// What can be given with a query. The order is the one in which they are documented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Parameter {
-    Class,
-    From,
-    To,
-    Step,
-    Sensor,
-    Kind,
-    Zone,
-    Ip,
-    Protocol,
-    Port,
-    Address,
-    Order,
-    GroupBy,
-    Direction,
-    Sources,
-    Limit,
-    Cursor,
-    Format,
-}
-
-impl Parameter {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Parameter::Class => "class",
-            Parameter::From => "from",
-            Parameter::To => "to",
-            Parameter::Step => "step",
-            Parameter::Sensor => "sensor",
-            Parameter::Kind => "kind",
-            Parameter::Zone => "zone",
-            Parameter::Ip => "ip",
-            Parameter::Protocol => "protocol",
-            Parameter::Port => "port",
-            Parameter::Address => "address",
-            Parameter::Order => "order",
-            Parameter::GroupBy => "group_by",
-            Parameter::Direction => "direction",
-            Parameter::Sources => "sources",
-            Parameter::Limit => "limit",
-            Parameter::Cursor => "cursor",
-            Parameter::Format => "format",
-        }
-    }
-
-    /// What a value must be.
-    pub(super) const fn expected(self) -> &'static str {
-        match self {
-            Parameter::Class => "one of real, drill, import",
-            Parameter::From | Parameter::To => {
-                "a time in UTC such as 2026-11-21T10:20:30Z (RFC 3339), in the years from 1700 to 2200"
-            }
-            Parameter::Step => "a whole number with s, m, h or d behind it, such as 10m",
-            Parameter::Sensor => "the name of a sensor: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'",
-            Parameter::Kind => "one of scan, backscatter, other",
-            Parameter::Zone => "the name of a time zone of the IANA database, such as Asia/Tokyo or UTC",
-            Parameter::Ip => "4 or 6",
-            Parameter::Protocol => "the name of an IP protocol in lower case, such as tcp, or its number",
-            Parameter::Port => "a port, a whole number from 0 to 65535",
-            Parameter::Address => "an IPv4 or IPv6 address",
-            Parameter::Order => "packets or daily_sources",
-            Parameter::GroupBy => "one of none, port, kind, protocol, region, known_scanner, mark, sensor",
-            Parameter::Direction => "up or down",
-            Parameter::Sources => "yes or no",
-            Parameter::Limit => "a whole number from 1 to 1000",
-            Parameter::Cursor => "next_cursor of an answer to the same query, unchanged",
-            Parameter::Format => "one of json, csv, ndjson",
-        }
-    }
-}
 
 /// Which parameters a path takes.
 #[derive(Clone, Copy, Debug)]
@@ -185,31 +113,6 @@ pub(super) struct Wanted {
     pub(super) group_by: Option<GroupBy>,
     pub(super) change: Option<Change>,
     pub(super) sources: Option<bool>,
-}
-
-/// What there is a series of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GroupBy {
-    None,
-    Port,
-    Kind,
-    Dimension(Dimension),
-}
-
-impl GroupBy {
-    fn named(name: &str) -> Option<GroupBy> {
-        Some(match name {
-            "none" => GroupBy::None,
-            "port" => GroupBy::Port,
-            "kind" => GroupBy::Kind,
-            "protocol" => GroupBy::Dimension(Dimension::Protocol),
-            "region" => GroupBy::Dimension(Dimension::Region),
-            "known_scanner" => GroupBy::Dimension(Dimension::Scanner),
-            "mark" => GroupBy::Dimension(Dimension::Mark),
-            "sensor" => GroupBy::Dimension(Dimension::Sensor),
-            _ => return None,
-        })
-    }
 }
 
 /// A query that can be computed.

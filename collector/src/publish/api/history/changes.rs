@@ -6,13 +6,11 @@ use utoipa::ToSchema;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::{Time, words};
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{BasisShape, HistoryHead, HistoryPort};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::{BasisShape, HistoryPort};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::rollup::Order;
 use crate::rollup::query::{Change, Which};
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -20,9 +18,7 @@ pub(super) struct Path;
 /// Which ports changed most.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryChanges)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// Begin of the time before; it ends where this one begins.
     previous_from: Time,
     /// What stands behind the figures of the time before.
@@ -58,10 +54,10 @@ pub(super) struct Entry {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/changes",
-        summary: "Which ports changed most from the time before",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/changes",
+        "Which ports changed most from the time before",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -73,30 +69,26 @@ impl HistoryPath for Path {
             Parameter::Direction,
             Parameter::Limit,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, zone, .. } = *asked;
         let before = span.before()?;
         let order = query.wanted.order.unwrap_or(Order::Packets);
         let change = query.wanted.change.unwrap_or(Change::Up);
         let (limit, ports) = (query.limit, Which::Ports);
         let movers = snapshot.movers(&filter, span, before, zone, ports, order, change, limit)?;
-        let (basis, previous) = (snapshot.basis(&filter, span)?, snapshot.basis(&filter, before)?);
+        let previous = snapshot.basis(&filter, before)?;
         let changes = movers.iter().filter_map(|mover| {
             Some(Entry {
                 difference: mover.difference,
-                now: HistoryPort::of(&mover.now, &basis.exposure)?,
+                now: HistoryPort::of(&mover.now, &asked.basis.exposure)?,
                 previous: HistoryPort::of(&mover.before, &previous.exposure)?,
             })
         });
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
+        Ok(Body {
             previous_from: Time(before.from()),
             previous_basis: BasisShape::of(asked, &previous)?,
             direction: if change == Change::Up { "up" } else { "down" },
@@ -106,13 +98,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Entry;
     const COLUMNS: &'static [&'static str] = &[
         "now.ip",

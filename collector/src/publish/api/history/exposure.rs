@@ -6,11 +6,9 @@ use utoipa::ToSchema;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{ExposureShape, HistoryHead};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
-use crate::tokens::Scope;
+use super::super::parameter::Parameter;
+use super::shapes::ExposureShape;
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 
 /// The path.
 pub(super) struct Path;
@@ -18,9 +16,7 @@ pub(super) struct Path;
 /// How much each sensor watched.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryExposure)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Sensors by name.
@@ -40,10 +36,10 @@ pub(super) struct Entry {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/exposure",
-        summary: "How much each sensor watched, and what of it was lost",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/exposure",
+        "How much each sensor watched, and what of it was lost",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -51,24 +47,19 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
-        let HistoryAsked { snapshot, query, filter, span, .. } = *asked;
-        let basis = snapshot.basis(&filter, span)?;
-        let sensors: Vec<_> = basis.sensors.iter().collect();
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
+        let query = asked.query;
+        let sensors: Vec<_> = asked.basis.sensors.iter().collect();
         let page = page(query, sensors, |(name, _)| name.as_str());
         let entry = |(name, exposure): (&String, &crate::rollup::query::Exposure)| Entry {
             sensor: name.clone(),
             exposure: ExposureShape::from(exposure),
         };
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
+        Ok(Body {
             next_cursor: page.next,
             exposures: page.entries.into_iter().map(entry).collect(),
             exposures_left_out: page.left_out,
@@ -76,13 +67,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Entry;
     const COLUMNS: &'static [&'static str] = &[
         "sensor",

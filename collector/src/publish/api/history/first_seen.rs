@@ -8,13 +8,11 @@ use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::{ip_number, words};
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{Day, HistoryHead};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::Day;
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::publish::services::{protocol_name, service};
 use crate::rollup::query::FirstSeen;
-use crate::tokens::Scope;
 
 /// So many are looked at; every port of both versions and all kinds of several protocols are fewer.
 const MOST: usize = 2_000_000;
@@ -25,9 +23,7 @@ pub(super) struct Path;
 /// Services that were not seen before.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryFirstSeen)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Services by the UTC day on which they were seen first, as far as history goes back; the newest day first.
@@ -66,10 +62,10 @@ fn kinds() -> utoipa::openapi::Schema {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/first-seen",
-        summary: "Services that were seen for the first time",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/first-seen",
+        "Services that were seen for the first time",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -79,14 +75,11 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, .. } = *asked;
         let mut found = snapshot.first_seen_in(query.class, span, MOST)?;
         found.retain(|seen| {
@@ -102,8 +95,7 @@ impl HistoryPath for Path {
             place
         };
         let page = page(query, found, place);
-        Ok(Answer {
-            head: HistoryHead::of(asked, &snapshot.basis(&filter, span)?)?,
+        Ok(Body {
             next_cursor: page.next,
             services: page.entries.iter().filter_map(entry).collect(),
             services_left_out: page.left_out,
@@ -133,13 +125,7 @@ fn entry(seen: &FirstSeen) -> Option<Entry> {
     })
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Entry;
     const COLUMNS: &'static [&'static str] =
         &["date", "kind", "ip", "protocol", "protocol_name", "port", "service", "icmp_type", "icmp_code"];

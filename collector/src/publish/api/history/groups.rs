@@ -9,14 +9,12 @@ use utoipa::ToSchema;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{Counts, HistoryHead, Kinds, Rates, Totals};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::{Counts, Kinds, Rates, Totals};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::publish::services::protocol_name;
 use crate::rollup::Dimension;
 use crate::rollup::query::{Exposure, GroupTotals, Grouping};
-use crate::tokens::Scope;
 
 /// A path for each dimension.
 pub(super) struct By<G>(PhantomData<G>);
@@ -104,9 +102,7 @@ impl Grouped for Sensors {
 /// Packets by what they have in common.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryGroups)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// The port that was asked for, if one was.
     port: Option<u16>,
     /// Of everything in the time; groups need not add up to it: a packet has no mark, or several.
@@ -145,21 +141,14 @@ impl Group {
 }
 
 impl<G: Grouped> HistoryPath for By<G> {
-    const ABOUT: About = About {
-        name: G::NAME,
-        summary: G::SUMMARY,
-        accepts: Accepts::history(G::PARAMETERS),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+    const ABOUT: About = about(G::NAME, G::SUMMARY, G::PARAMETERS);
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, span, .. } = *asked;
         let grouping = asked.service()?.map_or(Grouping::All, Grouping::Service);
         let filter = if grouping == Grouping::All { asked.filter } else { asked.without_protocol() };
-        let basis = snapshot.basis(&filter, span)?;
+        let basis = asked.basis;
         let groups = snapshot.groups(&filter, span, G::DIMENSION, grouping)?;
         let totals = snapshot.totals(&asked.filter, span)?;
         let page = page(query, groups, |group| place(group.sum.packets(), &group.name));
@@ -172,8 +161,7 @@ impl<G: Grouped> HistoryPath for By<G> {
             }
             entry
         };
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
+        Ok(Body {
             port: query.wanted.port,
             totals: Totals::from(&totals),
             next_cursor: page.next,
@@ -190,13 +178,7 @@ pub(super) fn place(packets: u64, name: &str) -> Vec<u8> {
     place
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Group;
     const COLUMNS: &'static [&'static str] = &[
         "name",

@@ -8,12 +8,10 @@ use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::ip_number;
 use super::super::list::{by_packets, page};
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{Counts, HistoryHead, Rates};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::{Counts, Rates};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::rollup::query::Sum;
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -21,9 +19,7 @@ pub(super) struct Path;
 /// ICMP and ICMPv6 messages.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryIcmp)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Types and codes by packets, descending.
@@ -50,10 +46,10 @@ pub(super) struct Message {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/icmp",
-        summary: "ICMP and ICMPv6 messages by type and code",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/icmp",
+        "ICMP and ICMPv6 messages by type and code",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -63,16 +59,12 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, .. } = *asked;
-        let basis = snapshot.basis(&filter, span)?;
         let messages = snapshot.icmp(&filter, span, usize::MAX)?;
         let place = |(ip, icmp_type, code, sum): &(IpVersion, u8, u8, Sum)| -> [u8; 11] {
             by_packets(sum.packets(), [ip_number(*ip), *icmp_type, *code])
@@ -83,10 +75,9 @@ impl HistoryPath for Path {
             icmp_type,
             code,
             counts: Counts::from(&sum),
-            rates: Rates::new(&basis.exposure, sum.packets(), Some(ip)),
+            rates: Rates::new(&asked.basis.exposure, sum.packets(), Some(ip)),
         };
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
+        Ok(Body {
             next_cursor: page.next,
             icmp: page.entries.into_iter().map(entry).collect(),
             icmp_left_out: page.left_out,
@@ -94,13 +85,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Message;
     const COLUMNS: &'static [&'static str] = &[
         "ip",

@@ -17,22 +17,28 @@ mod source;
 mod sources;
 mod weeks;
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::AllOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use self::shapes::HistoryHead;
 use super::super::Sources;
 use super::super::problem::{Kind, Problem};
 use super::endpoint::{About, Asked, Endpoint};
 use super::format::Table;
-use super::params::Query;
+use super::parameter::Parameter;
+use super::params::{Accepts, Query};
+use super::validator::Validity;
 use super::{Paths, time};
 use crate::live::ServiceKey;
-use crate::rollup::query::{Filter, MOST_DAYS, Snapshot, Span, Step};
+use crate::rollup::query::{Basis, Filter, MOST_DAYS, Snapshot, Span, Step};
 use crate::rollup::{DAY_SECONDS, QUARTER_SECONDS, RollupError, Zone};
+use crate::tokens::Scope;
 
 /// How long an answer may be worked on. What takes longer is refused, with a hint.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,15 +74,62 @@ pub(super) fn paths(paths: Paths) -> Paths {
 trait HistoryPath: 'static {
     /// What there is to say of it.
     const ABOUT: About;
-    /// Its answer.
-    type Answer: Serialize + ToSchema + Table + Based + Send + 'static;
+    /// Its answer, without what all begin with.
+    type Body: Serialize + ToSchema + Table + Send + 'static;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Self::Answer, Refusal>;
+    /// What is asked about, where the path means something else by what was not given.
+    fn filter(filter: Filter) -> Filter {
+        filter
+    }
+
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Self::Body, Refusal>;
 }
 
-/// An answer that says what stands behind it.
-trait Based {
-    fn head(&self) -> &HistoryHead;
+/// What all paths of history have in common.
+const fn about(name: &'static str, summary: &'static str, parameters: &'static [Parameter]) -> About {
+    let accepts = Accepts::history(parameters);
+    About { name, summary, accepts, scope: Scope::Read, validity: Validity::Answer, walks: true }
+}
+
+/// An answer, and what stands behind it.
+#[derive(Serialize)]
+struct Answer<B> {
+    #[serde(flatten)]
+    head: HistoryHead,
+    #[serde(flatten)]
+    body: B,
+}
+
+impl<B: ToSchema> PartialSchema for Answer<B> {
+    fn schema() -> RefOr<Schema> {
+        AllOfBuilder::new().item(Ref::from_schema_name(HistoryHead::name())).item(B::schema()).into()
+    }
+}
+
+/// By the name of what it is about.
+impl<B: ToSchema> ToSchema for Answer<B> {
+    fn name() -> Cow<'static, str> {
+        B::name()
+    }
+
+    fn schemas(found: &mut Vec<(String, RefOr<Schema>)>) {
+        found.push((HistoryHead::name().into_owned(), HistoryHead::schema()));
+        HistoryHead::schemas(found);
+        B::schemas(found);
+    }
+}
+
+impl<B: Table> Table for Answer<B> {
+    type Row = B::Row;
+    const COLUMNS: &'static [&'static str] = B::COLUMNS;
+
+    fn rows(&self) -> impl Iterator<Item = impl Serialize> {
+        self.body.rows()
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.body.next_cursor()
+    }
 }
 
 /// A path of history as an endpoint.
@@ -90,6 +143,8 @@ struct HistoryAsked<'a> {
     filter: Filter,
     span: Span,
     zone: &'a Zone,
+    /// What stands behind the figures of the time.
+    basis: &'a Basis,
     deadline: Instant,
 }
 
@@ -138,11 +193,11 @@ fn of_rollup(error: &RollupError) -> Problem {
 
 impl<P: HistoryPath> Endpoint for Over<P> {
     const ABOUT: About = P::ABOUT;
-    type Answer = P::Answer;
+    type Answer = Answer<P::Body>;
 
-    fn answer(asked: &Asked<'_>) -> Result<P::Answer, Problem> {
+    fn answer(asked: &Asked<'_>) -> Result<Answer<P::Body>, Problem> {
         let deadline = Instant::now() + PATIENCE;
-        let answer = asked.sources.history.ask(deadline, |history| -> Result<P::Answer, Refusal> {
+        let answer = asked.sources.history.ask(deadline, |history| -> Result<Answer<P::Body>, Refusal> {
             let snapshot = history.snapshot()?;
             let zone = asked.query.wanted.zone.as_deref().map_or(Ok(Zone::UTC), Zone::named);
             let zone = zone.map_err(|error| Problem::unfit("zone", error))?;
@@ -150,15 +205,17 @@ impl<P: HistoryPath> Endpoint for Over<P> {
             let mut query = asked.query.clone();
             (query.from, query.to) = (span.from(), span.to());
             let (ip, protocol) = (query.wanted.ip, query.wanted.protocol);
-            let filter = Filter { ip, protocol, kind: query.kind, ..Filter::class(query.class) };
-            let (sources, query, zone) = (asked.sources, &query, &zone);
-            P::answer(&HistoryAsked { sources, snapshot: &snapshot, query, filter, span, zone, deadline })
+            let filter = P::filter(Filter { ip, protocol, kind: query.kind, ..Filter::class(query.class) });
+            let basis = &snapshot.basis(&filter, span)?;
+            let (sources, query, zone, snapshot) = (asked.sources, &query, &zone, &snapshot);
+            let asked = HistoryAsked { sources, snapshot, query, filter, span, zone, basis, deadline };
+            Ok(Answer { body: P::answer(&asked)?, head: HistoryHead::of(&asked)? })
         });
         answer.map_err(Refusal::from)?.map_err(Problem::from)
     }
 
-    fn generation(answer: &P::Answer) -> Option<u64> {
-        Some(answer.head().generation())
+    fn generation(answer: &Answer<P::Body>) -> Option<u64> {
+        Some(answer.head.generation())
     }
 }
 

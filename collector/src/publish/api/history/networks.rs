@@ -7,13 +7,10 @@ use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::Distinct;
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
+use super::super::parameter::Parameter;
 use super::groups::place;
-use super::shapes::HistoryHead;
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::rollup::OTHER_ASNS;
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -21,9 +18,7 @@ pub(super) struct Path;
 /// Packets by autonomous system.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryNetworks)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Networks by packets, descending.
@@ -47,10 +42,10 @@ pub(super) struct Network {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/networks",
-        summary: "Packets by the autonomous system of their sources, as known when they were archived",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/networks",
+        "Packets by the autonomous system of their sources, as known when they were archived",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -60,14 +55,11 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, .. } = *asked;
         let networks = snapshot.networks(&filter, span, usize::MAX)?;
         let page = page(query, networks, |network| {
@@ -82,8 +74,7 @@ impl HistoryPath for Path {
                 sources: Distinct::from(network.sources),
             }
         };
-        Ok(Answer {
-            head: HistoryHead::of(asked, &snapshot.basis(&filter, span)?)?,
+        Ok(Body {
             next_cursor: page.next,
             networks: page.entries.into_iter().map(entry).collect(),
             networks_left_out: page.left_out,
@@ -91,13 +82,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Network;
     const COLUMNS: &'static [&'static str] =
         &["asn", "organisation", "packets", "sources.count", "sources.exact", "sources.error"];

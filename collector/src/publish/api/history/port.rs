@@ -8,14 +8,12 @@ use super::super::super::problem::Problem;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::{Distinct, Time, words};
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
+use super::super::parameter::Parameter;
 use super::groups::Group;
-use super::shapes::{Day, HistoryHead, HistoryPort};
-use super::{Based, HistoryAsked, HistoryPath, Refusal, step};
+use super::shapes::{Day, HistoryPort};
+use super::{HistoryAsked, HistoryPath, Refusal, about, step};
 use crate::rollup::query::{Filter, GroupBy, Grouping};
 use crate::rollup::{Dimension, RollupError};
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -23,9 +21,7 @@ pub(super) struct Path;
 /// What one port did.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryPortDetail)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What it comes to.
     totals: HistoryPort,
     /// The same of the time of equal length before.
@@ -68,10 +64,10 @@ pub(super) struct Step {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/port",
-        summary: "What one port did, and what before",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/port",
+        "What one port did, and what before",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -84,18 +80,17 @@ impl HistoryPath for Path {
             Parameter::Sources,
             Parameter::Limit,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
-        let HistoryAsked { snapshot, query, span, zone, .. } = *asked;
+    fn filter(filter: Filter) -> Filter {
+        Filter { ip: filter.ip.or(Some(IpVersion::V4)), ..filter }
+    }
+
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
+        let HistoryAsked { snapshot, query, filter, span, zone, basis, .. } = *asked;
         let service = asked.service()?.ok_or_else(|| Problem::unfit("port", "given, with `protocol`"))?;
-        let filter = Filter { ip: Some(query.wanted.ip.unwrap_or(IpVersion::V4)), ..asked.filter };
-        let basis = snapshot.basis(&filter, span)?;
         let before = span.before()?;
         let exposure_before = snapshot.basis(&filter, before)?.exposure;
         let entry = |totals, exposure| HistoryPort::of(&totals, exposure).ok_or(RollupError::NotKept("it has no port"));
@@ -114,7 +109,6 @@ impl HistoryPath for Path {
             Ok(groups.iter().take(query.limit).map(|group| Group::of(group, &basis.exposure, filter.ip)).collect())
         };
         let (regions, marks) = (group(Dimension::Region)?, group(Dimension::Mark)?);
-        let head = HistoryHead::of(&HistoryAsked { filter, ..*asked }, &basis)?;
         let only = list.series.first();
         let steps = list.starts.iter().enumerate().map(|(place, &start)| Step {
             start: Time(start),
@@ -124,17 +118,11 @@ impl HistoryPath for Path {
                 _ => None,
             },
         });
-        Ok(Answer { head, totals, previous, first_seen, series: steps.collect(), regions, marks })
+        Ok(Body { totals, previous, first_seen, series: steps.collect(), regions, marks })
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Step;
     const COLUMNS: &'static [&'static str] = &["start", "packets", "sources.count", "sources.exact", "sources.error"];
 

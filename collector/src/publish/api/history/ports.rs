@@ -6,14 +6,12 @@ use utoipa::ToSchema;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::list::{by_packets, page};
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{HistoryHead, HistoryPort, PORT_COLUMNS, Totals};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::{HistoryPort, PORT_COLUMNS, Totals};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::live::ServiceKey;
 use crate::rollup::query::Which;
 use crate::rollup::{Order, RollupError};
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -21,9 +19,7 @@ pub(super) struct Path;
 /// Which services were looked for.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryPorts)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// Of everything that matches, also what is no port.
     totals: Totals,
     /// What asks for the next page; null on the last one.
@@ -33,10 +29,10 @@ pub(super) struct Answer {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/ports",
-        summary: "Which services were looked for",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/ports",
+        "Which services were looked for",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -48,14 +44,11 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, zone, .. } = *asked;
         let order = query.wanted.order.unwrap_or(Order::Packets);
         // One more than the page says whether there is another. Those in front of the page are ranked with it, each time twice
@@ -74,27 +67,15 @@ impl HistoryPath for Path {
                 ranked = rank(most)?;
             }
         }
-        let basis = snapshot.basis(&filter, span)?;
         let page = page(query, ranked, place);
         let entries = page.entries.into_iter().map(|(_, service)| snapshot.service(&filter, span, zone, service));
-        let entries = entries.map(|totals| Ok(HistoryPort::of(&totals?, &basis.exposure)));
+        let entries = entries.map(|totals| Ok(HistoryPort::of(&totals?, &asked.basis.exposure)));
         let ports = entries.filter_map(Result::transpose).collect::<Result<Vec<_>, RollupError>>()?;
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
-            totals: Totals::from(&snapshot.totals(&filter, span)?),
-            next_cursor: page.next,
-            ports,
-        })
+        Ok(Body { totals: Totals::from(&snapshot.totals(&filter, span)?), next_cursor: page.next, ports })
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = HistoryPort;
     const COLUMNS: &'static [&'static str] = &PORT_COLUMNS;
 

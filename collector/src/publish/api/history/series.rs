@@ -9,14 +9,12 @@ use utoipa::ToSchema;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::{Distinct, Time, ip_number, words};
-use super::super::params::{Accepts, GroupBy as Wanted, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{HistoryHead, Rates, port_key};
-use super::{Based, HistoryAsked, HistoryPath, Refusal, step};
+use super::super::parameter::{GroupBy as Wanted, Parameter};
+use super::shapes::{Rates, port_key};
+use super::{HistoryAsked, HistoryPath, Refusal, about, step};
 use crate::publish::services::protocol_name;
+use crate::rollup::Order;
 use crate::rollup::query::{GroupBy, Grouping, Series as Found, SeriesKey, Step, Which};
-use crate::rollup::{Dimension, Order};
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -24,9 +22,10 @@ pub(super) struct Path;
 /// How something went over time.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistorySeries)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
+    /// The IP version that was asked for.
+    #[serde(skip)]
+    ip: Option<u8>,
     /// What there is a series of each.
     #[schema(schema_with = grouped_schema)]
     group_by: &'static str,
@@ -44,10 +43,8 @@ pub(super) struct Answer {
     series_left_out: usize,
 }
 
-const GROUPED: [&str; 8] = ["none", "port", "kind", "protocol", "region", "known_scanner", "mark", "sensor"];
-
 fn grouped_schema() -> utoipa::openapi::Schema {
-    words(&GROUPED)
+    words(&Wanted::ALL.map(Wanted::name))
 }
 
 /// One series.
@@ -89,10 +86,10 @@ pub(super) struct Row {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/series",
-        summary: "How something went over time",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/series",
+        "How something went over time",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -106,29 +103,25 @@ impl HistoryPath for Path {
             Parameter::Sources,
             Parameter::Limit,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, span, .. } = *asked;
         let wanted = query.wanted.group_by.unwrap_or(Wanted::None);
         let (filter, group_by) = group_by(asked, wanted)?;
         let step = step(asked)?;
         let with_sources = query.wanted.sources.unwrap_or(false);
         let list = snapshot.series(&filter, span, &step, &group_by, with_sources)?;
-        let basis = snapshot.basis(&filter, span)?;
         let exposures = snapshot.exposure_by_step(&filter, span, &list.starts)?;
         let mut series: Vec<Series> = list.series.into_iter().map(one).collect();
         series.sort_by(|a, b| (Reverse(a.total), &a.name, a.ip).cmp(&(Reverse(b.total), &b.name, b.ip)));
         let series_left_out = series.len().saturating_sub(query.limit);
         series.truncate(query.limit);
-        Ok(Answer {
-            head: HistoryHead::of(asked, &basis)?,
-            group_by: GROUPED[place(wanted)],
+        Ok(Body {
+            ip: asked.filter.ip.map(ip_number),
+            group_by: wanted.name(),
             step_seconds: match step {
                 Step::Seconds(seconds) => Some(seconds),
                 Step::Days(_) => None,
@@ -139,19 +132,6 @@ impl HistoryPath for Path {
             series,
             series_left_out,
         })
-    }
-}
-
-const fn place(wanted: Wanted) -> usize {
-    match wanted {
-        Wanted::None => 0,
-        Wanted::Port => 1,
-        Wanted::Kind => 2,
-        Wanted::Dimension(Dimension::Protocol) => 3,
-        Wanted::Dimension(Dimension::Region) => 4,
-        Wanted::Dimension(Dimension::Scanner) => 5,
-        Wanted::Dimension(Dimension::Mark) => 6,
-        Wanted::Dimension(Dimension::Sensor) => 7,
     }
 }
 
@@ -202,13 +182,7 @@ fn one(found: Found) -> Series {
     Series { name, ip, protocol, port, total, packets, sources }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Row;
     const COLUMNS: &'static [&'static str] = &[
         "name",
@@ -227,7 +201,7 @@ impl Table for Answer {
             (0..self.starts.len()).map(|place| {
                 let packets = series.packets[place];
                 let exposure = [(4, &self.ipv4_address_days), (6, &self.ipv6_prefix_days)];
-                let only = series.ip.or(self.head.ip());
+                let only = series.ip.or(self.ip);
                 let [v4, v6] = exposure.map(|(ip, days)| days[place].filter(|days| only == Some(ip) && *days > 0.0));
                 Row {
                     name: series.name.clone(),

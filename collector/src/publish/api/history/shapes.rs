@@ -157,8 +157,8 @@ impl From<&Exposure> for ExposureShape {
 }
 
 impl HistoryHead {
-    pub(super) fn of(asked: &HistoryAsked<'_>, basis: &Basis) -> Result<HistoryHead, Refusal> {
-        let filter = &asked.filter;
+    pub(super) fn of(asked: &HistoryAsked<'_>) -> Result<HistoryHead, Refusal> {
+        let HistoryAsked { filter, basis, .. } = asked;
         Ok(HistoryHead {
             class: filter.class.name(),
             from: Time(basis.span.from()),
@@ -169,11 +169,6 @@ impl HistoryHead {
             kind: filter.kind.map(Kind::name),
             basis: BasisShape::of(asked, basis)?,
         })
-    }
-
-    /// The IP version that was asked for, as a number.
-    pub(super) const fn ip(&self) -> Option<u8> {
-        self.ip
     }
 
     /// The state of history.

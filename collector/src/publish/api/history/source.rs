@@ -13,15 +13,13 @@ use super::super::super::problem::Problem;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::Time;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::{Day, HistoryHead, Kinds};
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::super::parameter::Parameter;
+use super::shapes::{Day, Kinds};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::archive::{FileError, Labels, Network, Row, Search};
 use crate::publish::services::{protocol_name, service};
 use crate::rollup::query::ListedFile;
 use crate::rollup::{DAY_SECONDS, RollupError};
-use crate::tokens::Scope;
 
 /// So many days are looked for a source at once.
 const MOST_DAYS: i64 = 400;
@@ -34,9 +32,7 @@ pub(super) struct Path;
 /// What one source did.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistorySourceDetail)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// The source.
     #[schema(value_type = String)]
     address: IpAddr,
@@ -147,10 +143,10 @@ struct Found {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/source",
-        summary: "What one source did, everywhere",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/source",
+        "What one source did, everywhere",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -158,25 +154,21 @@ impl HistoryPath for Path {
             Parameter::Address,
             Parameter::Limit,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
-        let HistoryAsked { sources, snapshot, query, filter, span, .. } = *asked;
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
+        let HistoryAsked { sources, snapshot, query, span, .. } = *asked;
         let address = query.wanted.address.ok_or_else(|| Problem::unfit("address", "given"))?;
         if span.to() - span.from() > MOST_DAYS * DAY_SECONDS {
             return Err(Problem::unfit("from", format!("within {MOST_DAYS} days before `to`")).into());
         }
-        let basis = snapshot.basis(&filter, span)?;
         let mut listed = snapshot.archive_files(span)?;
         for _ in 0..MOST_LISTINGS {
             match look(asked, address, &listed) {
                 Ok((found, search)) => {
-                    return Ok(found.answer(HistoryHead::of(asked, &basis)?, query.limit, address, &search));
+                    return Ok(found.answer(query.limit, address, &search));
                 }
                 Err(Refusal::Rollup(RollupError::Archive(error))) if is_gone(&error) => {
                     // It was replaced by another with the same rows, which only a later state of the store knows.
@@ -252,7 +244,7 @@ impl Found {
         }
     }
 
-    fn answer(mut self, head: HistoryHead, limit: usize, address: IpAddr, search: &Search) -> Answer {
+    fn answer(mut self, limit: usize, address: IpAddr, search: &Search) -> Body {
         self.owners.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
         let entry = |((protocol, port, icmp_type), sum): (&(u8, Option<u16>, Option<u8>), &Sum)| Entry {
             protocol: *protocol,
@@ -269,8 +261,7 @@ impl Found {
         let services_left_out = services.len().saturating_sub(limit);
         services.truncate(limit);
         let window = |time: i64| (self.all.packets > 0).then_some(Time(time));
-        Answer {
-            head,
+        Body {
             address,
             packets: self.all.packets,
             bytes: self.bytes,
@@ -290,13 +281,7 @@ impl Found {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Entry;
     const COLUMNS: &'static [&'static str] =
         &["protocol", "protocol_name", "port", "service", "icmp_type", "packets", "first_window", "last_window"];

@@ -8,13 +8,10 @@ use martlet_window::Kind;
 use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
+use super::super::parameter::Parameter;
 use super::groups::place;
-use super::shapes::HistoryHead;
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::rollup::query::{Filter, SourceEntry};
-use crate::tokens::Scope;
 
 /// The path.
 pub(super) struct Path;
@@ -22,9 +19,7 @@ pub(super) struct Path;
 /// Who sent most.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistorySources)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Sources that were among the heaviest of a day, by the most that they can have sent, descending.
@@ -66,10 +61,10 @@ pub(super) struct Source {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/sources",
-        summary: "Who sent most, by kind: scan if none is given",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/sources",
+        "Who sent most, by kind: scan if none is given",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -77,17 +72,17 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
-        let HistoryAsked { snapshot, query, span, .. } = *asked;
-        let kind = query.kind.unwrap_or(Kind::Scan);
-        let filter = Filter { kind: Some(kind), ..asked.filter };
+    fn filter(filter: Filter) -> Filter {
+        Filter { kind: filter.kind.or(Some(Kind::Scan)), ..filter }
+    }
+
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
+        let HistoryAsked { snapshot, query, filter, span, .. } = *asked;
+        let kind = filter.kind.unwrap_or(Kind::Scan);
         let list = snapshot.top_sources(query.class, kind, span, usize::MAX)?;
         let most = |entry: &SourceEntry| entry.packets.saturating_add(entry.error);
         let page = page(query, list.sources, |entry| place(most(entry), &entry.source));
@@ -102,9 +97,7 @@ impl HistoryPath for Path {
             organisation: entry.organisation,
             known_scanner: entry.known_scanner,
         };
-        let basis = snapshot.basis(&filter, span)?;
-        Ok(Answer {
-            head: HistoryHead::of(&HistoryAsked { filter, ..*asked }, &basis)?,
+        Ok(Body {
             next_cursor: page.next,
             sources: page.entries.into_iter().map(entry).collect(),
             sources_left_out: page.left_out,
@@ -116,13 +109,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Source;
     const COLUMNS: &'static [&'static str] =
         &["source", "packets", "packets_error", "bytes", "ports", "region", "asn", "organisation", "known_scanner"];

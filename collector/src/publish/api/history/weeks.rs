@@ -7,11 +7,8 @@ use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::Time;
 use super::super::list::page;
-use super::super::params::{Accepts, Parameter};
-use super::super::validator::Validity;
-use super::shapes::HistoryHead;
-use super::{Based, HistoryAsked, HistoryPath, Refusal};
-use crate::tokens::Scope;
+use super::super::parameter::Parameter;
+use super::{HistoryAsked, HistoryPath, Refusal, about};
 
 /// The path.
 pub(super) struct Path;
@@ -19,9 +16,7 @@ pub(super) struct Path;
 /// Weeks that are closed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryWeeks)]
-pub(super) struct Answer {
-    #[serde(flatten)]
-    head: HistoryHead,
+pub(super) struct Body {
     /// What asks for the next page; null on the last one.
     next_cursor: Option<String>,
     /// Every revision of the weeks that lie in the time as a whole; the newest week first, and of it the newest revision.
@@ -45,10 +40,10 @@ pub(super) struct Entry {
 }
 
 impl HistoryPath for Path {
-    const ABOUT: About = About {
-        name: "history/weeks",
-        summary: "Weeks of a zone of history.report_zones that are closed, and their revisions",
-        accepts: Accepts::history(&[
+    const ABOUT: About = about(
+        "history/weeks",
+        "Weeks of a zone of history.report_zones that are closed, and their revisions",
+        &[
             Parameter::Class,
             Parameter::From,
             Parameter::To,
@@ -56,15 +51,12 @@ impl HistoryPath for Path {
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
-        ]),
-        scope: Scope::Read,
-        validity: Validity::Answer,
-        walks: true,
-    };
-    type Answer = Answer;
+        ],
+    );
+    type Body = Body;
 
-    fn answer(asked: &HistoryAsked<'_>) -> Result<Answer, Refusal> {
-        let HistoryAsked { snapshot, query, filter, span, zone, .. } = *asked;
+    fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
+        let HistoryAsked { snapshot, query, span, zone, .. } = *asked;
         let weeks = snapshot.weeks(zone, span)?;
         let page = page(query, weeks, |week| {
             [(i64::MAX - week.start).to_be_bytes(), (i64::MAX - week.revision).to_be_bytes()].concat()
@@ -75,8 +67,7 @@ impl HistoryPath for Path {
             revision: week.revision,
             closed: Time(week.closed_ms.div_euclid(1000)),
         };
-        Ok(Answer {
-            head: HistoryHead::of(asked, &snapshot.basis(&filter, span)?)?,
+        Ok(Body {
             next_cursor: page.next,
             weeks: page.entries.into_iter().map(entry).collect(),
             weeks_left_out: page.left_out,
@@ -84,13 +75,7 @@ impl HistoryPath for Path {
     }
 }
 
-impl Based for Answer {
-    fn head(&self) -> &HistoryHead {
-        &self.head
-    }
-}
-
-impl Table for Answer {
+impl Table for Body {
     type Row = Entry;
     const COLUMNS: &'static [&'static str] = &["from", "to", "revision", "closed"];
 
