@@ -7,13 +7,14 @@ mod common;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use common::history::{DAY, Fact, SOURCE_KEY, Site, distinct, is_kind, sums};
 use martlet_collector::archive::Network;
 use martlet_collector::geo::Region;
 use martlet_collector::live::ServiceKey;
 use martlet_collector::rollup::query::{
-    Change, Filter, GroupBy, Grouping, SeriesKey, Snapshot, Span, Step, Unknown, Which,
+    Change, Filter, GroupBy, Grouping, Pool, SeriesKey, Snapshot, Span, Step, Unknown, Which,
 };
 use martlet_collector::rollup::{
     DAY_SECONDS, Dimension, Files, MULTI_PORT, Order, QUARTER_SECONDS, RollupError, Settings, Turn, Zone, Zones,
@@ -462,6 +463,22 @@ fn services_beyond_the_limit_are_added_up() {
     });
     assert_eq!((rest.sum.packets(), rest.sum.sources().unwrap().count), ((1..=37).sum(), 7));
     assert_eq!(rest.sum.bytes(), Ok(rest.sum.packets() * 40));
+}
+
+#[test]
+fn a_question_that_takes_too_long_ends_and_the_next_is_answered() {
+    let mut site = Site::new(settings());
+    let facts: Vec<Fact> = (1..=5000).map(|port| scan(port, 1, DAY * DAY_SECONDS, 1)).collect();
+    site.archive("a", &facts);
+    site.roll();
+    let pool = Pool::new(site.location.clone());
+    let now = Instant::now();
+    let all = |deadline| {
+        pool.ask(deadline, |history| history.snapshot()?.first_seen_in(REAL, one_day(), usize::MAX)).unwrap()
+    };
+    // Asked on the same connection.
+    assert!(matches!(all(now), Err(RollupError::TooLong)));
+    assert_eq!(all(now + Duration::from_secs(600)).unwrap().len(), 5000);
 }
 
 /// More services than one page of a day's ranks has, spread evenly and not, over whole days and parts of days.

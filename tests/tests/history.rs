@@ -246,6 +246,9 @@ fn weeks(collector: &Collector) {
     assert_eq!(list(&answer, "weeks").len(), 1, "{answer}");
     assert_eq!(list(&answer, "weeks")[0]["revision"], 1);
     assert_eq!(answer["basis"]["week"]["closes"], "2026-01-15T00:00:00Z");
+    // A week of a zone whose weeks nobody closes will never be.
+    let tokyo = "class=import&zone=Asia/Tokyo&from=2026-01-04T15:00:00Z&to=2026-01-11T15:00:00Z";
+    assert_eq!(collector.api(&format!("/api/v1/history/weeks?{tokyo}"))["basis"]["week"], Value::Null);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Connections that are kept for the next question: opening one reads the schema, which takes longer than most answers.
+//! Connections that are kept for the next question: opening one reads the schema.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

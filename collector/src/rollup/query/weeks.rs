@@ -34,6 +34,17 @@ impl Snapshot<'_> {
         Ok(weeks.collect::<Result<_, _>>()?)
     }
 
+    /// Whether weeks of a zone are closed: of the zones that the newest day was made with.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn closes_weeks(&self, zone: &Zone) -> Result<bool, RollupError> {
+        let sql = "SELECT zones FROM rollup_days ORDER BY day DESC LIMIT 1";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let zones: Option<String> = select.query_row((), |row| row.get(0)).optional()?;
+        Ok(zones.is_some_and(|zones| zones.lines().any(|name| name == zone.name())))
+    }
+
     /// The newest UTC day with packets of a class, in days since the Unix epoch.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ pub(super) struct BasisShape {
     sensors: usize,
     /// How much of the time those sensors watched, from 0 to 1; null where none did.
     watched_share: Option<f64>,
-    /// Which week this is, if it is one of the zone; null else.
+    /// Which week this is; null if it is none, or not of a zone whose weeks are closed.
     week: Option<Week>,
 }
 
@@ -213,7 +213,8 @@ fn days(seconds: i64) -> f64 {
 
 fn week(asked: &HistoryAsked<'_>, basis: &Basis) -> Result<Option<Week>, Refusal> {
     let span = basis.span;
-    if week_of(asked.zone, span.from()) != Some(span.from()..span.to()) {
+    let is_week = week_of(asked.zone, span.from()) == Some(span.from()..span.to());
+    if !is_week || !asked.snapshot.closes_weeks(asked.zone)? {
         return Ok(None);
     }
     let closes = Time(span.to().saturating_add(GRACE_SECONDS));
