@@ -49,30 +49,30 @@ fn behind(monday: Date) -> Option<Date> {
     monday.checked_add(jiff::Span::new().days(WEEK_DAYS)).ok()
 }
 
-/// Closes the weeks that can be, gives those that changed their next revision, and says how many were written. Weeks that begin
-/// before `oldest`, a day since the Unix epoch, have lost days to retention and stay as they are.
+/// Closes the weeks that can be and of which any day is kept, gives those that changed their next revision, and says how many
+/// were written. Weeks that begin before `oldest`, a day since the Unix epoch, have lost days to retention and stay as they are.
 pub(super) fn close_weeks(
     connection: &Connection,
     zones: &Zones,
     now_ms: i64,
     oldest: i64,
 ) -> Result<usize, RollupError> {
-    let bounds = "SELECT min(day), max(day) FROM rollup_days WHERE day >= ?1";
-    let (first, last) = connection
-        .query_row(bounds, params![oldest], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)))?;
-    let (Some(first), Some(last)) = (first, last) else { return Ok(0) };
+    let mut select = connection.prepare_cached("SELECT day FROM rollup_days WHERE day >= ?1 ORDER BY day")?;
+    let days: Vec<i64> = select.query_map(params![oldest], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut written = 0;
     for zone in zones.all() {
-        let mut next = week_of(zone, first.saturating_mul(DAY_SECONDS));
-        while let Some(week) = next {
-            let is_over = week.end.saturating_add(GRACE_SECONDS) <= now_ms.div_euclid(1000);
-            if !is_over || week.start > last.saturating_mul(DAY_SECONDS) {
-                break;
-            }
-            next = week_of(zone, week.end);
-            // The first one may have begun before its days were kept.
-            if week.start >= oldest.saturating_mul(DAY_SECONDS) {
-                written += usize::from(close(connection, zone, &week, now_ms)?);
+        // A clock that was wrong makes days that are centuries apart: only weeks of which something is known are gone through.
+        let mut done = i64::MIN;
+        for &day in &days {
+            let (begin, end) = (day.saturating_mul(DAY_SECONDS), day.saturating_add(1).saturating_mul(DAY_SECONDS));
+            // A day of UTC lies in one week of the zone, or in two.
+            for week in [begin, end - 1].into_iter().filter_map(|time| week_of(zone, time)) {
+                let is_over = week.end.saturating_add(GRACE_SECONDS) <= now_ms.div_euclid(1000);
+                let is_whole = week.start >= oldest.saturating_mul(DAY_SECONDS);
+                if week.start >= done && is_over && is_whole {
+                    written += usize::from(close(connection, zone, &week, now_ms)?);
+                }
+                done = done.max(week.end);
             }
         }
     }
