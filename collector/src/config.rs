@@ -159,7 +159,7 @@ pub struct ArchiveConfig {
     pub run_rows: u64,
     /// Small files of a day are merged into files of up to so many rows.
     pub merged_rows: u64,
-    /// Files are written before the hour is over when the journal is so long, in bytes.
+    /// Files are written before the hour is over when the journal is so long, in bytes; 0: with every commit.
     pub pending_bytes: u64,
 }
 
@@ -540,7 +540,7 @@ impl Config {
         let archive = &self.archive;
         within("archive.run_rows", archive.run_rows, 1 << 10, 1 << 27)?;
         within("archive.merged_rows", archive.merged_rows, 1 << 10, 1 << 32)?;
-        within("archive.pending_bytes", archive.pending_bytes, 1 << 16, 1 << 40)?;
+        within("archive.pending_bytes", archive.pending_bytes, 0, 1 << 40)?;
         let ingest = &self.ingest;
         let default = Limits::default();
         within("ingest.max_connections", ingest.max_connections as u64, 1, 65_536)?;

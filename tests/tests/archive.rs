@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// The archive follows the journal from second to second, and commits come soon.
 const EAGER: [(&str, &str); 2] =
-    [("MARTLET_ARCHIVE__PENDING_BYTES", "65536"), ("MARTLET_STORE__COMMIT_INTERVAL_MS", "200")];
+    [("MARTLET_ARCHIVE__PENDING_BYTES", "0"), ("MARTLET_STORE__COMMIT_INTERVAL_MS", "200")];
 
 fn start() -> Collector {
     Collector::start_with(&EAGER.map(|(name, value)| (name, Path::new(value))))

@@ -16,7 +16,7 @@ use serde_json::Value;
 const KEEP_SOURCES: (&str, &str) = ("MARTLET_ARCHIVE__SOURCE_DAYS", "0");
 /// The archive follows the journal from second to second, and commits come soon.
 const EAGER: [(&str, &str); 3] =
-    [("MARTLET_ARCHIVE__PENDING_BYTES", "65536"), ("MARTLET_STORE__COMMIT_INTERVAL_MS", "200"), KEEP_SOURCES];
+    [("MARTLET_ARCHIVE__PENDING_BYTES", "0"), ("MARTLET_STORE__COMMIT_INTERVAL_MS", "200"), KEEP_SOURCES];
 /// Nothing is committed or archived before the end.
 const LAZY: [(&str, &str); 2] = [("MARTLET_STORE__COMMIT_INTERVAL_MS", "600000"), KEEP_SOURCES];
 

@@ -27,7 +27,7 @@ pub enum LockError {
 /// A directory that nobody else has; given back when dropped, also by the end of the process.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -40,10 +40,18 @@ impl DirectoryLock {
         std::fs::create_dir_all(path).map_err(unusable)?;
         let file = File::create(path.join(NAME)).map_err(unusable)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Ok(()) => Ok(DirectoryLock { file }),
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => Err(LockError::InUse(path.to_owned())),
             Err(error) => Err(unusable(error.into())),
         }
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing would not do: a child that another thread begins right now has the file open too, until it runs its
+        // program. What cannot be given back here is given back then.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -60,5 +68,15 @@ mod tests {
         assert!(matches!(error, LockError::InUse(_)) && error.to_string().contains("a/b"), "{error}");
         drop(lock);
         DirectoryLock::take(&path).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_dropped_is_free_although_a_child_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        // As a child has it before it runs its program.
+        let _inherited = lock.file.try_clone().unwrap();
+        drop(lock);
+        DirectoryLock::take(directory.path()).unwrap();
     }
 }
