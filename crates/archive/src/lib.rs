@@ -17,12 +17,14 @@ mod read;
 mod region;
 mod row;
 mod schema;
+mod search;
 mod write;
 
 pub use error::FileError;
 pub use merge::Merge;
-pub use read::{FileReader, Search};
+pub use read::FileReader;
 pub use region::Region;
 pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
 pub use schema::ROW_GROUP_ROWS;
+pub use search::Search;
 pub use write::{FileWriter, Written};

@@ -6,24 +6,23 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use martlet_window::{Class, IpVersion, PackedClass, Service, address_bits, address_from_bits};
-use parquet::bloom_filter::Sbbf;
+use martlet_window::{Class, IpVersion, PackedClass, Service, address_bits};
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
 use crate::error::FileError;
 use crate::region::Region;
-use crate::row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};
+use crate::row::{Labels, Network, Observer, Row};
 use crate::schema::{Column, FILE_VERSION, VERSION_KEY, class_of, kind_of, marks_of};
 
 /// Rows that are read at a time.
-const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 
 /// A file that is being read. Its memory is bounded by a page of each column, and their dictionaries.
 pub struct FileReader {
     path: PathBuf,
-    file: SerializedFileReader<File>,
+    pub(crate) file: SerializedFileReader<File>,
     /// Row groups that are still to be read, the next one last.
     groups: Vec<usize>,
     open: Option<Group>,
@@ -136,18 +135,18 @@ impl<T: DataType> Typed<T> {
 
 /// A column of whichever type.
 trait Chunked {
-    /// Reads the next rows, at most a chunk; 0 at the end.
-    fn read(&mut self) -> Result<usize, FileError>;
+    /// Reads at most so many of the next rows; 0 at the end.
+    fn read(&mut self, most: usize) -> Result<usize, FileError>;
     /// Leaves rows out.
     fn skip(&mut self, rows: usize) -> Result<(), FileError>;
 }
 
 impl<T: DataType> Chunked for Typed<T> {
-    fn read(&mut self) -> Result<usize, FileError> {
+    fn read(&mut self, most: usize) -> Result<usize, FileError> {
         self.values.clear();
         self.levels.clear();
         self.places.clear();
-        let (rows, _, _) = self.reader.read_records(CHUNK, Some(&mut self.levels), None, &mut self.values)?;
+        let (rows, _, _) = self.reader.read_records(most, Some(&mut self.levels), None, &mut self.values)?;
         let mut next = 0;
         self.places.extend(self.levels.iter().map(|&level| {
             let place = next;
@@ -164,7 +163,7 @@ impl<T: DataType> Chunked for Typed<T> {
 }
 
 /// The columns of a row group that rows are made of. The text of the source and the hour say nothing more.
-struct Group {
+pub(crate) struct Group {
     start: Typed<Int64Type>,
     seconds: Typed<Int32Type>,
     sensor: Typed<ByteArrayType>,
@@ -190,7 +189,7 @@ struct Group {
 }
 
 impl Group {
-    fn open(group: &dyn RowGroupReader) -> Result<Group, FileError> {
+    pub(crate) fn open(group: &dyn RowGroupReader) -> Result<Group, FileError> {
         Ok(Group {
             start: Typed::open(group, Column::WindowStart)?,
             seconds: Typed::open(group, Column::WindowSeconds)?,
@@ -246,13 +245,23 @@ impl Group {
 
     /// Reads the next rows of all columns; 0 at the end.
     fn read(&mut self) -> Result<usize, FileError> {
-        let rows = self.source.read()?;
-        self.others().into_iter().try_for_each(|column| column.read().map(drop))?;
+        let rows = self.source.read(CHUNK)?;
+        self.others().into_iter().try_for_each(|column| column.read(CHUNK).map(drop))?;
         Ok(rows)
     }
 
+    /// Leaves rows out and reads some that all have one source. The column of sources is neither read nor moved.
+    pub(crate) fn read_of(&mut self, source: &ByteArray, skip: usize, rows: usize) -> Result<(), FileError> {
+        self.source.values.clear();
+        self.source.values.resize(rows, source.clone());
+        self.others().into_iter().try_for_each(|column| {
+            column.skip(skip)?;
+            column.read(rows).map(drop)
+        })
+    }
+
     /// A row of what was read; `None` if a column has no such row, or its value no meaning.
-    fn row(&self, place: usize, names: &mut Names, labels: &mut Labels) -> Option<Row> {
+    pub(crate) fn row(&self, place: usize, names: &mut Names, labels: &mut Labels) -> Option<Row> {
         let ip = match self.ip.get(place)? {
             4 => IpVersion::V4,
             6 => IpVersion::V6,
@@ -324,92 +333,13 @@ impl Group {
     }
 }
 
-/// Finds the rows of one source in a file without reading most of it.
-pub struct Search {
-    /// The address, and its network.
-    texts: [String; 2],
-    names: Names,
-    /// Row groups that there were, and those that had to be read.
-    pub groups: u64,
-    /// See `groups`.
-    pub groups_read: u64,
-}
-
-impl Search {
-    /// Rows of this address, and of its network where only that is left.
-    #[must_use]
-    pub fn new(address: IpAddr) -> Search {
-        let ip = if address.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
-        let (source, prefix) = (address_bits(address), if ip == IpVersion::V4 { COARSE_V4 } else { COARSE_V6 });
-        let network = coarse(ip, source);
-        let texts = [address.to_string(), format!("{}/{prefix}", address_from_bits(ip, network))];
-        Search { texts, names: Names::default(), groups: 0, groups_read: 0 }
-    }
-
-    /// Visits the rows of one file.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn file(
-        &mut self,
-        path: &Path,
-        labels: &mut Labels,
-        visit: &mut dyn FnMut(&Row, &Labels),
-    ) -> Result<(), FileError> {
-        let raw = File::open(path).map_err(FileError::io("open", path))?;
-        let reader = FileReader::open(path)?;
-        for number in 0..reader.file.num_row_groups() {
-            self.groups += 1;
-            let group = reader.file.get_row_group(number)?;
-            let filter = Sbbf::read_from_column_chunk(group.metadata().column(Column::Source as usize), &raw)?;
-            let may_have = |filter: Sbbf| self.texts.iter().any(|text| filter.check(text.as_str()));
-            if filter.is_none_or(may_have) {
-                self.groups_read += 1;
-                self.group(&mut Group::open(&*group)?, path, labels, visit)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn group(
-        &mut self,
-        group: &mut Group,
-        path: &Path,
-        labels: &mut Labels,
-        visit: &mut dyn FnMut(&Row, &Labels),
-    ) -> Result<(), FileError> {
-        let mut skipped = 0;
-        loop {
-            let rows = group.source.read()?;
-            if rows == 0 {
-                return Ok(());
-            }
-            let found = |value: &ByteArray| self.texts.iter().any(|text| value.data() == text.as_bytes());
-            let places: Vec<usize> = (0..rows).filter(|&row| group.source.get(row).is_some_and(found)).collect();
-            if places.is_empty() {
-                skipped += rows;
-                continue;
-            }
-            let rest = std::mem::take(&mut skipped);
-            group.others().into_iter().try_for_each(|column| {
-                column.skip(rest)?;
-                column.read().map(drop)
-            })?;
-            for place in places {
-                let row = group.row(place, &mut self.names, labels).ok_or_else(|| no_meaning(path))?;
-                visit(&row, labels);
-            }
-        }
-    }
-}
-
-fn no_meaning(path: &Path) -> FileError {
+pub(crate) fn no_meaning(path: &Path) -> FileError {
     FileError::Damaged { path: path.to_owned(), what: "a row has no meaning".to_owned() }
 }
 
 /// Texts that were seen, each once in memory.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     /// The newest source: rows of one follow each other.
     source: Option<(ByteArray, IpAddr)>,
     texts: HashMap<Vec<u8>, Arc<str>, foldhash::fast::RandomState>,
