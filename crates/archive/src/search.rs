@@ -276,8 +276,6 @@ impl<'a> Iterator for Plain<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use martlet_window::{Class, Kind, Marks, PackedClass, Service, TrafficClass};
 
     use super::*;
