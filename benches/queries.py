@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Asks the collector's API from many connections at once, some of which hardly read, and says how it answers.
 
-usage: queries.py HOST:PORT [--connections 1000] [--slow 50] [--seconds 30]
+usage: queries.py HOST:PORT [--connections 1000] [--slow 50] [--seconds 30] [--from DATE --to DATE]
 
-Each connection asks one question after the other. A slow one reads 64 bytes a second. Prints a JSON object: answers by status,
+Each connection asks one question after the other; those about history are about the time given. A slow one reads 64 bytes a second. Prints a JSON object: answers by status,
 connections that were refused or ended, and milliseconds to the end of an answer of status 200.
 """
 
@@ -48,6 +48,8 @@ async def client(number, arguments, until, statuses, times):
                 if time.monotonic() >= until:
                     break
                 path = PATHS[(number + turn) % len(PATHS)]
+                if path.startswith("history/") and arguments.start:
+                    path += ("&" if "?" in path else "?") + f"from={arguments.start}&to={arguments.end}"
                 begun = time.monotonic()
                 writer.write(f"GET /api/v1/{path} HTTP/1.1\r\nHost: {arguments.address}\r\n\r\n".encode())
                 status = await answer(reader, slow)
@@ -68,6 +70,8 @@ async def main():
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--slow", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--from", dest="start")
+    parser.add_argument("--to", dest="end")
     arguments = parser.parse_args()
     until = time.monotonic() + arguments.seconds
     statuses, times = collections.Counter(), []

@@ -526,6 +526,24 @@ fn long_lists_are_exact() {
     assert_eq!(found, ranked(&daily)[..50]);
 }
 
+/// A day of Tokyo has parts of two of UTC, of which one is missing here.
+#[test]
+fn part_of_a_day_is_ranked_by_what_is_in_it() {
+    let hour = |hour: i64| DAY * DAY_SECONDS + hour * 3600;
+    let facts = [scan(1, 1, hour(0), 1), scan(1, 2, hour(1), 1), scan(2, 1, hour(20), 1)];
+    let site = rolled(&facts);
+    let tokyo = Zone::named("Asia/Tokyo").unwrap();
+    let filter = Filter { kind: Some(Kind::Scan), ..Filter::class(REAL) };
+    for (from, expected) in [(hour(-9), (2, facts[0].service())), (hour(15), (1, facts[2].service()))] {
+        let span = Span::new(from, from + DAY_SECONDS).unwrap();
+        let list =
+            ask(&site, |snapshot| snapshot.services(&filter, span, &tokyo, Which::Ports, Order::Sources, 9).unwrap());
+        let found: Vec<_> =
+            list.services.iter().map(|totals| (totals.daily_sources.unwrap(), totals.service)).collect();
+        assert_eq!(found, [expected]);
+    }
+}
+
 #[test]
 fn many_sources_are_estimated_and_heavy_ones_are_found() {
     let mut settings = settings();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use martlet_collector::archive::{FileWriter, Labels, Observer, Row, network_of};
 use martlet_collector::config::GeoConfig;
 use martlet_collector::geo::{Geo, Snapshot};
@@ -56,6 +56,8 @@ struct Maker<'a> {
     day: i64,
     window: i64,
     sensors: u32,
+    /// Bits of an address that tell addresses of a sensor apart.
+    address_bits: u32,
     dark_first: u32,
     drill: Drill,
     geo: &'a Snapshot,
@@ -67,7 +69,8 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     fn new(arguments: &Generate, day: i64, geo: &'a Snapshot) -> Result<Maker<'a>> {
-        let length = 32 - (arguments.sensors * 256).next_power_of_two().ilog2();
+        ensure!(arguments.addresses.is_power_of_two(), "--addresses is to be a power of two");
+        let length = 32 - (arguments.sensors * arguments.addresses).next_power_of_two().ilog2();
         let dark = ipnet::Ipv4Net::new(Ipv4Addr::new(198, 18, 0, 0), u8::try_from(length)?)?;
         let config = DrillConfig {
             seed: arguments.seed + u64::try_from(day)?,
@@ -87,6 +90,7 @@ impl<'a> Maker<'a> {
             day,
             window: arguments.window,
             sensors: arguments.sensors,
+            address_bits: arguments.addresses.ilog2(),
             dark_first: u32::from(dark.network()),
             drill: Drill::new(&config)?,
             geo,
@@ -115,7 +119,7 @@ impl<'a> Maker<'a> {
     fn next(&mut self) -> Result<Option<(Row, i64)>> {
         loop {
             let Some(packet) = self.drill.next_packet() else { return Ok(None) };
-            let observer = (u32::from(packet.info.destination) - self.dark_first) >> 8;
+            let observer = (u32::from(packet.info.destination) - self.dark_first) >> self.address_bits;
             if observer >= self.sensors {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Days of drill traffic as an archive, what making their rollups takes, and how long answers take.
 //!
 //! ```text
-//! history generate --directory D --sensors 100 --days 1    # count rows of so many /24 sensors, in archive files by hour
+//! history generate --directory D --sensors 100 --days 1    # count rows of so many sensors, in archive files by hour
 //! history read --directory D                               # what of that is reading
 //! history roll --directory D                               # time, memory, rows and bytes of making the marked days
 //! history copy --directory D --weeks 11                    # the same days again and again before them, in SQLite only
@@ -56,9 +56,12 @@ struct Place {
 struct Generate {
     #[command(flatten)]
     place: Place,
-    /// Sensors with a /24 each.
+    /// Sensors.
     #[arg(long, default_value_t = 100)]
     sensors: u32,
+    /// Addresses of each: 256 are a /24. A power of two.
+    #[arg(long, default_value_t = 256)]
+    addresses: u32,
     /// Days.
     #[arg(long, default_value_t = 1)]
     days: u32,

@@ -1,6 +1,6 @@
 //! Writing a rollup beside the one that counts, and putting it into its place.
 //!
-//! A rollup of a busy day is more than 100 MiB, and acknowledgements wait for the same disk. So its rows go in pieces, each a
+//! A rollup of a busy day is some 300 MiB (benches/results), and acknowledgements wait for the same disk. So its rows go in pieces, each a
 //! transaction and then a rest as long as it took, under a number of their own; one small transaction at the end makes them count.
 //! Readers see the old day or the new one. What a crash leaves belongs to no day, and is deleted before the next is begun.
 

@@ -57,6 +57,10 @@ struct Table {
     count: usize,
 }
 
+/// Which bits of a hash say where it stands: not the low ones, which who stores hashes may leave out, and not the highest, which
+/// are alike in hashes that come in ascending order.
+const HOME_SHIFT: u32 = 40;
+
 impl Table {
     fn with_room_for(count: usize) -> Table {
         let places = (count * 4).div_ceil(3).next_power_of_two().max(8);
@@ -65,10 +69,9 @@ impl Table {
 
     /// Adds a hash that is not 0.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits are looked at")]
     fn insert(&mut self, hash: u64) {
         let mask = self.places.len() - 1;
-        let mut place = hash as usize & mask;
+        let mut place = (hash >> HOME_SHIFT) as usize & mask;
         while self.places[place] != hash {
             if self.places[place] == 0 {
                 self.places[place] = hash;

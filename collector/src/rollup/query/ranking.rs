@@ -217,8 +217,9 @@ fn lists(question: &Question<'_>) -> Vec<List> {
         Order::Packets => 1.0,
         Order::Sources => {
             let days = question.days.iter().flatten().filter(|(of, _)| *of == piece).count();
-            // A whole day of one kind is what the list is of.
-            let is_same = days == 1 && kinds.len() == 1 && question.days.iter().all(|day| day.len() == 1);
+            // A whole day of one kind is what the list is of. A day of another zone has a part of one only, where the other is missing.
+            let is_whole = question.pieces[piece].is_whole() && question.days.iter().all(|day| day.len() == 1);
+            let is_same = days == 1 && kinds.len() == 1 && is_whole;
             let days = f64::from(u32::try_from(days).unwrap_or(u32::MAX));
             if is_same { 1.0 } else { days * SLACK }
         }
