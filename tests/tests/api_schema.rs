@@ -68,7 +68,8 @@ fn compare(schemathesis: &Path, collector: &Collector, description: &str, argume
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(schemathesis);
     command.current_dir(folder.path()).args(["run", description, "--url", &format!("http://{}", collector.http)]);
-    command.args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "2"]);
+    // One worker: two that parse Python at a time crash CPython 3.11 now and then ("AST constructor recursion depth mismatch").
+    command.args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "1"]);
     command.args(["--request-timeout", "10", "--continue-on-failure", "--no-shrink", "--warnings", "off"]);
     run(command.args(arguments), b"")
 }
