@@ -3,7 +3,8 @@
 
 usage: queries.py HOST:PORT [--connections 1000] [--slow 50] [--seconds 30] [--from DATE --to DATE]
 
-Each connection asks one question after the other; those about history are about the time given. A slow one reads 64 bytes a second. Prints a JSON object: answers by status,
+Each connection asks one question after the other; those about history are about the time given. A slow one reads 64 bytes a
+second. Prints a JSON object: answers by status,
 connections that were refused or ended, and milliseconds to the end of an answer of status 200.
 """
 
@@ -73,6 +74,8 @@ async def main():
     parser.add_argument("--from", dest="start")
     parser.add_argument("--to", dest="end")
     arguments = parser.parse_args()
+    if (arguments.start is None) != (arguments.end is None):
+        parser.error("--from and --to belong together")
     until = time.monotonic() + arguments.seconds
     statuses, times = collections.Counter(), []
     clients = [client(number, arguments, until, statuses, times) for number in range(arguments.connections)]
