@@ -38,6 +38,11 @@ impl FileError {
         move |source| FileError::Io { what, path: path.to_owned(), source }
     }
 
+    /// For `map_err` of a compressor.
+    pub(crate) fn compression(source: io::Error) -> FileError {
+        FileError::Parquet(ParquetError::External(Box::new(source)))
+    }
+
     /// The error of the system behind it, if there is one.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {

@@ -11,6 +11,7 @@
 //!
 //! A crate of its own because the typed columns of the format take a minute to compile, and change seldom.
 
+mod chunk;
 mod error;
 mod merge;
 mod read;

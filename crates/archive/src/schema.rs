@@ -7,21 +7,19 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::parser::parse_message_type;
-use parquet::schema::types::{ColumnPath, TypePtr};
+use parquet::schema::types::TypePtr;
 
 use crate::error::FileError;
 
 /// Rows of a row group. Each has a dictionary of its sources as text, which is most of a file: with a quarter of the rows a row
 /// takes half as much again (benches/results).
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
-/// Bytes of a dictionary; beyond it values are written as they are.
-const DICTIONARY_BYTES: usize = 64 << 20;
 /// In files of fewer rows most windows are seen once, and a dictionary of them is longer than their differences.
-const FEW_ROWS: u64 = 1 << 16;
+pub(crate) const FEW_ROWS: u64 = 1 << 16;
 /// Rows of a page: what a merge of many files holds of each column of each file.
-const PAGE_ROWS: usize = 1 << 14;
+pub(crate) const PAGE_ROWS: usize = 1 << 14;
 /// How often a bloom filter says of a source that it does not have that it might.
-const BLOOM_ERROR: f64 = 0.01;
+pub(crate) const BLOOM_ERROR: f64 = 0.01;
 /// Higher levels gain a few percent for a multiple of the time (benches/results).
 const ZSTD_LEVEL: i32 = 3;
 /// Where each file's metadata says the version of its columns.
@@ -84,39 +82,38 @@ pub(crate) fn schema() -> Result<TypePtr, FileError> {
     Ok(Arc::new(parse_message_type(SCHEMA)?))
 }
 
-/// How a file of about so many rows is written. `facts` stand in its metadata.
-pub(crate) fn properties(rows: u64, facts: &[(String, String)]) -> Result<WriterProperties, FileError> {
-    let path = |column: Column| ColumnPath::from(column.name());
+/// How pages are compressed.
+///
+/// # Errors
+/// Never, as far as the level is one.
+pub(crate) fn compression() -> Result<Compression, FileError> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+}
+
+/// What compresses them.
+///
+/// # Errors
+/// If there is no memory for it.
+pub(crate) fn compressor() -> Result<zstd::bulk::Compressor<'static>, FileError> {
+    zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(FileError::compression)
+}
+
+/// How a file is written. `facts` stand in its metadata. Of columns it says how differences of windows are, in files of few rows; the
+/// others come as chunks that are written already.
+pub(crate) fn properties(facts: &[(String, String)]) -> Result<WriterProperties, FileError> {
     let version = (VERSION_KEY.to_owned(), FILE_VERSION.to_string());
     let facts = std::iter::once(&version).chain(facts);
     let metadata = facts.map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let most = rows.clamp(1, ROW_GROUP_ROWS as u64);
-    let mut builder = WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(concat!("martlet-collector ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_compression(compression()?)
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::DELTA_BINARY_PACKED)
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_key_value_metadata(Some(metadata))
-        .set_bloom_filter_for_dictionary_encoded_chunks(true)
-        .set_column_bloom_filter_enabled(path(Column::Source), true)
-        .set_column_bloom_filter_fpp(path(Column::Source), BLOOM_ERROR)
-        .set_column_bloom_filter_max_ndv(path(Column::Source), most)
-        // Least and greatest values cost a comparison for each row, and are worth it where the order of rows or days makes them narrow.
-        .set_statistics_enabled(EnabledStatistics::None);
-    for column in [Column::WindowStart, Column::Protocol, Column::Port] {
-        builder = builder.set_column_statistics_enabled(path(column), EnabledStatistics::Page);
-    }
-    for column in [Column::Hour, Column::Class, Column::IpVersion, Column::Kind] {
-        builder = builder.set_column_statistics_enabled(path(column), EnabledStatistics::Chunk);
-    }
-    if rows < FEW_ROWS {
-        builder = builder
-            .set_column_dictionary_enabled(path(Column::WindowStart), false)
-            .set_column_encoding(path(Column::WindowStart), Encoding::DELTA_BINARY_PACKED);
-    }
-    Ok(builder.build())
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_key_value_metadata(Some(metadata));
+    Ok(properties.build())
 }
 
 /// The names of marks, joined by commas; empty without any.

@@ -1,26 +1,28 @@
 //! Writing rows into a file.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use martlet_window::{Class, IpVersion, Kind, Service, TrafficClass};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
+use martlet_window::{Class, IpVersion, Marks, Service};
+use parquet::data_type::Int64Type;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::ColumnDescPtr;
 
+use crate::chunk::{self, ABSENT, Bounds, ChunkWriter, Form, Value};
 use crate::error::FileError;
 use crate::row::{Labels, Row};
-use crate::schema::{Column, ROW_GROUP_ROWS, marks_text, properties, schema};
+use crate::schema::{Column, FEW_ROWS, ROW_GROUP_ROWS, marks_text, properties, schema};
 
 /// So many bytes are written before they are synced. Acknowledgements wait for the same disk: what is written all at once,
 /// they wait for all at once.
 const STRIDE: usize = 1 << 20;
-/// Present, in a column that may be without a value.
-const PRESENT: i16 = 1;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,9 @@ impl Written {
 pub struct FileWriter {
     path: PathBuf,
     writer: SerializedFileWriter<PacedFile>,
+    chunks: ChunkWriter,
+    /// Too few rows for a dictionary of windows.
+    is_small: bool,
     pending: Vec<Row>,
     written: Written,
 }
@@ -65,8 +70,16 @@ impl FileWriter {
     pub fn create(path: &Path, rows: u64, facts: &[(String, String)], rests: bool) -> Result<FileWriter, FileError> {
         let file = File::create(path).map_err(FileError::io("create", path))?;
         let file = PacedFile { file, unsynced: 0, rests };
-        let writer = SerializedFileWriter::new(file, schema()?, Arc::new(properties(rows, facts)?))?;
-        Ok(FileWriter { path: path.to_owned(), writer, pending: Vec::new(), written: Written::default() })
+        let writer = SerializedFileWriter::new(file, schema()?, Arc::new(properties(facts)?))?;
+        let (chunks, is_small) = (ChunkWriter::new()?, rows < FEW_ROWS);
+        Ok(FileWriter {
+            path: path.to_owned(),
+            writer,
+            chunks,
+            is_small,
+            pending: Vec::new(),
+            written: Written::default(),
+        })
     }
 
     /// Adds a row.
@@ -115,82 +128,181 @@ impl FileWriter {
             return Ok(());
         }
         rows.iter().for_each(|row| self.written.count(row));
-        let mut group = self.writer.next_row_group()?;
+        let columns = self.writer.schema_descr().columns().to_vec();
+        let mut group = GroupWriter { group: self.writer.next_row_group()?, columns, chunks: &mut self.chunks };
         let runs = runs(rows);
         for &column in Column::ALL {
-            write_column(&mut group, column, rows, &runs, labels)?;
+            if column == Column::WindowStart && self.is_small {
+                group.write_differences(rows.iter().map(|row| milliseconds(row.start)).collect())?;
+            } else {
+                write_column(&mut group, column, rows, &runs, labels)?;
+            }
         }
-        group.close()?;
+        group.group.close()?;
         Ok(())
     }
 }
 
+/// A row group that is being written.
+struct GroupWriter<'a> {
+    group: SerializedRowGroupWriter<'a, PacedFile>,
+    columns: Vec<ColumnDescPtr>,
+    chunks: &'a mut ChunkWriter,
+}
+
+impl GroupWriter<'_> {
+    fn write<V: Value>(&mut self, column: Column, values: &[V], runs: &[chunk::Run]) -> Result<(), FileError> {
+        let chunk = self.chunks.write(&self.columns[column as usize], values, runs, form(column))?;
+        self.group.append_column(&chunk.bytes, chunk.close)?;
+        Ok(())
+    }
+
+    /// The values of the next column as differences, which parquet writes as the properties of the file say.
+    fn write_differences(&mut self, values: Vec<i64>) -> Result<(), FileError> {
+        if let Some(mut column) = self.group.next_column()? {
+            column.typed::<Int64Type>().write_batch(&values, None, None)?;
+            column.close()?;
+        }
+        Ok(())
+    }
+}
+
+/// The values of a column as they are seen, and which rows have them.
+struct Numbered<V> {
+    values: Vec<V>,
+    numbers: HashMap<V, u32, foldhash::fast::RandomState>,
+    runs: Vec<chunk::Run>,
+}
+
+impl<V: Value + Copy + Hash> Numbered<V> {
+    fn new() -> Numbered<V> {
+        Numbered { values: Vec::new(), numbers: HashMap::default(), runs: Vec::new() }
+    }
+
+    fn number(&mut self, value: Option<V>) -> u32 {
+        let Some(value) = value else { return ABSENT };
+        *self.numbers.entry(value).or_insert_with(|| {
+            self.values.push(value);
+            chunk::number(self.values.len() - 1)
+        })
+    }
+
+    /// What each row has of its class.
+    fn of_classes(runs: &[Run], value: impl Fn(&Class) -> Option<V>) -> Numbered<V> {
+        let mut numbered = Numbered::new();
+        for (class, rows) in runs {
+            let number = numbered.number(value(class));
+            push(&mut numbered.runs, number, chunk::number(*rows));
+        }
+        numbered
+    }
+
+    /// What each row has of one of these, whose place in them it knows.
+    fn of_labels<'l, L>(
+        rows: &[Row],
+        labels: &'l [L],
+        place: impl Fn(&Row) -> u32,
+        value: impl Fn(&'l L) -> Option<V>,
+    ) -> Numbered<V> {
+        let (mut numbered, mut known) = (Numbered::new(), vec![None; labels.len()]);
+        for row in rows {
+            let place = place(row) as usize;
+            let number = *known[place].get_or_insert_with(|| numbered.number(value(&labels[place])));
+            push(&mut numbered.runs, number, 1);
+        }
+        numbered
+    }
+
+    /// What each row has of its own.
+    fn of_rows(rows: &[Row], value: impl Fn(&Row) -> V) -> Numbered<V> {
+        let (mut numbered, mut before) = (Numbered::new(), None);
+        for row in rows {
+            let value = value(row);
+            let number = match before {
+                Some((other, number)) if other == value => number,
+                _ => numbered.number(Some(value)),
+            };
+            before = Some((value, number));
+            push(&mut numbered.runs, number, 1);
+        }
+        numbered
+    }
+
+    fn write(&self, group: &mut GroupWriter<'_>, column: Column) -> Result<(), FileError> {
+        group.write(column, &self.values, &self.runs)
+    }
+}
+
+fn push(runs: &mut Vec<chunk::Run>, number: u32, rows: u32) {
+    match runs.last_mut() {
+        Some((last, of_last)) if *last == number => *of_last += rows,
+        _ => runs.push((number, rows)),
+    }
+}
+
 fn write_column(
-    group: &mut SerializedRowGroupWriter<'_, PacedFile>,
+    group: &mut GroupWriter<'_>,
     column: Column,
     rows: &[Row],
     runs: &[Run],
     labels: &Labels,
 ) -> Result<(), FileError> {
-    let observer = |row: &Row| labels.observer(row.observer);
+    let (observers, networks) = (labels.observers(), labels.networks());
+    let (observer, network) = (|row: &Row| row.observer, |row: &Row| row.network);
     match column {
-        Column::WindowStart => required::<Int64Type>(group, rows.iter().map(|row| row.start.saturating_mul(1000))),
+        Column::WindowStart => Numbered::of_rows(rows, |row| milliseconds(row.start)).write(group, column),
         Column::WindowSeconds => {
-            required::<Int32Type>(group, rows.iter().map(|row| observer(row).window_seconds.into()))
+            Numbered::of_labels(rows, observers, observer, |of| Some(i32::from(of.window_seconds))).write(group, column)
         }
-        Column::Hour => required::<Int32Type>(group, rows.iter().map(|row| hour(row.start))),
-        Column::Sensor => {
-            let names = texts(labels.observers().iter().map(|observer| &*observer.sensor));
-            required::<ByteArrayType>(group, rows.iter().map(|row| names[row.observer as usize].clone()))
-        }
+        Column::Hour => Numbered::of_rows(rows, |row| hour(row.start)).write(group, column),
+        Column::Sensor => Numbered::of_labels(rows, observers, observer, |of| Some(&*of.sensor)).write(group, column),
         Column::Class => {
-            let names = texts(TrafficClass::ALL.iter().map(|class| class.name()));
-            required::<ByteArrayType>(group, rows.iter().map(|row| names[observer(row).class as usize].clone()))
+            Numbered::of_labels(rows, observers, observer, |of| Some(of.class.name())).write(group, column)
         }
-        Column::IpVersion => required::<Int32Type>(group, each(runs, |class| version(class.ip))),
-        Column::Protocol => required::<Int32Type>(group, each(runs, |class| class.protocol.into())),
-        Column::Port => optional::<Int32Type>(group, each(runs, |class| detail(class).port)),
-        Column::IcmpType => optional::<Int32Type>(group, each(runs, |class| detail(class).icmp_type)),
-        Column::IcmpCode => optional::<Int32Type>(group, each(runs, |class| detail(class).icmp_code)),
-        Column::QuotedProtocol => optional::<Int32Type>(group, each(runs, |class| detail(class).quoted_protocol)),
-        Column::QuotedPort => optional::<Int32Type>(group, each(runs, |class| detail(class).quoted_port)),
-        Column::Kind => {
-            let names = texts(Kind::ALL.iter().map(|kind| kind.name()));
-            required::<ByteArrayType>(group, each(runs, |class| names[class.kind as usize].clone()))
+        Column::IpVersion => Numbered::of_classes(runs, |class| Some(version(class.ip))).write(group, column),
+        Column::Protocol => Numbered::of_classes(runs, |class| Some(i32::from(class.protocol))).write(group, column),
+        Column::Port => Numbered::of_classes(runs, |class| detail(class).port).write(group, column),
+        Column::IcmpType => Numbered::of_classes(runs, |class| detail(class).icmp_type).write(group, column),
+        Column::IcmpCode => Numbered::of_classes(runs, |class| detail(class).icmp_code).write(group, column),
+        Column::QuotedProtocol => {
+            Numbered::of_classes(runs, |class| detail(class).quoted_protocol).write(group, column)
         }
-        Column::Marks => {
-            required::<ByteArrayType>(group, each(runs, |class| ByteArray::from(marks_text(class.marks).into_bytes())))
-        }
+        Column::QuotedPort => Numbered::of_classes(runs, |class| detail(class).quoted_port).write(group, column),
+        Column::Kind => Numbered::of_classes(runs, |class| Some(class.kind.name())).write(group, column),
+        Column::Marks => write_marks(group, runs),
         Column::Source => write_sources(group, rows, labels),
         Column::SourcePrefix => {
-            let prefixes = |ip| labels.networks().iter().map(|network| i32::from(network.prefix_length(ip))).collect();
-            let (v4, v6): (Vec<i32>, Vec<i32>) = (prefixes(IpVersion::V4), prefixes(IpVersion::V6));
-            let prefix = |row: &Row| if row.class.ip() == IpVersion::V4 { &v4 } else { &v6 }[row.network as usize];
-            required::<Int32Type>(group, rows.iter().map(prefix))
+            let prefix = |row: &Row| i32::from(labels.network(row.network).prefix_length(row.class.ip()));
+            Numbered::of_rows(rows, prefix).write(group, column)
         }
-        Column::Packets => required::<Int64Type>(group, rows.iter().map(|row| signed(row.packets))),
-        Column::Bytes => required::<Int64Type>(group, rows.iter().map(|row| signed(row.bytes))),
+        Column::Packets => Numbered::of_rows(rows, |row| signed(row.packets)).write(group, column),
+        Column::Bytes => Numbered::of_rows(rows, |row| signed(row.bytes)).write(group, column),
         Column::Targets => {
-            required::<Int32Type>(group, rows.iter().map(|row| i32::try_from(row.targets).unwrap_or(i32::MAX)))
+            Numbered::of_rows(rows, |row| i32::try_from(row.targets).unwrap_or(i32::MAX)).write(group, column)
         }
         Column::Region => {
-            let regions = texts(labels.networks().iter().map(|network| network.region.as_str()));
-            required::<ByteArrayType>(group, rows.iter().map(|row| regions[row.network as usize].clone()))
+            Numbered::of_labels(rows, networks, network, |of| Some(of.region.as_str())).write(group, column)
         }
-        Column::Asn => {
-            let numbers: Vec<Option<i64>> =
-                labels.networks().iter().map(|network| network.asn.map(i64::from)).collect();
-            optional::<Int64Type>(group, rows.iter().map(|row| numbers[row.network as usize]))
-        }
+        Column::Asn => Numbered::of_labels(rows, networks, network, |of| of.asn.map(i64::from)).write(group, column),
         Column::Organisation => {
-            let names = optional_texts(labels.networks().iter().map(|network| network.organisation.as_deref()));
-            optional::<ByteArrayType>(group, rows.iter().map(|row| names[row.network as usize].clone()))
+            Numbered::of_labels(rows, networks, network, |of| of.organisation.as_deref()).write(group, column)
         }
         Column::KnownScanner => {
-            let names = optional_texts(labels.networks().iter().map(|network| network.known_scanner.as_deref()));
-            optional::<ByteArrayType>(group, rows.iter().map(|row| names[row.network as usize].clone()))
+            Numbered::of_labels(rows, networks, network, |of| of.known_scanner.as_deref()).write(group, column)
         }
     }
+}
+
+/// How a column is written. Least and greatest values are worth it where the order of rows or days makes them narrow.
+const fn form(column: Column) -> Form {
+    let bounds = match column {
+        Column::WindowStart | Column::Protocol | Column::Port => Bounds::Pages,
+        Column::Hour | Column::Class | Column::IpVersion | Column::Kind => Bounds::Chunk,
+        _ => Bounds::None,
+    };
+    // What belongs to a source comes again with each of its rows.
+    let whole_bytes = matches!(column, Column::Asn | Column::Organisation);
+    Form { bounds, whole_bytes, bloom: matches!(column, Column::Source) }
 }
 
 /// A class, and how many rows of it follow each other: rows are sorted by it, and most columns say something of it.
@@ -198,11 +310,6 @@ type Run = (Class, usize);
 
 fn runs(rows: &[Row]) -> Vec<Run> {
     rows.chunk_by(|a, b| a.class == b.class).map(|rows| (rows[0].class.unpack(), rows.len())).collect()
-}
-
-/// What each row has of its class.
-fn each<T: Clone>(runs: &[Run], value: impl Fn(&Class) -> T) -> impl Iterator<Item = T> {
-    runs.iter().flat_map(move |(class, rows)| std::iter::repeat_n(value(class), *rows))
 }
 
 /// What a service says in columns.
@@ -245,49 +352,51 @@ const fn version(ip: IpVersion) -> i32 {
     }
 }
 
+/// A time as the column has it.
+const fn milliseconds(seconds: i64) -> i64 {
+    seconds.saturating_mul(1000)
+}
+
 /// Counts of the wire are far below 2^63; sums of them saturate.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> Vec<ByteArray> {
-    values.map(ByteArray::from).collect()
-}
-
-fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Vec<Option<ByteArray>> {
-    values.map(|value| value.map(ByteArray::from)).collect()
+fn write_marks(group: &mut GroupWriter<'_>, runs: &[Run]) -> Result<(), FileError> {
+    let mut texts: HashMap<Marks, String, foldhash::fast::RandomState> = HashMap::default();
+    for (class, _) in runs {
+        texts.entry(class.marks).or_insert_with(|| marks_text(class.marks));
+    }
+    let text = |class: &Class| texts.get(&class.marks).map(String::as_str);
+    Numbered::of_classes(runs, text).write(group, Column::Marks)
 }
 
 /// Sources as text. All share one buffer.
-fn write_sources(
-    group: &mut SerializedRowGroupWriter<'_, PacedFile>,
-    rows: &[Row],
-    labels: &Labels,
-) -> Result<(), FileError> {
-    let mut text = String::with_capacity(rows.len() * 15);
-    let mut ranges = Vec::with_capacity(rows.len());
-    let mut before: Option<(&Row, std::ops::Range<usize>)> = None;
+fn write_sources(group: &mut GroupWriter<'_>, rows: &[Row], labels: &Labels) -> Result<(), FileError> {
+    let (mut text, mut ends, mut runs) = (String::new(), Vec::new(), Vec::new());
+    let mut numbers: HashMap<(u128, IpVersion, u8), u32, foldhash::fast::RandomState> = HashMap::default();
+    let mut before = None;
     for row in rows {
-        let is_same =
-            |other: &Row| (other.class.ip(), other.source, other.network) == (row.class.ip(), row.source, row.network);
-        let range = match &before {
-            Some((other, range)) if is_same(other) => range.clone(),
-            _ => {
-                let begin = text.len();
+        let ip = row.class.ip();
+        let key = (row.source, ip, labels.network(row.network).prefix_length(ip));
+        let number = match before {
+            Some((other, number)) if other == key => number,
+            _ => *numbers.entry(key).or_insert_with(|| {
                 push_address(&mut text, row.address());
-                let network = labels.network(row.network);
-                if network.is_coarse {
+                if labels.network(row.network).is_coarse {
                     // Writing to a String cannot fail.
-                    let _ = write!(text, "/{}", network.prefix_length(row.class.ip()));
+                    let _ = write!(text, "/{}", key.2);
                 }
-                begin..text.len()
-            }
+                ends.push(text.len());
+                chunk::number(ends.len() - 1)
+            }),
         };
-        before = Some((row, range.clone()));
-        ranges.push(range);
+        before = Some((key, number));
+        push(&mut runs, number, 1);
     }
-    let text = ByteArray::from(text.into_bytes());
-    required::<ByteArrayType>(group, ranges.into_iter().map(|range| text.slice(range.start, range.len())))
+    let begins = std::iter::once(0).chain(ends.iter().copied());
+    let texts: Vec<&str> = begins.zip(&ends).map(|(begin, &end)| &text[begin..end]).collect();
+    group.write(Column::Source, &texts, &runs)
 }
 
 /// An address as text. Nearly all are IPv4, and the standard formatter takes several times as long.
@@ -310,40 +419,6 @@ fn push_address(text: &mut String, address: IpAddr) {
         }
         text.push(digit(octet));
     }
-}
-
-fn required<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, PacedFile>,
-    values: impl Iterator<Item = T::T>,
-) -> Result<(), FileError> {
-    let values: Vec<T::T> = values.collect();
-    write::<T>(group, &values, None)
-}
-
-fn optional<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, PacedFile>,
-    values: impl Iterator<Item = Option<T::T>>,
-) -> Result<(), FileError> {
-    let mut levels = Vec::new();
-    let keep = |value: Option<T::T>| {
-        levels.push(if value.is_some() { PRESENT } else { 0 });
-        value
-    };
-    let values: Vec<T::T> = values.filter_map(keep).collect();
-    write::<T>(group, &values, Some(&levels))
-}
-
-fn write<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, PacedFile>,
-    values: &[T::T],
-    levels: Option<&[i16]>,
-) -> Result<(), FileError> {
-    // There is one column for each of the schema, and they come in its order.
-    if let Some(mut column) = group.next_column()? {
-        column.typed::<T>().write_batch(values, levels, None)?;
-        column.close()?;
-    }
-    Ok(())
 }
 
 /// A file that is synced as it is written, with a rest behind each sync that is as long.
