@@ -48,3 +48,21 @@ need_python_tools() {
         || die "cannot install what tests/python/requirements.txt lists"
     cp tests/python/requirements.txt "$place/installed"
 }
+
+# What tests of dashboards and alerts ask: Debian's Prometheus and Alertmanager, unpacked beside what cargo builds and not installed, since their packages start
+# services. MARTLET_PROMETHEUS names the folder of their programs.
+need_prometheus() {
+    local place
+    place=$(realpath -m "${CARGO_TARGET_DIR:-target}/prometheus")
+    export MARTLET_PROMETHEUS=$place/usr/bin
+    [ -x "$MARTLET_PROMETHEUS/promtool" ] && [ -x "$MARTLET_PROMETHEUS/amtool" ] && return 0
+    say "unpacking prometheus and prometheus-alertmanager into $place"
+    rm -rf "$place"
+    mkdir -p "$place"
+    (cd "$place" && { apt-get download -qq prometheus prometheus-alertmanager || { apt-get update -qq && apt-get download -qq prometheus prometheus-alertmanager; }; } >/dev/null 2>&1) \
+        || die "apt-get could not download prometheus and prometheus-alertmanager"
+    for package in "$place"/*.deb; do
+        dpkg-deb -x "$package" "$place"
+        rm "$package"
+    done
+}

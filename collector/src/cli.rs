@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::geo::Geo;
 use crate::import::{self, ImportOptions, Imported};
 use crate::ingest::Tls;
-use crate::run::Collector;
+use crate::run::{Collector, metrics_markdown};
 
 /// Exit status when the work failed.
 const FAILED: u8 = 1;
@@ -72,9 +72,10 @@ enum Command {
         /// Only rows of this class: real, drill or import [default: all].
         #[arg(long, value_parser = class)]
         class: Option<TrafficClass>,
-        /// For openmetrics: only the services with most packets, so many.
-        #[arg(long, value_name = "SERVICES", default_value_t = 1000)]
-        top: usize,
+        /// For openmetrics: so many ports have series beside those of metrics.ports, the ones with most packets
+        /// [default: metrics.top_ports].
+        #[arg(long, value_name = "PORTS")]
+        top: Option<usize>,
         /// Where to write; a file is there only when it is complete [default: standard output].
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -96,6 +97,8 @@ enum Command {
     /// Have days of history made again from the archive, with or without what a sensor saw in some time.
     Rebuild(crate::rollup::Arguments),
     Backup(crate::backup::Arguments),
+    /// Print what `/metrics` has, as a table in Markdown.
+    Metrics,
 }
 
 #[derive(Debug, Subcommand)]
@@ -210,13 +213,15 @@ pub fn main() -> ExitCode {
             ask(settings, |config| command::files(config, from, to, json))
         }
         Command::Export { from, to, format, class, top, output, settings } => ask(settings, |config| {
-            let selection = Selection { from, to, class, top };
+            let (ports, top) = (config.metrics.ports.clone(), top.unwrap_or(config.metrics.top_ports));
+            let selection = Selection { from, to, class, ports, top };
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
         }),
         Command::Token(arguments) => token::run(arguments),
         Command::Query(arguments) => done(arguments.run()),
         Command::Rebuild(arguments) => done(arguments.run()),
         Command::Backup(arguments) => done(arguments.run()),
+        Command::Metrics => done(metrics()),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
         }
@@ -238,6 +243,11 @@ fn ask(settings: Settings, work: impl FnOnce(&Config) -> Result<(), CommandError
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error.to_string(), FAILED),
     }
+}
+
+fn metrics() -> Result<(), Failure> {
+    let text = metrics_markdown().map_err(|error| Failure::Failed(error.to_string()))?;
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn done(outcome: Result<(), Failure>) -> ExitCode {

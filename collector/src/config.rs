@@ -382,7 +382,7 @@ impl Default for MetricsConfig {
         let tcp = [21, 22, 23, 25, 80, 135, 139, 443, 445, 1433, 2323, 3306, 3389, 5555, 5900, 6379, 8080, 8443];
         let udp = [53, 123, 161, 389, 1434, 1900, 5060, 11_211];
         let ports = tcp.map(|number| Port { protocol: TCP, number }).into_iter();
-        MetricsConfig { ports: ports.chain(udp.map(|number| Port { protocol: UDP, number })).collect(), top_ports: 50 }
+        MetricsConfig { ports: ports.chain(udp.map(|number| Port { protocol: UDP, number })).collect(), top_ports: 30 }
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::aggregate::{self, DecodeJob, Delta, Job, Plan, Rules, SourceHash, Worker, WorkerQueues};
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, Port};
+use crate::geo::Geo;
 use crate::ingest::{Behind, Budget};
 use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State, Sweeper};
 use crate::latencies::Latencies;
@@ -111,6 +112,7 @@ impl<D: Disk> Pipeline<D> {
     pub fn new(
         config: &Config,
         links: &Links,
+        geo: Arc<Geo>,
         journal: Journal<D>,
         mut store: Store,
         drive: Drive,
@@ -141,6 +143,9 @@ impl<D: Disk> Pipeline<D> {
             sweepings,
             visible,
         })?;
+        let mut region_ports: Vec<Port> = config.metrics.ports.clone();
+        region_ports.sort_unstable();
+        region_ports.dedup();
         let plan = Plan {
             rules: Rules {
                 source_hash: SourceHash::new(source_key),
@@ -151,6 +156,8 @@ impl<D: Disk> Pipeline<D> {
             interval: config.aggregate.merge_interval(),
             newest: links.newest.clone(),
             counters: links.aggregate.clone(),
+            geo,
+            region_ports: region_ports.into(),
             dead: Arc::default(),
         };
         let (hand_over, handed_over) = match drive {

@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use martlet_journal::{Journal, RealDisk, Recovery};
 use martlet_telemetry::admin::Readiness;
+use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{HttpLimits, serve};
-use prometheus::Registry;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -148,7 +148,7 @@ impl Collector {
         let readers = bind(config.http.listen, "HTTP").await?;
         let (ingest_address, http_address) = (sensors.local_addr()?, readers.local_addr()?);
 
-        let registry = Registry::new();
+        let catalogue = Catalogue::default();
         // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
         let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
@@ -156,7 +156,7 @@ impl Collector {
         let readiness = Readiness::new();
         let sources = sources(&config, &links, ingest_counters.clone(), geo.clone());
         let tokens = Arc::new(Tokens::new(config.http.max_queries_per_caller));
-        let router = publish::router(&config, sources, tokens.clone(), registry, readiness.clone())?;
+        let router = publish::router(&config, sources, tokens.clone(), &catalogue, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
         let (stop_http, stopped) = oneshot::channel();
         let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
@@ -269,7 +269,8 @@ pub(crate) fn start_threads(
     let failed = |source| StartError::Store { path: path(), source };
     let store = Store::open(location.clone()).map_err(failed)?;
     let archiver = config.archive.enabled.then(|| open_archive(config, links, geo, location, &journal)).transpose()?;
-    let (pipeline, visible) = Pipeline::new(config, links, journal, store, Drive::Threads).map_err(failed)?;
+    let (pipeline, visible) =
+        Pipeline::new(config, links, geo.clone(), journal, store, Drive::Threads).map_err(failed)?;
     let start = |name: String, work: Box<dyn FnOnce() + Send>| {
         let obituary = Obituary::new(&format!("thread {name}"), deaths);
         std::thread::Builder::new().name(name).spawn(move || {
@@ -404,6 +405,14 @@ fn report(recovery: &Recovery) {
             recovery.quarantined
         );
     }
+}
+
+/// What `/metrics` has, as a table in Markdown; of a collector that does not run.
+pub(crate) fn metrics_markdown() -> Result<String, StartError> {
+    let config = Config::default();
+    let (geo, _) = Geo::open(&config.geo)?;
+    let links = Links::new(&config, Arc::new(SystemClock));
+    Ok(publish::metrics_markdown(&sources(&config, &links, Arc::default(), geo))?)
 }
 
 fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>, geo: Arc<Geo>) -> Sources {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use martlet_observe::flags::{CaptureArgs, ImportArgs};
@@ -15,6 +16,7 @@ use crate::capture::filter::filter;
 use crate::capture::live::own_addresses;
 use crate::config::{self, Config, Observe};
 use crate::count::{self, CountOptions, Format};
+use crate::metrics;
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
 use crate::uplink::{ClientTls, TlsSettings, TlsSettingsError};
@@ -59,6 +61,8 @@ enum Command {
     #[command(after_help = "Each file counts once however often it is replayed with the same settings: the collector \
                             knows it by its hash. Reads what `count` reads.")]
     Replay(ReplayArgs),
+    /// Print what `/metrics` has, as a table in Markdown
+    Metrics,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +153,14 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Count(args) => count(args),
         Command::Replay(args) => replay(args),
+        Command::Metrics => print_metrics(),
+    }
+}
+
+fn print_metrics() -> ExitCode {
+    match metrics::catalogue(&Arc::default(), &Arc::default(), &Arc::default()) {
+        Ok(catalogue) => print(&catalogue.markdown().trim_end()),
+        Err(error) => incomplete(&error),
     }
 }
 

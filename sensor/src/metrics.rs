@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use martlet_observe::pipeline::Outcomes;
 use martlet_telemetry::build;
+use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
 use martlet_window::RejectReason;
-use prometheus::Registry;
 
 use crate::capture::live::Drops;
 use crate::spool::SpoolFigures;
@@ -48,14 +48,14 @@ type Figure = fn(&SpoolFigures) -> u64;
 ///
 /// # Errors
 /// If a name is taken twice, which a test rules out.
-pub fn registry(
+pub fn catalogue(
     capture: &Arc<CaptureMetrics>,
     spool: &Arc<SpoolFigures>,
     uplink: &Arc<UplinkState>,
-) -> Result<Registry, prometheus::Error> {
-    let registry = Registry::new();
-    build::register(&registry, "sensor", env!("CARGO_PKG_VERSION"))?;
-    let add = |family: Family| registry.register(Box::new(family));
+) -> Result<Catalogue, prometheus::Error> {
+    let catalogue = Catalogue::default();
+    build::register(&catalogue, "sensor", env!("CARGO_PKG_VERSION"))?;
+    let add = |family: Family| catalogue.register(family);
     let single = |kind, name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| {
         Family::new(kind, name, help, &[], move || vec![(Vec::new(), to_f64(value()))]).and_then(add)
     };
@@ -166,7 +166,7 @@ pub fn registry(
         &["outcome"],
         move || outcomes.outcomes.iter().map(|(name, count)| (vec![name.to_owned()], to_f64(count))).collect(),
     )?)?;
-    Ok(registry)
+    Ok(catalogue)
 }
 
 fn rejected(capture: &CaptureMetrics) -> Samples {
@@ -188,8 +188,8 @@ mod tests {
         let spool = Arc::new(SpoolFigures::default());
         spool.disk_full.store(true, Relaxed);
         spool.dropped_watched_ms.store(1500, Relaxed);
-        let registry = registry(&capture, &spool, &Arc::default()).unwrap();
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let catalogue = catalogue(&capture, &spool, &Arc::default()).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&catalogue.registry().gather()).unwrap();
         for line in [
             "martlet_sensor_capture_frames_total 10",
             "martlet_sensor_capture_packets_total 7",

@@ -21,6 +21,7 @@ use martlet_observe::classify::Aim;
 use martlet_observe::pipeline::Pipeline;
 use martlet_observe::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
 use martlet_telemetry::admin::{self, Readiness};
+use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
 use martlet_telemetry::shutdown::Shutdown;
@@ -72,7 +73,7 @@ pub fn run(config: &Config) -> Result<()> {
 
     // First, so that its rings hold what arrives while a large spool is read.
     let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
-    let registry = metrics::registry(&capture_metrics, &figures, &uplink)?;
+    let catalogue = metrics::catalogue(&capture_metrics, &figures, &uplink)?;
     let (spool, outlet) = open_spool(config, origin, figures)?;
     let identity = BatchIdentity { origin, class: TrafficClass::Real, posture: config.posture };
     let (handover, batcher) = handover(identity)?;
@@ -86,7 +87,7 @@ pub fn run(config: &Config) -> Result<()> {
             encoded
         })?
     };
-    let edge = Edge { config: config.clone(), origin, uplink, registry, stop: stop.clone() };
+    let edge = Edge { config: config.clone(), origin, uplink, catalogue, stop: stop.clone() };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(outlet, &started))?;
     if starting.recv().is_err() {
@@ -391,7 +392,7 @@ struct Edge {
     config: Config,
     origin: Origin,
     uplink: Arc<UplinkState>,
-    registry: prometheus::Registry,
+    catalogue: Catalogue,
     stop: Arc<AtomicBool>,
 }
 
@@ -469,7 +470,7 @@ impl Edge {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {address} (http.listen) for metrics and health"))?;
-        let router = admin::router(self.registry.clone(), readiness);
+        let router = admin::router(self.catalogue.registry().clone(), readiness);
         let stop = async move {
             let _ = stopped.wait_for(|&stopping| stopping).await;
         };

@@ -8,8 +8,10 @@
 pub mod capture;
 pub mod compare;
 pub mod daemon;
+pub mod metrics;
 pub mod network;
 pub mod program;
+pub mod prometheus;
 pub mod python;
 pub mod shared;
 pub mod simulation;

@@ -12,9 +12,10 @@ use martlet_wire::v1::Columns;
 use super::hash::SourceHash;
 use super::hours::{HourKey, Hours, Loss, SensorHour, hour_of};
 use super::log::{NO_STEP, RowLog};
+use super::owners::OwnerKey;
 use super::sources::SourceCounts;
 use crate::ingest::{Lost, SensorId};
-use crate::live::{KindKey, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKey, Sorted};
+use crate::live::{KindKey, RECENT_STEP_SECONDS, RowKey, SILENT_WINDOWS, ServiceKind, Sorted};
 
 /// Tables whose keys an attacker chooses in part; the state is seeded at random.
 type Table<K, V> = HashMap<K, V, TableState>;
@@ -230,8 +231,8 @@ impl BucketDelta {
 /// What was added to one step of the recent past.
 #[derive(Debug, Default)]
 pub struct RecentDelta {
-    /// By service, over all sensors and kinds: the busiest, and what is left.
-    pub services: Sorted<ServiceKey>,
+    /// By service and kind, over all sensors: the busiest, and what is left.
+    pub services: Sorted<ServiceKind>,
     /// Of all services.
     pub sums: Sums,
     /// Of all services.
@@ -264,6 +265,8 @@ pub struct Delta {
     pub lost: Table<SensorId, Lost>,
     /// Live batches by the end of their window, in seconds since the Unix epoch.
     pub live: Table<i64, u64>,
+    /// Packets by who sent them, each key once.
+    pub owners: Vec<(OwnerKey, u64)>,
     /// Rows, batches and losses.
     size: usize,
     /// Emptied tables of buckets: their memory is used again, since a page that is new costs more than what is written on it.
@@ -408,6 +411,7 @@ impl Delta {
         self.hours.clear();
         self.lost.clear();
         self.live.clear();
+        self.owners.clear();
         self.size = 0;
     }
 

@@ -5,12 +5,13 @@
 //! sorting is merging. Nothing depends on hashes that a sender could aim at.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use martlet_window::{IpVersion, Kind, PackedClass};
+use martlet_window::{Kind, PackedClass};
 
 use super::delta::{RecentDelta, Sums};
 use crate::ingest::SensorId;
-use crate::live::{RECENT_SERVICES, RowKey, ServiceKey, Sorted};
+use crate::live::{RECENT_SERVICES, RowKey, ServiceKey, ServiceKind, Sorted, SortedKey as _};
 
 /// Where the parts of a run's place in the order lie.
 const KIND: u32 = 64;
@@ -136,7 +137,7 @@ impl RowLog {
                 let run = self.run(order);
                 if run.step != NO_STEP {
                     let step = steps[run.step as usize].get_or_insert_default();
-                    step.push(service(order), run.sums, self.hashes(run));
+                    step.push(row_key(order).into(), run.sums, self.hashes(run));
                 }
             }
         }
@@ -163,15 +164,15 @@ fn row_key(order: u128) -> RowKey {
     RowKey { service: service(order), kind, sensor: SensorId((order >> SENSOR) as u16) }
 }
 
-/// What one step got, by service ascending.
+/// What one step got, by service and kind ascending.
 #[derive(Debug, Default)]
 struct StepLog {
-    services: Vec<(ServiceKey, Sums, usize)>,
+    services: Vec<(ServiceKind, Sums, usize)>,
     hashes: Vec<u64>,
 }
 
 impl StepLog {
-    fn push(&mut self, service: ServiceKey, added: Sums, hashes: &[u64]) {
+    fn push(&mut self, service: ServiceKind, added: Sums, hashes: &[u64]) {
         self.hashes.extend_from_slice(hashes);
         let end = self.hashes.len();
         match self.services.last_mut().filter(|last| last.0 == service) {
@@ -188,10 +189,7 @@ impl StepLog {
         step.sources.insert(&self.hashes);
         // Sets only for what is kept by itself: they are the expensive part.
         let lightest = self.lightest();
-        let mut rest = [
-            (ServiceKey::rest(IpVersion::V4), Sums::default(), Vec::new()),
-            (ServiceKey::rest(IpVersion::V6), Sums::default(), Vec::new()),
-        ];
+        let mut rest: BTreeMap<ServiceKind, (Sums, Vec<u64>)> = BTreeMap::new();
         let (mut begin, mut scratch) = (0, Vec::new());
         for (place, &(service, sums, end)) in self.services.iter().enumerate() {
             step.sums.add(sums);
@@ -201,15 +199,13 @@ impl StepLog {
                 scratch.extend_from_slice(hashes);
                 step.services.push(service, sums.packets, sums.bytes, &mut scratch);
             } else {
-                let rest = &mut rest[usize::from(service.ip() == IpVersion::V6)];
-                rest.1.add(sums);
-                rest.2.extend_from_slice(hashes);
+                let (rest, rest_hashes) = rest.entry(service.overflow()).or_default();
+                rest.add(sums);
+                rest_hashes.extend_from_slice(hashes);
             }
         }
-        for (key, sums, hashes) in &mut rest {
-            if sums.packets > 0 {
-                step.services.push(*key, sums.packets, sums.bytes, hashes);
-            }
+        for (key, (sums, hashes)) in &mut rest {
+            step.services.push(*key, sums.packets, sums.bytes, hashes);
         }
         step
     }

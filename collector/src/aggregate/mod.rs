@@ -11,6 +11,7 @@ mod delta;
 mod hash;
 mod hours;
 mod log;
+mod owners;
 mod sources;
 mod worker;
 
@@ -20,5 +21,6 @@ pub use delta::{
 };
 pub use hash::SourceHash;
 pub use hours::{HOUR_SECONDS, HourKey, Hours, Loss, SensorHour};
+pub use owners::{OwnerCounter, OwnerKey};
 pub use sources::SourceCounts;
 pub use worker::{Counted, Counters, Cut, DecodeJob, DecodedGroup, HandOver, Job, Plan, Worker, WorkerQueues};

@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 use super::decoder::{Decoded, Decoder, Encoded};
 use super::delta::{Arrival, Delta, Rules};
 use super::hours::Loss;
+use super::owners::OwnerCounter;
+use crate::config::Port;
+use crate::geo::Geo;
 use crate::ingest::SensorId;
 use crate::journal::Checkpoint;
 use crate::live::{RECENT_STEP_SECONDS, RECENT_STEPS};
@@ -96,6 +99,10 @@ pub struct Plan {
     pub newest: Arc<[AtomicI64; 3]>,
     /// What workers count about themselves.
     pub counters: Arc<Counters>,
+    /// Whom sources belong to.
+    pub geo: Arc<Geo>,
+    /// Ports that are counted by region, ascending.
+    pub region_ports: Arc<[Port]>,
     /// Workers that have died.
     pub dead: Arc<AtomicUsize>,
 }
@@ -116,6 +123,7 @@ pub struct Worker {
     hand_over: Sender<HandOver>,
     empty: Receiver<Box<Delta>>,
     delta: Box<Delta>,
+    owners: OwnerCounter,
     decoder: Decoder,
     /// The cut at which it waits for the others.
     cut: Option<Arc<Cut>>,
@@ -133,7 +141,8 @@ impl Worker {
         empty: Receiver<Box<Delta>>,
     ) -> std::io::Result<Worker> {
         let decoder = Decoder::new(plan.limits)?;
-        Ok(Worker { plan, queues, hand_over, empty, delta: Box::default(), decoder, cut: None })
+        let owners = OwnerCounter::new(plan.geo.clone(), plan.region_ports.clone());
+        Ok(Worker { plan, queues, hand_over, empty, delta: Box::default(), owners, decoder, cut: None })
     }
 
     /// Works until nobody can send jobs any more and all are done, then hands over what is left.
@@ -215,6 +224,7 @@ impl Worker {
         let newest = self.plan.newest[header.class as usize].load(Relaxed);
         let recent_from = newest.saturating_sub(RECENT_STEP_SECONDS * RECENT_STEPS);
         self.delta.add(&self.plan.rules, sensor, &header, &columns, recent_from, arrival);
+        self.owners.add(header.class, &columns);
         self.plan.counters.rows.fetch_add(columns.len() as u64, Relaxed);
         self.plan.counters.batches.fetch_add(1, Relaxed);
         self.decoder.keep(columns);
@@ -228,6 +238,7 @@ impl Worker {
             return;
         }
         self.delta.sort(&mut || decode_waiting(&mut self.decoder, &self.queues.decode));
+        self.owners.drain(|key, packets| self.delta.owners.push((key, packets)));
         let empty = self.empty.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.delta, empty);
         self.plan.counters.hand_overs.fetch_add(1, Relaxed);
@@ -289,6 +300,8 @@ mod tests {
             interval: Duration::from_secs(1000),
             newest: Arc::default(),
             counters: Arc::default(),
+            geo: Geo::open(&Default::default()).unwrap().0,
+            region_ports: Arc::default(),
             dead: Arc::default(),
         }
     }

@@ -229,6 +229,18 @@ impl Catalog {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// IPv4 addresses times milliseconds watched, by class and start of the hour; of hours of which nobody lacks to say it.
+    pub fn ipv4_address_ms(&self, time: Range<i64>) -> Result<Vec<(u8, i64, u64)>, ArchiveError> {
+        let mut select = self.connection.prepare(
+            "SELECT class, hour, sum(ipv4_address_ms) FROM sensor_hours WHERE hour >= ?1 AND hour < ?2
+             GROUP BY class, hour HAVING NOT max(exposure_unknown)",
+        )?;
+        let rows = select.query_map(params![time.start, time.end], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// What could not be archived: ranges of records, and when that was noticed, in milliseconds since the Unix epoch.
     pub fn gaps(&self) -> Result<Vec<(Range<u64>, i64)>, ArchiveError> {
         let mut select = self

@@ -1,25 +1,25 @@
 //! `martlet-collector export`: the archive's rows in other formats.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use martlet_window::{Class, IpVersion, PackedClass, Service, TrafficClass};
+use martlet_window::{IpVersion, Service, TrafficClass};
 use serde::Serialize;
 use thiserror::Error;
 
 use super::catalog::{ArchiveFile, Catalog};
 use super::directory::Directory;
 use super::error::ArchiveError;
+use super::openmetrics;
 use super::{FileError, FileWriter, Labels, Merge, Row};
+use crate::config::Port;
 
 /// How often a day is read again whose files were replaced between the catalog's answer and their opening.
 const ATTEMPTS: u32 = 5;
 const DAY_SECONDS: i64 = 86_400;
-const HOUR_SECONDS: i64 = 3600;
 
 /// In which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,7 +28,7 @@ pub(crate) enum Format {
     Csv,
     /// One JSON object a line.
     Ndjson,
-    /// Packets and bytes by service and hour, for `promtool tsdb create-blocks-from openmetrics`.
+    /// What Prometheus' recording rules would have recorded, for `promtool tsdb create-blocks-from openmetrics`.
     Openmetrics,
     /// One file like the archive's own.
     Parquet,
@@ -43,7 +43,9 @@ pub(crate) struct Selection {
     pub(crate) to: i64,
     /// Of this class; all without one.
     pub(crate) class: Option<TrafficClass>,
-    /// For OpenMetrics: only the services with most packets, so many.
+    /// For OpenMetrics: ports that have series of their own.
+    pub(crate) ports: Vec<Port>,
+    /// For OpenMetrics: so many more have, those with most packets.
     pub(crate) top: usize,
 }
 
@@ -138,13 +140,13 @@ impl Export<'_> {
                 serde_json::to_writer(&mut *out, &Line::new(row, labels, str::to_owned))?;
                 Ok(out.write_all(b"\n")?)
             }),
-            Format::Openmetrics => self.openmetrics(out),
+            Format::Openmetrics => openmetrics::write(self, out),
             Format::Parquet => Err(ExportError::NeedsFile),
         }
     }
 
     /// Visits every selected row, day by day, in the order of the archive.
-    fn rows(
+    pub(super) fn rows(
         &mut self,
         visit: &mut dyn FnMut(&Row, &Labels) -> Result<(), ExportError>,
     ) -> Result<Exported, ExportError> {
@@ -197,77 +199,6 @@ impl Export<'_> {
         })?;
         writer.finish(&all)?;
         Ok(exported)
-    }
-
-    /// Two passes: one for which services have most packets, one for their hours.
-    fn openmetrics(&mut self, out: &mut dyn Write) -> Result<Exported, ExportError> {
-        let mut totals: HashMap<Series, u64> = HashMap::new();
-        self.rows(&mut |row, labels| {
-            *totals.entry(Series::of(row, labels)).or_default() += row.packets;
-            Ok(())
-        })?;
-        let mut ranked: Vec<(Series, u64)> = totals.into_iter().collect();
-        ranked.sort_by_key(|&(series, packets)| (std::cmp::Reverse(packets), series));
-        let chosen: HashSet<Series> = ranked.into_iter().take(self.selection.top).map(|(series, _)| series).collect();
-        let mut hours: BTreeMap<Series, BTreeMap<i64, [u64; 2]>> = BTreeMap::new();
-        let mut exported = self.rows(&mut |row, labels| {
-            let series = Series::of(row, labels);
-            if chosen.contains(&series) {
-                let hour = row.start.div_euclid(HOUR_SECONDS) * HOUR_SECONDS;
-                let [packets, bytes] = hours.entry(series).or_default().entry(hour).or_default();
-                *packets += row.packets;
-                *bytes += row.bytes;
-            }
-            Ok(())
-        })?;
-        exported.rows = 0;
-        for (place, name, help) in [
-            (0, "martlet_history_packets", "Packets observed in the hour that begins at the sample's time."),
-            (1, "martlet_history_bytes", "Bytes of the packets observed in the hour that begins at the sample's time."),
-        ] {
-            writeln!(out, "# TYPE {name} gauge\n# HELP {name} {help}")?;
-            for (series, hours) in &hours {
-                for (hour, values) in hours {
-                    writeln!(out, "{name}{{{series}}} {} {hour}", values[place])?;
-                    exported.rows += 1;
-                }
-            }
-        }
-        writeln!(out, "# EOF")?;
-        Ok(exported)
-    }
-}
-
-/// A service and kind, by class.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Series {
-    class: u8,
-    /// Without marks.
-    packed: u128,
-}
-
-impl Series {
-    fn of(row: &Row, labels: &Labels) -> Series {
-        let class = Class { marks: martlet_window::Marks::NONE, ..row.class.unpack() };
-        Series { class: labels.observer(row.observer).class as u8, packed: PackedClass::from(class).bits() }
-    }
-}
-
-impl std::fmt::Display for Series {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let class = PackedClass::from_trusted_bits(self.packed).unpack();
-        let traffic = TrafficClass::from_number(self.class).unwrap_or(TrafficClass::Real).name();
-        let (version, protocol, kind) = (version(class.ip), class.protocol, class.kind.name());
-        write!(f, "class=\"{traffic}\",ip=\"{version}\",protocol=\"{protocol}\",kind=\"{kind}\",")?;
-        match class.service {
-            Service::None => f.write_str("port=\"\""),
-            Service::Port(port) => write!(f, "port=\"{port}\""),
-            Service::Icmp { icmp_type, code } => write!(f, "port=\"\",icmp_type=\"{icmp_type}\",icmp_code=\"{code}\""),
-            Service::IcmpError { icmp_type, code, quoted_protocol, quoted_port } => write!(
-                f,
-                "port=\"\",icmp_type=\"{icmp_type}\",icmp_code=\"{code}\",quoted_protocol=\"{quoted_protocol}\",quoted_port=\"{quoted_port}\""
-            ),
-        }
     }
 }
 

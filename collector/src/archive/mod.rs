@@ -26,6 +26,7 @@ mod error;
 pub(crate) mod export;
 #[cfg(test)]
 mod fuse;
+mod openmetrics;
 mod replace;
 mod state;
 #[cfg(test)]

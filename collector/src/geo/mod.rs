@@ -25,6 +25,7 @@ mod scanners;
 mod watch;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -165,17 +166,31 @@ impl Snapshot {
         if address.is_unspecified() {
             return Owner::default();
         }
+        let network = self.asn.as_ref().map(|database| database.record(address)).unwrap_or_default();
+        Owner {
+            region: self.region(address),
+            asn: network.asn,
+            organisation: network.organisation,
+            known_scanner: self.scanners.list(address).map(|list| self.scanners.lists()[list].name.as_str()),
+        }
+    }
+
+    /// The region of an address, and the number of the list of known scanners that it is on: [`Self::owner`] for those who count.
+    #[must_use]
+    pub fn region_and_list(&self, address: IpAddr) -> (Region, Option<usize>) {
+        let address = address.to_canonical();
+        if address.is_unspecified() {
+            return (Region::UNKNOWN, None);
+        }
+        (self.region(address), self.scanners.list(address))
+    }
+
+    fn region(&self, address: IpAddr) -> Region {
         let region = match &*self.country {
             Countries::BuiltIn(_) => iptocc::country_code(address).and_then(Region::parse),
             Countries::Database(database) => database.record(address).region,
         };
-        let network = self.asn.as_ref().map(|database| database.record(address)).unwrap_or_default();
-        Owner {
-            region: region.unwrap_or_default(),
-            asn: network.asn,
-            organisation: network.organisation,
-            known_scanner: self.scanners.name(address),
-        }
+        region.unwrap_or_default()
     }
 
     /// Where regions come from.
@@ -229,9 +244,15 @@ impl Snapshot {
     }
 }
 
-/// The newest snapshot, for whoever answers.
+/// The newest snapshot, for whoever answers or counts.
 pub struct Geo {
     current: ArcSwap<Snapshot>,
+}
+
+impl fmt::Debug for Geo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Geo").field(&self.snapshot().describe()).finish()
+    }
 }
 
 impl Geo {

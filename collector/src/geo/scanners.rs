@@ -73,12 +73,12 @@ impl Scanners {
         &self.lists
     }
 
-    /// Whose network an address lies in, which must not be an IPv4 address within IPv6.
-    pub(super) fn name(&self, address: IpAddr) -> Option<&str> {
+    /// The list whose network an address lies in, which must not be an IPv4 address within IPv6.
+    pub(super) fn list(&self, address: IpAddr) -> Option<usize> {
         let owner = match address {
             IpAddr::V4(address) => self.ipv4.owner(address.into()),
             IpAddr::V6(address) => self.ipv6.owner(address.into()),
         };
-        owner.and_then(|owner| self.lists.get(owner as usize)).map(|list| list.name.as_str())
+        owner.map(|owner| owner as usize)
     }
 }

@@ -27,8 +27,9 @@ pub struct Row {
 }
 
 impl Row {
-    fn merge(&mut self, other: &Row) {
-        self.sources.merge(&other.sources);
+    /// Adds another.
+    pub fn merge(&mut self, other: RowRef<'_>) {
+        other.sources.add_to(&mut self.sources);
         self.packets = self.packets.saturating_add(other.packets);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
@@ -232,7 +233,7 @@ fn add_sorted<K: Ord + Copy>(list: &mut Vec<(K, Row)>, counts: impl Iterator<Ite
     for (key, Counts { packets, bytes, sources }) in counts {
         let added = Row { packets, bytes, sources };
         match list.binary_search_by_key(&key, |entry| entry.0) {
-            Ok(place) => list[place].1.merge(&added),
+            Ok(place) => list[place].1.merge(added.as_ref()),
             Err(place) => {
                 list.reserve_exact(1);
                 list.insert(place, (key, added));

@@ -16,8 +16,9 @@ use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
 use crate::varint;
 
-/// Version of everything that is written here. In version 1 a bucket's rows by sensor stood in its blob.
-const VERSION: u8 = 2;
+/// Version of everything that is written here. In version 1 a bucket's rows by sensor stood in its blob; before version 3 steps of
+/// the recent past did not tell kinds apart, and packets were not counted by who sent them.
+const VERSION: u8 = 3;
 /// The oldest version that is read.
 const OLDEST: u8 = 1;
 /// zstd's fastest regular level.
@@ -92,6 +93,12 @@ impl Writer {
         self.number((value << 1 ^ (value >> 63)) as u64);
     }
 
+    /// A text.
+    pub fn text(&mut self, text: &str) {
+        self.length(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
     /// A length.
     pub fn length(&mut self, length: usize) {
         self.number(length as u64);
@@ -120,9 +127,23 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The version of what is read.
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        self.version
+    }
+
     /// An unsigned number.
     pub fn number(&mut self) -> Option<u64> {
         varint::read(&mut self.rest)
+    }
+
+    /// A text.
+    pub fn text(&mut self) -> Option<String> {
+        let length = self.small()?;
+        let (text, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        String::from_utf8(text.to_owned()).ok()
     }
 
     /// A signed number.
@@ -341,7 +362,8 @@ impl<K: SortedKey + Stored> Stored for Sorted<K> {
             return None;
         };
         let mut hashes = hashes.iter().map(|&hash| u64::from_le_bytes(hash));
-        let content = (version == VERSION).then(|| decompress(frame)).flatten()?;
+        // In version 1 there were no such blobs.
+        let content = (2..=VERSION).contains(&version).then(|| decompress(frame)).flatten()?;
         let mut from = Reader { rest: &content, version };
         let list = read_rows(&mut from, |from| {
             let Some(few) = from.small::<usize>()?.checked_sub(1) else {
@@ -457,6 +479,11 @@ impl Stored for RecentStep {
     fn read(from: &mut Reader<'_>) -> Option<RecentStep> {
         let (packets, bytes) = (from.number()?, from.number()?);
         let sources = DistinctSources::read(&mut from.rest)?;
+        if from.version() < 3 {
+            // Of what kind its services are is not known; the next minutes are.
+            let _: Sorted<ServiceKey> = Sorted::read(from)?;
+            return Some(RecentStep { packets, bytes, sources, services: Arc::default() });
+        }
         Some(RecentStep { packets, bytes, sources, services: Arc::new(Sorted::read(from)?) })
     }
 }

@@ -23,7 +23,7 @@ pub use coverage::{Coverage, CoverageState, Expectation, held_hours};
 pub use image::{ByStart, ClassImage, LiveImage, Start};
 pub use key::{KindKey, RowKey, ServiceKey, ServiceKind, Source};
 pub use merger::{Merger, Parts, Snapshot};
-pub use observed::{KindSeries, Observed, ObservedSample, ObserverImage, Series, mark_name};
+pub use observed::{KindSeries, Observed, ObservedSample, ObserverImage, Series, mark_name, protocol_label};
 pub use recent::{RECENT_SERVICES, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, RecentSteps};
 pub use sorted::{Levels, RowRef, SetRef, Sorted, SortedKey};
 pub use store::LiveStore;

@@ -12,8 +12,9 @@ use foldhash::fast::RandomState as TableState;
 use martlet_window::{Kind, Mark, TrafficClass};
 
 use super::codec::{Reader, Stored, Writer};
-use crate::aggregate::BucketDelta;
-use crate::config::{MetricsConfig, TCP, UDP};
+use crate::aggregate::{BucketDelta, OwnerKey};
+use crate::config::{MetricsConfig, Port, TCP, UDP};
+use crate::geo::Region;
 use crate::ingest::SensorId;
 
 /// How often rates are looked at, in seconds.
@@ -40,6 +41,12 @@ const fn protocol_place(protocol: u8) -> usize {
         58 => 3,
         _ => 4,
     }
+}
+
+/// The value of the label `protocol`.
+#[must_use]
+pub const fn protocol_label(protocol: u8) -> &'static str {
+    PROTOCOLS[protocol_place(protocol)]
 }
 
 /// The labels of a port series. The port is empty for protocols without ports, and `other` where it has no series.
@@ -95,6 +102,8 @@ pub struct Observed {
     pub kinds: Arc<BTreeMap<KindSeries, u64>>,
     /// Packets by class and mark number.
     pub marks: Arc<BTreeMap<(TrafficClass, u8), u64>>,
+    /// Packets by who sent them.
+    pub owners: Arc<BTreeMap<OwnerKey, u64>>,
     /// Ports of each class that have series.
     pub tracked: Arc<[BTreeSet<(u8, u16)>; 3]>,
 }
@@ -120,6 +129,7 @@ pub struct ObserverImage {
     all: BTreeMap<Series, ObservedSample>,
     kinds: Arc<BTreeMap<KindSeries, u64>>,
     marks: Arc<BTreeMap<(TrafficClass, u8), u64>>,
+    owners: Arc<BTreeMap<OwnerKey, u64>>,
     evaluated: Option<i64>,
     promoted: [BTreeSet<(u8, u16)>; 3],
     /// The highest rates of each class.
@@ -179,6 +189,7 @@ impl Observer {
             all: self.all.clone(),
             kinds: self.published.kinds.clone(),
             marks: self.published.marks.clone(),
+            owners: self.published.owners.clone(),
             evaluated: self.evaluated,
             promoted: self.classes.each_ref().map(|ranking| ranking.promoted.clone()),
             rates: self.classes.each_ref().map(|ranking| ranking.highest(STORED_RATES)),
@@ -187,7 +198,7 @@ impl Observer {
 
     /// Takes in counters that were written down.
     pub(super) fn restore(&mut self, image: ObserverImage) {
-        let ObserverImage { all, kinds, marks, evaluated, promoted, rates } = image;
+        let ObserverImage { all, kinds, marks, owners, evaluated, promoted, rates } = image;
         self.all = all;
         self.evaluated = evaluated;
         for ((ranking, promoted), rates) in self.classes.iter_mut().zip(promoted).zip(rates) {
@@ -195,7 +206,7 @@ impl Observer {
             ranking.promoted = promoted.difference(&self.configured).copied().collect();
             ranking.rates = rates.into_iter().collect();
         }
-        self.published = Observed { kinds, marks, tracked: Arc::new(self.tracked()), ..Observed::default() };
+        self.published = Observed { kinds, marks, owners, tracked: Arc::new(self.tracked()), ..Observed::default() };
         self.dirty = true;
     }
 
@@ -240,6 +251,18 @@ impl Observer {
         let marks = Arc::make_mut(&mut self.published.marks);
         for (mark, counts) in (0..).zip(&delta.marks).filter(|(_, counts)| counts.packets > 0) {
             *marks.entry((class, mark)).or_default() += counts.packets;
+        }
+    }
+
+    /// Counts packets by who sent them.
+    pub(super) fn count_owners(&mut self, added: impl ExactSizeIterator<Item = (OwnerKey, u64)>) {
+        if added.len() == 0 {
+            return;
+        }
+        self.unwritten = true;
+        let owners = Arc::make_mut(&mut self.published.owners);
+        for (key, packets) in added {
+            *owners.entry(key).or_default() += packets;
         }
     }
 
@@ -369,6 +392,49 @@ fn read_class(from: &mut Reader<'_>) -> Option<TrafficClass> {
     TrafficClass::from_number(from.small()?)
 }
 
+fn write_region(out: &mut Writer, region: Region) {
+    out.length(region.number());
+}
+
+fn read_region(from: &mut Reader<'_>) -> Option<Region> {
+    Region::from_number(from.small()?)
+}
+
+fn write_owner(out: &mut Writer, key: &OwnerKey) {
+    match key {
+        OwnerKey::Region(class, kind, region) => {
+            out.number(0);
+            out.number(*class as u64);
+            out.number(*kind as u64);
+            write_region(out, *region);
+        }
+        OwnerKey::Port(class, port, region) => {
+            out.number(1);
+            out.number(*class as u64);
+            write_port(out, &(port.protocol, port.number));
+            write_region(out, *region);
+        }
+        OwnerKey::Scanner(class, name) => {
+            out.number(2);
+            out.number(*class as u64);
+            out.option(name.as_deref(), Writer::text);
+        }
+    }
+}
+
+fn read_owner(from: &mut Reader<'_>) -> Option<OwnerKey> {
+    let (what, class) = (from.number()?, read_class(from)?);
+    Some(match what {
+        0 => OwnerKey::Region(class, Kind::from_number(from.small()?)?, read_region(from)?),
+        1 => {
+            let (protocol, number) = read_port(from)?;
+            OwnerKey::Port(class, Port { protocol, number }, read_region(from)?)
+        }
+        2 => OwnerKey::Scanner(class, from.option(Reader::text)?.map(Arc::from)),
+        _ => return None,
+    })
+}
+
 impl Stored for ObserverImage {
     fn write(&self, out: &mut Writer) {
         out.list(self.all.iter(), |out, (series, sample)| {
@@ -389,6 +455,10 @@ impl Stored for ObserverImage {
         out.list(self.marks.iter(), |out, (&(class, mark), &packets)| {
             out.number(class as u64);
             out.number(mark.into());
+            out.number(packets);
+        });
+        out.list(self.owners.iter(), |out, (key, &packets)| {
+            write_owner(out, key);
             out.number(packets);
         });
         out.option(self.evaluated, Writer::signed);
@@ -414,11 +484,16 @@ impl Stored for ObserverImage {
             Some(((class, sensor, protocol, Kind::from_number(from.small()?)?), from.number()?))
         })?;
         let marks = from.list(|from| Some(((read_class(from)?, from.small()?), from.number()?)))?;
+        let owners = match from.version() {
+            ..3 => Vec::new(),
+            _ => from.list(|from| Some((read_owner(from)?, from.number()?)))?,
+        };
         let evaluated = from.option(Reader::signed)?;
         let mut image = ObserverImage {
             all: all.into_iter().collect(),
             kinds: Arc::new(kinds.into_iter().collect()),
             marks: Arc::new(marks.into_iter().collect()),
+            owners: Arc::new(owners.into_iter().collect()),
             evaluated,
             ..ObserverImage::default()
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use martlet_window::DistinctSources;
 
-use super::key::ServiceKey;
+use super::key::ServiceKind;
 use super::sorted::{Levels, Sorted, SortedKey as _};
 use crate::aggregate::RecentDelta;
 
@@ -13,10 +13,10 @@ use crate::aggregate::RecentDelta;
 pub const RECENT_STEP_SECONDS: i64 = 10;
 /// How many steps are kept: ten minutes.
 pub const RECENT_STEPS: i64 = 60;
-/// In how many of the newest steps services are told apart.
-const DETAILED_STEPS: usize = 8;
+/// In how many of the newest steps services are told apart: a minute, and as much again for sensors that are behind.
+const DETAILED_STEPS: usize = 12;
 
-/// Most services that one step tells apart.
+/// Most services by kind that one step tells apart.
 pub const RECENT_SERVICES: usize = 1024;
 
 /// One step of one class.
@@ -28,8 +28,8 @@ pub struct RecentStep {
     pub bytes: u64,
     /// Sources of all services.
     pub sources: DistinctSources,
-    /// By service, at most [`RECENT_SERVICES`] and those beyond; empty in older steps.
-    pub services: Arc<Sorted<ServiceKey>>,
+    /// By service and kind, at most [`RECENT_SERVICES`] and those beyond; empty in older steps.
+    pub services: Arc<Sorted<ServiceKind>>,
 }
 
 /// Steps by their start, in seconds since the Unix epoch.
@@ -41,7 +41,7 @@ pub(super) fn add(steps: &mut RecentSteps, start: i64, delta: RecentDelta) -> u6
     step.packets = step.packets.saturating_add(delta.sums.packets);
     step.bytes = step.bytes.saturating_add(delta.sums.bytes);
     step.sources.merge(&delta.sources);
-    let rest = |services: &Sorted<ServiceKey>| -> u64 {
+    let rest = |services: &Sorted<ServiceKind>| -> u64 {
         let rest = services.iter().rev().take_while(|(key, _)| key.is_overflow());
         rest.map(|(_, row)| row.packets).sum()
     };

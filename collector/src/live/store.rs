@@ -208,6 +208,7 @@ impl LiveStore {
             self.memory_bytes = (self.memory_bytes + after as u64).saturating_sub(before as u64);
             delta.keep(bucket_delta);
         }
+        self.observer.count_owners(delta.owners.drain(..));
         self.forget_recent();
         delta.clear();
         self.evict(now);

@@ -4,20 +4,22 @@ mod archive;
 mod geo;
 mod hours;
 mod latencies;
+mod windows;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use martlet_telemetry::build;
+use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
 use martlet_window::TrafficClass;
-use prometheus::Registry;
+use rustix::fs::StatVfs;
 
 use super::Sources;
 use super::services::protocol_name;
-use crate::aggregate::SensorCounts;
-use crate::config::{TCP, UDP};
+use crate::aggregate::{OwnerKey, SensorCounts};
 use crate::journal::{Condition, Health, Stall};
-use crate::live::{LiveView, RECENT_STEP_SECONDS, SensorView, mark_name};
+use crate::live::{LiveView, SensorView, mark_name};
+use crate::store::Location;
 
 /// How a number is read off something.
 type Value<T> = fn(&T) -> f64;
@@ -25,14 +27,16 @@ type Value<T> = fn(&T) -> f64;
 const SENSOR: &[&str] = &["class", "sensor"];
 
 /// Registers every family.
-pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), prometheus::Error> {
-    build::register(registry, "collector", env!("CARGO_PKG_VERSION"))?;
-    let families = Families { registry, sources };
+pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), prometheus::Error> {
+    build::register(catalogue, "collector", env!("CARGO_PKG_VERSION"))?;
+    let families = Families { catalogue, sources };
     families.observed()?;
+    families.windows()?;
     families.sensors()?;
     families.last_hour()?;
     families.ingest()?;
     families.durability()?;
+    families.disk()?;
     families.archive()?;
     families.stages()?;
     families.geo()?;
@@ -40,7 +44,7 @@ pub(super) fn register(registry: &Registry, sources: &Sources) -> Result<(), pro
 }
 
 struct Families<'a> {
-    registry: &'a Registry,
+    catalogue: &'a Catalogue,
     sources: &'a Sources,
 }
 
@@ -55,7 +59,7 @@ impl Families<'_> {
     ) -> Result<(), prometheus::Error> {
         let sources = self.sources.clone();
         let family = Family::new(kind, name, help, labels, move || samples(&sources, &sources.view.load()))?;
-        self.registry.register(Box::new(family))
+        self.catalogue.register(family)
     }
 
     fn counter(
@@ -117,11 +121,45 @@ impl Families<'_> {
             },
         )?;
         self.add(
-            MetricKind::Gauge,
-            "martlet_observed_sources",
-            "Distinct sources in the last complete window of this length, by port; both IP versions and all sensors, not per address.",
-            &["class", "protocol", "port", "window"],
-            |sources, view| recent_sources(view, sources.clock.now()),
+            MetricKind::Counter,
+            "martlet_observed_region_packets_total",
+            "Packets observed by the region of their source (ISO 3166-1 alpha-2, ZZ unknown) and kind, not per address.",
+            &["class", "kind", "region"],
+            |_, view| {
+                owners(view, |key| match key {
+                    OwnerKey::Region(class, kind, region) => Some(texts([class.name(), kind.name(), region.as_str()])),
+                    _ => None,
+                })
+            },
+        )?;
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_region_port_packets_total",
+            "Packets that scanned the ports of metrics.ports, by the region of their source, not per address.",
+            &["class", "protocol", "port", "region"],
+            |_, view| {
+                owners(view, |key| match key {
+                    OwnerKey::Port(class, port, region) => Some(texts([
+                        class.name(),
+                        &protocol_name(port.protocol),
+                        &port.number.to_string(),
+                        region.as_str(),
+                    ])),
+                    _ => None,
+                })
+            },
+        )?;
+        self.add(
+            MetricKind::Counter,
+            "martlet_observed_scanner_packets_total",
+            "Packets of scans by the list of known scanners that their source is on; `none` for all others; not per address.",
+            &["class", "scanner"],
+            |_, view| {
+                owners(view, |key| match key {
+                    OwnerKey::Scanner(class, name) => Some(texts([class.name(), name.as_deref().unwrap_or("none")])),
+                    _ => None,
+                })
+            },
         )
     }
 
@@ -257,7 +295,7 @@ impl Families<'_> {
             )?,
         ];
         for family in families {
-            self.registry.register(Box::new(family))?;
+            self.catalogue.register(family)?;
         }
         self.gauge("martlet_collector_ingest_connections", "Connections open.", |sources, _| {
             sources.ingest.open.load(Relaxed)
@@ -337,6 +375,25 @@ impl Families<'_> {
             "Records that are durable in the journal and not committed to the store.",
             |sources, _| sources.journal.counters.uncommitted(),
         )
+    }
+
+    fn disk(&self) -> Result<(), prometheus::Error> {
+        let gauges: [(&str, &str, Value<StatVfs>); 2] = [
+            ("free", "Bytes that are free for the collector on the disk of its data directory.", |disk| {
+                to_f64(disk.f_bavail.saturating_mul(disk.f_frsize))
+            }),
+            ("size", "Size of the disk of the data directory, in bytes.", |disk| {
+                to_f64(disk.f_blocks.saturating_mul(disk.f_frsize))
+            }),
+        ];
+        for (name, help, value) in gauges {
+            let name = format!("martlet_collector_store_{name}_bytes");
+            self.add(MetricKind::Gauge, &name, help, &[], move |sources, _| {
+                let Location::File(path) = &sources.store else { return Samples::new() };
+                rustix::fs::statvfs(path).map_or_else(|_| Samples::new(), |disk| single(value(&disk)))
+            })?;
+        }
+        Ok(())
     }
 
     fn stages(&self) -> Result<(), prometheus::Error> {
@@ -428,30 +485,14 @@ fn ports(view: &LiveView, value: fn(&crate::live::ObservedSample) -> u64) -> Sam
     series.flatten().collect()
 }
 
+fn owners(view: &LiveView, labels: impl Fn(&OwnerKey) -> Option<Vec<String>>) -> Samples {
+    view.observed.owners.iter().filter_map(|(key, &packets)| Some((labels(key)?, to_f64(packets)))).collect()
+}
+
 fn each_sensor(view: &LiveView, value: impl Fn(&SensorView, usize) -> Option<f64>) -> Samples {
     let pairs = TrafficClass::ALL.into_iter().flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)));
     let samples = pairs.filter_map(|(class, sensor)| {
         Some((texts([class.name(), sensor.name.as_str()]), value(sensor, class as usize)?))
     });
     samples.collect()
-}
-
-/// Distinct sources of the tracked ports in the last complete step.
-fn recent_sources(view: &LiveView, now: i64) -> Samples {
-    let window = format!("{RECENT_STEP_SECONDS}s");
-    let mut samples = Samples::new();
-    for class in TrafficClass::ALL {
-        let Some((_, step)) = view.last_complete_step(class, now) else {
-            continue;
-        };
-        for &(protocol, port) in &view.observed.tracked[class as usize] {
-            debug_assert!(matches!(protocol, TCP | UDP));
-            let rows = step.services.iter().filter(|(key, _)| key.port() == Some((protocol, port)));
-            let mut sources = martlet_window::DistinctSources::default();
-            rows.for_each(|(_, row)| row.sources.add_to(&mut sources));
-            let labels = texts([class.name(), &protocol_name(protocol), &port.to_string(), &window]);
-            samples.push((labels, to_f64(sources.count())));
-        }
-    }
-    samples
 }

@@ -20,7 +20,7 @@ use axum::middleware::map_response;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use martlet_telemetry::admin::{self, Readiness};
-use prometheus::Registry;
+use martlet_telemetry::catalogue::Catalogue;
 
 use self::access::Access;
 use self::problem::Problem;
@@ -86,6 +86,16 @@ impl Sources {
     }
 }
 
+/// Every metric family, in Markdown.
+///
+/// # Errors
+/// If a metric cannot be registered.
+pub fn metrics_markdown(sources: &Sources) -> Result<String, prometheus::Error> {
+    let catalogue = Catalogue::default();
+    metrics::register(&catalogue, sources)?;
+    Ok(catalogue.markdown())
+}
+
 /// All routes.
 ///
 /// # Errors
@@ -94,17 +104,17 @@ pub fn router(
     config: &Config,
     sources: Sources,
     tokens: Arc<Tokens>,
-    registry: Registry,
+    catalogue: &Catalogue,
     readiness: Readiness,
 ) -> Result<Router, prometheus::Error> {
-    metrics::register(&registry, &sources)?;
+    metrics::register(catalogue, &sources)?;
     // The policy is plain ASCII, so this cannot fail; if it did, nothing would be allowed.
     let policy = HeaderValue::from_str(&page::content_security_policy())
         .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
     let access = Access::new(&config.http, tokens, sources.clock.clone());
     let api = api::router(config, sources);
-    let routes = page::router().merge(api).merge(admin::router(registry, readiness.clone()));
+    let routes = page::router().merge(api).merge(admin::router(catalogue.registry().clone(), readiness.clone()));
     let routes = routes
         .fallback(|| std::future::ready(Problem::not_found()))
         .method_not_allowed_fallback(|| std::future::ready(Problem::method_not_allowed()));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use martlet_collector::clock::Clock;
 use martlet_collector::config::Config;
+use martlet_collector::geo::Geo;
 use martlet_collector::ingest::{self, Gate, SensorId};
 use martlet_collector::journal;
 use martlet_collector::live::LiveView;
@@ -35,6 +36,7 @@ pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) config: Config,
     pub(crate) clock: Arc<TestClock>,
+    geo: Arc<Geo>,
     location: Location,
     /// Keeps the store in memory while no collector runs.
     _anchor: Store,
@@ -68,7 +70,8 @@ impl World {
         anchor.load(config.live.bucket_seconds.into(), [7; 16]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(super::TEN * 1000)));
-        World { machine: Machine::new(seed), config, clock, location, _anchor: anchor, runtime }
+        let (geo, _) = Geo::open(&config.geo).unwrap();
+        World { machine: Machine::new(seed), config, clock, geo, location, _anchor: anchor, runtime }
     }
 
     /// A collector that has not replayed anything yet; `None` if the machine crashes while it starts.
@@ -83,7 +86,7 @@ impl World {
         };
         let store = Store::open(self.location.clone()).unwrap();
         let links = Links::new(&self.config, self.clock.clone());
-        let (pipeline, _) = Pipeline::new(&self.config, &links, journal, store, Drive::Pump).ok()?;
+        let (pipeline, _) = Pipeline::new(&self.config, &links, self.geo.clone(), journal, store, Drive::Pump).ok()?;
         let counters = Arc::new(ingest::Counters::default());
         let gate = Gate::new(self.config.ingest.clone(), counters.clone(), links.behind());
         Some(Life { pipeline, links, gate, counters, stopping: Arc::default() })

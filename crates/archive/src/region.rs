@@ -15,6 +15,25 @@ impl Region {
     /// Nobody knows.
     pub const UNKNOWN: Region = Region(*b"ZZ");
 
+    /// How many there can be.
+    pub const COUNT: usize = 26 * 26;
+
+    /// Its number, below [`Self::COUNT`].
+    #[must_use]
+    pub const fn number(self) -> usize {
+        // Both bytes are capital letters by construction.
+        let [first, second] = self.0;
+        (first - b'A') as usize * 26 + (second - b'A') as usize
+    }
+
+    /// The region with this number.
+    #[must_use]
+    pub fn from_number(number: usize) -> Option<Region> {
+        let letter =
+            |number: usize| u8::try_from(number).ok().filter(|number| *number < 26).map(|number| b'A' + number);
+        Some(Region([letter(number / 26)?, letter(number % 26)?]))
+    }
+
     /// The region that a text names, or `None` if it is anything but two capital letters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Region> {
@@ -65,5 +84,15 @@ mod tests {
             assert_eq!(Region::parse(text), None, "{text}");
         }
         assert_eq!(Region::default().to_string(), "ZZ");
+    }
+
+    #[test]
+    fn each_has_a_number() {
+        assert_eq!((Region::parse("AA").unwrap().number(), Region::UNKNOWN.number()), (0, Region::COUNT - 1));
+        for number in 0..Region::COUNT {
+            let region = Region::from_number(number).unwrap();
+            assert_eq!((region.number(), Region::parse(region.as_str())), (number, Some(region)));
+        }
+        assert_eq!(Region::from_number(Region::COUNT), None);
     }
 }

@@ -152,6 +152,12 @@ impl Family {
         })
     }
 
+    /// Whether it only grows.
+    #[must_use]
+    pub const fn kind(&self) -> MetricKind {
+        self.kind
+    }
+
     /// The counts of an enum under one label.
     ///
     /// # Errors

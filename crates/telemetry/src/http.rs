@@ -151,10 +151,10 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let readiness = Readiness::new();
-            let registry = prometheus::Registry::new();
-            crate::build::register(&registry, "test", "0.0.0").unwrap();
+            let catalogue = crate::catalogue::Catalogue::default();
+            crate::build::register(&catalogue, "test", "0.0.0").unwrap();
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let router = router(registry, readiness.clone());
+            let router = router(catalogue.registry().clone(), readiness.clone());
             let server = tokio::spawn(serve(
                 listener,
                 router,

@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod build;
+pub mod catalogue;
 pub mod config;
 pub mod counters;
 pub mod http;

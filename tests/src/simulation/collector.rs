@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use martlet_collector::aggregate::{HourKey, SensorHour};
 use martlet_collector::config::Config;
+use martlet_collector::geo::Geo;
 use martlet_collector::ingest::{self, Gate};
 use martlet_collector::journal;
 use martlet_collector::live::LiveView;
@@ -36,6 +37,7 @@ pub(super) struct Collector {
     pub(super) machine: Machine,
     pub(super) clock: Arc<JumpingClock>,
     config: Config,
+    geo: Arc<Geo>,
     location: Location,
     /// Keeps the store while no collector runs. A store in memory loses exactly what SQLite would lose: a transaction
     /// that was not committed.
@@ -66,9 +68,10 @@ impl Collector {
         let location = Location::Memory(format!("simulation-{}", STORES.fetch_add(1, Relaxed)));
         let mut anchor = Store::open(location.clone()).unwrap();
         anchor.load(BUCKET_SECONDS, SOURCE_KEY).unwrap();
+        let (geo, _) = Geo::open(&config.geo).unwrap();
         let machine = Machine::new(random.next());
         let restart_at = Instant::now();
-        Collector { machine, clock, config, location, anchor, network, random, life: None, restart_at, turns: 0 }
+        Collector { machine, clock, config, geo, location, anchor, network, random, life: None, restart_at, turns: 0 }
     }
 
     pub(super) const fn is_running(&self) -> bool {
@@ -122,7 +125,8 @@ impl Collector {
         let (journal, _) = Journal::open(self.machine.disk("journal"), settings, &mut |_, _| ()).ok()?;
         let store = Store::open(self.location.clone()).unwrap();
         let links = Links::new(&self.config, self.clock.clone());
-        let (pipeline, visible) = Pipeline::new(&self.config, &links, journal, store, Drive::Pump).ok()?;
+        let (pipeline, visible) =
+            Pipeline::new(&self.config, &links, self.geo.clone(), journal, store, Drive::Pump).ok()?;
         Some(Life {
             pipeline,
             links,

@@ -48,11 +48,11 @@ impl Families<'_> {
             |sources, _| stalled(&sources.journal.history.health),
         )?;
         self.gauge(
-            "martlet_collector_history_marked_days",
+            "martlet_collector_history_pending_rollups",
             "Days whose archive has changed since they were made.",
             |sources, _| sources.journal.history.marked_days.load(Relaxed),
         )?;
-        self.counter("martlet_collector_history_made_days_total", "Days of history that were made.", |sources, _| {
+        self.counter("martlet_collector_history_rollups_total", "Days of history that were made.", |sources, _| {
             sources.journal.history.made_days.load(Relaxed)
         })?;
         let counters: [(&str, &str, Value<ArchiveState>); 5] = [

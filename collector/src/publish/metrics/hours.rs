@@ -22,9 +22,17 @@ fn exposure(hour: &SensorHour, ms: u64) -> Option<f64> {
 }
 
 /// Name, help and value. Where something is expected, what came and what is said to be lost are known.
-const GAUGES: [(&str, &str, Value); 12] = [
+const GAUGES: [(&str, &str, Value); 13] = [
     ("windows_expected", "Windows expected in the last hour.", |hour| hour.expected.map(to_f64)),
     ("windows_received", "Windows of the last hour that came.", |hour| Some(to_f64(hour.sum.windows))),
+    (
+        "coverage_ratio",
+        "Time watched in the last hour by the time that was to be watched, 0 to 1; absent where it is not known.",
+        |hour| {
+            let watched_ms = if hour.sum.exposure_unknown { return None } else { hour.sum.watched_ms };
+            (hour.expected_ms > 0).then(|| (to_f64(watched_ms) / to_f64(hour.expected_ms)).min(1.0))
+        },
+    ),
     ("windows_late", "Windows of the last hour that came late.", |hour| Some(to_f64(hour.sum.late_windows))),
     ("windows_lost", "Windows of the last hour that the sensor said it lost.", |hour| {
         Some(to_f64(hour.sum.lost.windows))

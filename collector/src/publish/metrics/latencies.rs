@@ -71,7 +71,7 @@ impl Families<'_> {
         for (name, help, bounds, which) in FAMILIES {
             let name = format!("martlet_collector_{name}_seconds");
             let family = LatencyFamily::new(&name, help, bounds, which(&self.sources.latencies).clone())?;
-            self.registry.register(Box::new(family))?;
+            self.catalogue.register(family)?;
         }
         self.add(
             MetricKind::Counter,

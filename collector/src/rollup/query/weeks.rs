@@ -57,6 +57,15 @@ impl Snapshot<'_> {
         Ok(select.query_row(params![class as u8], |row| row.get(0)).optional()?)
     }
 
+    /// Whether there is a rollup of a UTC day, in days since the Unix epoch.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn has_day(&self, day: i64) -> Result<bool, RollupError> {
+        let mut select = self.transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM rollup_days WHERE day = ?1)")?;
+        Ok(select.query_row([day], |row| row.get(0))?)
+    }
+
     /// The archive's files with windows that begin in a time.
     ///
     /// # Errors

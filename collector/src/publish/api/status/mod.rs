@@ -28,7 +28,7 @@ use super::params::Accepts;
 use super::public::Minimum;
 use super::validator::Validity;
 use crate::ingest::Lost;
-use crate::live::{LiveView, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep};
+use crate::live::{LiveView, RECENT_STEP_SECONDS, RECENT_STEPS, RecentStep, Row, ServiceKey, ServiceKind};
 use crate::tokens::Scope;
 
 /// Over how many steps the rate is averaged: a minute, so that windows of any length weigh in evenly.
@@ -203,7 +203,18 @@ fn recent(view: &LiveView, class: TrafficClass, now: i64) -> Recent {
 }
 
 fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
-    let mut rows: Vec<_> = step.services.iter().filter(|(key, _)| key.port().is_some()).collect();
+    // Kinds of one service follow each other.
+    let mut rows: Vec<(ServiceKey, Row)> = Vec::new();
+    for (ServiceKind { service, .. }, row) in step.services.iter().filter(|(key, _)| key.service.port().is_some()) {
+        match rows.last_mut() {
+            Some((last, sum)) if *last == service => sum.merge(row),
+            _ => {
+                let mut sum = Row::default();
+                sum.merge(row);
+                rows.push((service, sum));
+            }
+        }
+    }
     rows.sort_unstable_by_key(|(key, row)| (Reverse(row.packets), *key));
     let ports = rows.into_iter().take(RECENT_PORTS).filter_map(|(key, row)| {
         let class = key.class()?;
@@ -213,7 +224,7 @@ fn recent_ports(step: &RecentStep) -> Vec<RecentPort> {
         Some(RecentPort {
             port: NamedPort::new(class.ip, class.protocol, port),
             packets: row.packets,
-            sources: Distinct::from(&row.sources.to_set()),
+            sources: Distinct::from(&row.sources),
         })
     });
     ports.collect()

@@ -1,0 +1,2 @@
+-- Blobs of version 3: what Prometheus is told has packets by who sent them, and steps of the recent past tell kinds apart. No
+-- table changes; the number keeps older programs from taking such blobs for damaged ones.
