@@ -11,6 +11,7 @@ need_build_tools
 # The scanners and the browser are what the tests are made against: they are no part of Martlet.
 need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump chromium valgrind
 need_python_tools
+need_prometheus
 if [ "${CI:-}" = true ]; then
     export MARTLET_REQUIRE_SHARED=1 MARTLET_REQUIRE_ROOT=1
 fi
@@ -30,6 +31,9 @@ MARTLET_PROGRAMS=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug
 export MARTLET_PROGRAMS
 say "the shipped configurations"
 scripts/check-configs.sh
+say "alerts and dashboards"
+"$MARTLET_PROMETHEUS/promtool" test rules dashboards/prometheus/tests/*.yml
+python3 dashboards/grafana/generate.py --check
 say "tests"
 cargo test --workspace --no-fail-fast -- "$@"
 say "instructions for each row"
