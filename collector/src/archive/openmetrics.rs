@@ -130,9 +130,9 @@ impl Sums {
         }
     }
 
-    /// Whether anything is known of the hour before a time.
-    fn is_heard(&self, class: Class, time: i64) -> bool {
-        self.heard.range((class, time - HOUR_SECONDS)..(class, time)).next().is_some()
+    /// Whether anything is known of so many seconds before a time.
+    fn is_heard(&self, class: Class, time: i64, seconds: i64) -> bool {
+        self.heard.range((class, time - seconds)..(class, time)).next().is_some()
     }
 }
 
@@ -211,12 +211,17 @@ fn samples<'a>(
     let last = sums.heard.range(..=(class, i64::MAX)).next_back().map_or(from, |(_, quarter)| *quarter + DAY_SECONDS);
     let times = (first..=last.min(to)).step_by(usize::try_from(QUARTER_SECONDS).unwrap_or(1));
     times.filter_map(move |time| {
+        // Of the last whole hour or day, of which somebody has told something.
+        let of_last = |seconds| {
+            let end = floor(time, seconds);
+            sums.is_heard(class, end, seconds).then(|| f64_of(numbers.get(&(end - seconds)).copied().unwrap_or(0)))
+        };
         let value = match family {
-            SOURCES_BY_HOUR => f64_of(*numbers.get(&(floor(time, HOUR_SECONDS) - HOUR_SECONDS))?),
-            SOURCES_BY_DAY => f64_of(*numbers.get(&(floor(time, DAY_SECONDS) - DAY_SECONDS))?),
+            SOURCES_BY_HOUR => of_last(HOUR_SECONDS)?,
+            SOURCES_BY_DAY => of_last(DAY_SECONDS)?,
             // Of the last whole hour; milliseconds of all addresses over those of the hour.
             ADDRESSES => f64_of(*numbers.get(&(floor(time, HOUR_SECONDS) - HOUR_SECONDS))?) / f64_of(1000 * HOUR),
-            _ if time - HOUR_SECONDS < from || !sums.is_heard(class, time) => return None,
+            _ if time - HOUR_SECONDS < from || !sums.is_heard(class, time, HOUR_SECONDS) => return None,
             _ => f64_of(numbers.range(time - HOUR_SECONDS..time).map(|(_, number)| number).sum()) / f64_of(HOUR),
         };
         Some((time, value))
