@@ -329,7 +329,7 @@ fn the_recent_past_follows_event_time() {
     assert_eq!(recent["ports"][0]["sources"]["count"], 1);
     let metrics = server.metrics();
     assert!(
-        metrics.contains("martlet_observed_sources{class=\"import\",protocol=\"tcp\",port=\"23\",window=\"10s\"} 1"),
+        metrics.contains("martlet_observed_sources{class=\"import\",protocol=\"tcp\",port=\"23\",window=\"1m\"} 6"),
         "{metrics}"
     );
 }
