@@ -273,6 +273,28 @@ fn drill(file: &Path, start: SystemTime, more: &[&str]) {
     );
 }
 
+/// Options of a drill with an outbreak on udp/1434: its begin, scans a second, and hosts that are infected at first and at last.
+fn outbreak_of<'a>(
+    duration: &'a str,
+    seed: &'a str,
+    [start, rate, infected, vulnerable]: [&'a str; 4],
+) -> [&'a str; 18] {
+    [
+        ["--duration", duration],
+        ["--seed", seed],
+        ["--prefix", "198.18.0.0/16"],
+        ["--rate", "3"],
+        ["--outbreak", "udp/1434"],
+        ["--outbreak-start", start],
+        ["--scan-rate", rate],
+        ["--infected", infected],
+        ["--vulnerable", vulnerable],
+    ]
+    .as_flattened()
+    .try_into()
+    .unwrap()
+}
+
 /// The ends of a cable: what is sent into one comes out of the other, which the sensor watches.
 const SENDING: &str = "mtl-out";
 const WATCHED: &str = "mtl-in";
@@ -345,54 +367,8 @@ fn every_expression_has_an_answer_and_alerts_fire_and_resolve() {
         ],
     );
     // A week ago the port was scanned, too, by as many all the time.
-    drill(
-        &week,
-        now - hours(7 * 24 + 2),
-        &[
-            "--duration",
-            "3h",
-            "--seed",
-            "6",
-            "--prefix",
-            "198.18.0.0/16",
-            "--rate",
-            "3",
-            "--outbreak",
-            "udp/1434",
-            "--outbreak-start",
-            "1m",
-            "--scan-rate",
-            "100",
-            "--infected",
-            "400",
-            "--vulnerable",
-            "401",
-        ],
-    );
-    drill(
-        &outbreak,
-        now - Duration::from_secs(1500),
-        &[
-            "--duration",
-            "20m",
-            "--seed",
-            "4",
-            "--prefix",
-            "198.18.0.0/16",
-            "--rate",
-            "3",
-            "--outbreak",
-            "udp/1434",
-            "--outbreak-start",
-            "2m",
-            "--scan-rate",
-            "4000",
-            "--infected",
-            "20",
-            "--vulnerable",
-            "5000",
-        ],
-    );
+    drill(&week, now - hours(7 * 24 + 2), &outbreak_of("3h", "6", ["1m", "100", "400", "401"]));
+    drill(&outbreak, now - Duration::from_secs(1500), &outbreak_of("20m", "4", ["2m", "4000", "20", "5000"]));
     let quick =
         [("MARTLET_ARCHIVE__SOURCE_DAYS", Path::new("0")), ("MARTLET_LIVE__SILENT_GRACE_SECONDS", Path::new("3"))];
     let mut import = Command::new(program("martlet-collector"));

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use martlet_archive::Written;
-use martlet_window::Origin;
+use martlet_window::{Origin, TrafficClass};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::error::ArchiveError;
@@ -230,13 +230,16 @@ impl Catalog {
     }
 
     /// IPv4 addresses times milliseconds watched, by class and start of the hour; of hours of which nobody lacks to say it.
-    pub fn ipv4_address_ms(&self, time: Range<i64>) -> Result<Vec<(u8, i64, u64)>, ArchiveError> {
+    pub fn ipv4_address_ms(&self, time: Range<i64>) -> Result<Vec<(TrafficClass, i64, u64)>, ArchiveError> {
         let mut select = self.connection.prepare(
             "SELECT class, hour, sum(ipv4_address_ms) FROM sensor_hours WHERE hour >= ?1 AND hour < ?2
              GROUP BY class, hour HAVING NOT max(exposure_unknown)",
         )?;
         let rows = select.query_map(params![time.start, time.end], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()))
+            let class: u8 = row.get(0)?;
+            let known = TrafficClass::from_number(class);
+            let class = known.ok_or(rusqlite::Error::IntegralValueOutOfRange(0, class.into()))?;
+            Ok((class, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

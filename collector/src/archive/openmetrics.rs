@@ -72,27 +72,26 @@ impl fmt::Display for Of {
 
 /// Numbers by the start of a quarter hour, an hour or a day, in seconds since the Unix epoch.
 type Numbers = BTreeMap<i64, u64>;
-type Class = u8;
 
 /// What is added up while rows are read.
 #[derive(Default)]
 struct Sums {
-    series: [HashMap<(Class, Of), Numbers>; FAMILIES.len()],
+    series: [HashMap<(TrafficClass, Of), Numbers>; FAMILIES.len()],
     /// Quarter hours of which there is anything.
-    heard: BTreeSet<(Class, i64)>,
+    heard: BTreeSet<(TrafficClass, i64)>,
     /// Sources of the service that is being read, by class and hour, and by class and day.
-    hours: HashSet<(Class, i64, u128)>,
-    days: HashSet<(Class, i64, u128)>,
+    hours: HashSet<(TrafficClass, i64, u128)>,
+    days: HashSet<(TrafficClass, i64, u128)>,
     service: Option<Port>,
 }
 
 impl Sums {
-    fn add(&mut self, family: usize, class: Class, of: Of, time: i64, number: u64) {
+    fn add(&mut self, family: usize, class: TrafficClass, of: Of, time: i64, number: u64) {
         *self.series[family].entry((class, of)).or_default().entry(time).or_default() += number;
     }
 
-    fn count(&mut self, row: &Row, labels: &Labels, has_series: &HashSet<(Class, Port)>) {
-        let (class, network) = (labels.observer(row.observer).class as Class, labels.network(row.network));
+    fn count(&mut self, row: &Row, labels: &Labels, has_series: &HashSet<(TrafficClass, Port)>) {
+        let (class, network) = (labels.observer(row.observer).class, labels.network(row.network));
         let quarter = floor(row.start, QUARTER_SECONDS);
         self.heard.insert((class, quarter));
         let unpacked = row.class.unpack();
@@ -131,7 +130,7 @@ impl Sums {
     }
 
     /// Whether anything is known of so many seconds before a time.
-    fn is_heard(&self, class: Class, time: i64, seconds: i64) -> bool {
+    fn is_heard(&self, class: TrafficClass, time: i64, seconds: i64) -> bool {
         self.heard.range((class, time - seconds)..(class, time)).next().is_some()
     }
 }
@@ -159,7 +158,7 @@ pub(super) fn write(export: &mut Export<'_>, out: &mut dyn Write) -> Result<Expo
     })?;
     sums.end_service();
     for (class, hour, milliseconds) in export.catalog.ipv4_address_ms(export.selection.from..export.selection.to)? {
-        if export.selection.class.is_none_or(|only| only as Class == class) {
+        if export.selection.class.is_none_or(|only| only == class) {
             sums.add(ADDRESSES, class, Of::All, hour, milliseconds);
         }
     }
@@ -168,9 +167,8 @@ pub(super) fn write(export: &mut Export<'_>, out: &mut dyn Write) -> Result<Expo
         writeln!(out, "# TYPE {name} gauge\n# HELP {name} {help}")?;
         let sorted: BTreeMap<_, _> = sums.series[family].iter().collect();
         for ((class, of), numbers) in sorted {
-            let class_name = TrafficClass::from_number(*class).unwrap_or(TrafficClass::Real).name();
             for (time, value) in samples(export, &sums, family, *class, numbers) {
-                writeln!(out, "{name}{{class=\"{class_name}\"{of}}} {value} {time}")?;
+                writeln!(out, "{name}{{class=\"{}\"{of}}} {value} {time}", class.name())?;
                 exported.rows += 1;
             }
         }
@@ -180,11 +178,11 @@ pub(super) fn write(export: &mut Export<'_>, out: &mut dyn Write) -> Result<Expo
 }
 
 /// The ports that have series of their own: those of the configuration, and those with most packets of each class.
-fn ports(export: &mut Export<'_>) -> Result<HashSet<(Class, Port)>, ExportError> {
-    let mut totals: HashMap<(Class, Port), u64> = HashMap::new();
+fn ports(export: &mut Export<'_>) -> Result<HashSet<(TrafficClass, Port)>, ExportError> {
+    let mut totals: HashMap<(TrafficClass, Port), u64> = HashMap::new();
     export.rows(&mut |row, labels| {
         if let Some(port) = port_of(&row.class.unpack()) {
-            *totals.entry((labels.observer(row.observer).class as Class, port)).or_default() += row.packets;
+            *totals.entry((labels.observer(row.observer).class, port)).or_default() += row.packets;
         }
         Ok(())
     })?;
@@ -192,7 +190,7 @@ fn ports(export: &mut Export<'_>) -> Result<HashSet<(Class, Port)>, ExportError>
     let mut ranked: Vec<_> = totals.iter().filter(|((_, port), _)| !configured(port)).collect();
     ranked.sort_by_key(|&(&key, &packets)| (std::cmp::Reverse(packets), key));
     let of_class = |class| ranked.iter().filter(move |((of, _), _)| *of == class).take(export.selection.top);
-    let promoted = (0..3).flat_map(of_class).map(|&(&key, _)| key);
+    let promoted = TrafficClass::ALL.into_iter().flat_map(of_class).map(|&(&key, _)| key);
     Ok(totals.keys().filter(|(_, port)| configured(port)).copied().chain(promoted).collect())
 }
 
@@ -201,7 +199,7 @@ fn samples<'a>(
     export: &'a Export<'_>,
     sums: &'a Sums,
     family: usize,
-    class: Class,
+    class: TrafficClass,
     numbers: &'a Numbers,
 ) -> impl Iterator<Item = (i64, f64)> + 'a {
     let (from, to) = (export.selection.from, export.selection.to);

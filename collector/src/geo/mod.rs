@@ -171,7 +171,11 @@ impl Snapshot {
             region: self.region(address),
             asn: network.asn,
             organisation: network.organisation,
-            known_scanner: self.scanners.list(address).map(|list| self.scanners.lists()[list].name.as_str()),
+            known_scanner: self
+                .scanners
+                .list(address)
+                .and_then(|list| self.scanners.lists().get(list))
+                .map(|list| list.name.as_str()),
         }
     }
 

@@ -198,7 +198,12 @@ impl Observer {
 
     /// Takes in counters that were written down.
     pub(super) fn restore(&mut self, image: ObserverImage) {
-        let ObserverImage { all, kinds, marks, owners, evaluated, promoted, rates } = image;
+        let ObserverImage { all, kinds, marks, mut owners, evaluated, promoted, rates } = image;
+        // What is not configured any more would have series for ever.
+        Arc::make_mut(&mut owners).retain(|key, _| match key {
+            OwnerKey::Port(_, port, _) => self.configured.contains(&(port.protocol, port.number)),
+            _ => true,
+        });
         self.all = all;
         self.evaluated = evaluated;
         for ((ranking, promoted), rates) in self.classes.iter_mut().zip(promoted).zip(rates) {

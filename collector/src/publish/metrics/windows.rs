@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use martlet_telemetry::counters::{MetricKind, Samples, to_f64};
 use martlet_window::{Class, DistinctSources, IpVersion, Kind, Marks, Service, TrafficClass};
 
-use super::super::Sources;
 use super::super::services::protocol_name;
 use super::{Families, texts};
 use crate::aggregate::HOUR_SECONDS;
@@ -36,12 +35,17 @@ impl Families<'_> {
                 let mut samples = Samples::new();
                 for class in TrafficClass::ALL {
                     let Some(until) = view.complete_until(class, sources.clock.now()) else { continue };
+                    let asked = sources.history.ask(Instant::now() + PATIENCE, |history| day(history, view, class, until, &days));
                     let windows = [
-                        ("1m", minute(view, class, until)),
+                        ("1m", Ok(minute(view, class, until))),
                         ("1h", hour(view, class, until, &hours)),
-                        ("1d", day(sources, view, class, until, &days)),
+                        ("1d", asked.and_then(|counts| counts)),
                     ];
                     for (window, counts) in windows {
+                        let counts = counts.unwrap_or_else(|error| {
+                            tracing::warn!("cannot tell Prometheus of the sources of {window}: {error}");
+                            None
+                        });
                         samples.extend(counts.into_iter().flatten().map(|((protocol, port), count)| {
                             let labels = texts([class.name(), &protocol_name(protocol), &port.to_string(), window]);
                             (labels, to_f64(count))
@@ -54,34 +58,49 @@ impl Families<'_> {
     }
 }
 
-/// What was found out for each class, and what it was found out from.
-struct Kept<K>(Mutex<[Option<(K, Counts)>; 3]>);
+/// What counts were found out from.
+#[derive(Default)]
+struct Basis {
+    /// Start of the window.
+    from: i64,
+    /// Of the ports of this list.
+    tracked: Tracked,
+    /// Of history; 0 where it was not asked.
+    generation: i64,
+    /// None where history was asked.
+    buckets: Vec<Weak<Bucket>>,
+}
 
-impl<K> Default for Kept<K> {
-    fn default() -> Kept<K> {
-        Kept(Mutex::default())
+impl PartialEq for Basis {
+    fn eq(&self, other: &Basis) -> bool {
+        let same_buckets = || self.buckets.iter().zip(&other.buckets).all(|(a, b)| Weak::ptr_eq(a, b));
+        (self.from, self.generation, self.buckets.len()) == (other.from, other.generation, other.buckets.len())
+            && Arc::ptr_eq(&self.tracked, &other.tracked)
+            && same_buckets()
     }
 }
 
-impl<K> Kept<K> {
-    /// What is kept if it comes from the same, or else what is found out now.
+/// What was found out for each class, until it comes from something else.
+#[derive(Default)]
+struct Kept(Mutex<[Option<(Basis, Counts)>; 3]>);
+
+impl Kept {
     fn get(
         &self,
         class: TrafficClass,
-        from: K,
-        is_same: impl Fn(&K, &K) -> bool,
-        find: impl FnOnce() -> Option<Counts>,
-    ) -> Option<Counts> {
+        basis: Basis,
+        find: impl FnOnce() -> Result<Counts, RollupError>,
+    ) -> Result<Counts, RollupError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = &mut kept[class as usize];
         if let Some((before, counts)) = kept
-            && is_same(before, &from)
+            && *before == basis
         {
-            return Some(counts.clone());
+            return Ok(counts.clone());
         }
         let counts = find()?;
-        *kept = Some((from, counts.clone()));
-        Some(counts)
+        *kept = Some((basis, counts.clone()));
+        Ok(counts)
     }
 }
 
@@ -129,84 +148,53 @@ fn minute(view: &LiveView, class: TrafficClass, until: i64) -> Option<Counts> {
 }
 
 /// The newest buckets that are complete and make an hour.
-fn hour(
-    view: &LiveView,
-    class: TrafficClass,
-    until: i64,
-    kept: &Kept<(i64, Vec<Weak<Bucket>>, Tracked)>,
-) -> Option<Counts> {
+fn hour(view: &LiveView, class: TrafficClass, until: i64, kept: &Kept) -> Result<Option<Counts>, RollupError> {
     let state = view.class(class);
-    if HOUR_SECONDS % view.bucket_seconds != 0 {
-        return None;
-    }
     let until = until - until.rem_euclid(view.bucket_seconds);
     let from = until - HOUR_SECONDS;
+    let is_whole = HOUR_SECONDS % view.bucket_seconds == 0 && state.first_window.is_some_and(|first| first <= from);
     let is_evicted =
         view.evicted_buckets > 0 && state.buckets.first_key_value().is_some_and(|(&first, _)| first > from);
-    if state.first_window? > from || is_evicted {
-        return None;
+    if !is_whole || is_evicted {
+        return Ok(None);
     }
     let buckets = || state.buckets.range(from..until).map(|(_, bucket)| bucket);
-    let key = (from, buckets().map(Arc::downgrade).collect(), view.observed.tracked.clone());
-    let is_same = |a: &(i64, Vec<Weak<Bucket>>, Tracked), b: &(i64, Vec<Weak<Bucket>>, Tracked)| {
-        a.0 == b.0
-            && a.1.len() == b.1.len()
-            && a.1.iter().zip(&b.1).all(|(a, b)| Weak::ptr_eq(a, b))
-            && Arc::ptr_eq(&a.2, &b.2)
-    };
-    kept.get(class, key, is_same, || {
+    let tracked = view.observed.tracked.clone();
+    let basis = Basis { from, tracked, buckets: buckets().map(Arc::downgrade).collect(), generation: 0 };
+    let find = || {
         let mut sets = Sets::new(view, class);
         buckets().for_each(|bucket| bucket.services().for_each(|(key, row)| sets.add(key, &row)));
-        Some(sets.counts())
-    })
+        Ok(sets.counts())
+    };
+    kept.get(class, basis, find).map(Some)
 }
 
 /// The newest whole UTC day, from history.
 fn day(
-    sources: &Sources,
+    history: &History,
     view: &LiveView,
     class: TrafficClass,
     until: i64,
-    kept: &Kept<(i64, i64, Tracked)>,
-) -> Option<Counts> {
+    kept: &Kept,
+) -> Result<Option<Counts>, RollupError> {
     let until = until - until.rem_euclid(DAY_SECONDS);
-    let span = Span::new(until - DAY_SECONDS, until).ok()?;
-    let tracked = &view.observed.tracked;
-    let ask = |history: &History| -> Result<Option<Counts>, RollupError> {
-        let snapshot = history.snapshot()?;
-        let key = (until, snapshot.generation(), tracked.clone());
-        let is_same =
-            |a: &(i64, i64, Tracked), b: &(i64, i64, Tracked)| (a.0, a.1) == (b.0, b.1) && Arc::ptr_eq(&a.2, &b.2);
-        let mut failed = None;
-        let counts = kept.get(class, key, is_same, || {
-            let found = (|| {
-                if !snapshot.has_day(span.from().div_euclid(DAY_SECONDS))? {
-                    return Ok(None);
-                }
-                let filter = Filter { kind: Some(Kind::Scan), ..Filter::class(class) };
-                let count = |&(protocol, port): &Port| {
-                    let mut sum = 0;
-                    for ip in [IpVersion::V4, IpVersion::V6] {
-                        let (service, kind, marks) = (Service::Port(port), Kind::Scan, Marks::NONE);
-                        let key = ServiceKey::new(Class { ip, protocol, service, kind, marks }.into());
-                        let totals = snapshot.service(&filter, span, &Zone::UTC, key)?;
-                        // A whole day cuts nothing, so they are known.
-                        sum += totals.sum.sources().map_or(0, |distinct| distinct.count);
-                    }
-                    Ok(((protocol, port), sum))
-                };
-                tracked[class as usize].iter().map(count).collect::<Result<Counts, RollupError>>().map(Some)
-            })();
-            found.unwrap_or_else(|error: RollupError| {
-                failed = Some(error);
-                None
-            })
-        });
-        failed.map_or(Ok(counts), Err)
+    let from = until - DAY_SECONDS;
+    let (span, tracked) = (Span::new(from, until)?, &view.observed.tracked);
+    let snapshot = history.snapshot()?;
+    if !snapshot.has_day(from.div_euclid(DAY_SECONDS))? {
+        return Ok(None);
+    }
+    let filter = Filter { kind: Some(Kind::Scan), ..Filter::class(class) };
+    let count = |&(protocol, port): &Port| {
+        let mut sum = 0;
+        for ip in [IpVersion::V4, IpVersion::V6] {
+            let (service, kind, marks) = (Service::Port(port), Kind::Scan, Marks::NONE);
+            let key = ServiceKey::new(Class { ip, protocol, service, kind, marks }.into());
+            let totals = snapshot.service(&filter, span, &Zone::UTC, key)?;
+            sum += totals.sum.sources().map_err(|unknown| RollupError::NotKept(unknown.reason()))?.count;
+        }
+        Ok(((protocol, port), sum))
     };
-    let answer = sources.history.ask(Instant::now() + PATIENCE, ask);
-    answer.and_then(|counts| counts).unwrap_or_else(|error| {
-        tracing::warn!("cannot read yesterday's distinct sources for Prometheus: {error}");
-        None
-    })
+    let basis = Basis { from, tracked: tracked.clone(), generation: snapshot.generation(), buckets: Vec::new() };
+    kept.get(class, basis, || tracked[class as usize].iter().map(count).collect()).map(Some)
 }
