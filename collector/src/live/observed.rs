@@ -579,6 +579,25 @@ mod tests {
     }
 
     #[test]
+    fn regions_of_a_port_that_is_not_configured_any_more_are_forgotten() {
+        let (real, japan) = (TrafficClass::Real, Region::parse("JP").unwrap());
+        let port = |text: &str| OwnerKey::Port(real, text.parse().unwrap(), japan);
+        let region = OwnerKey::Region(real, Kind::Scan, japan);
+        let observer = |ports: &[&str]| {
+            let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+            Observer::new(&MetricsConfig { ports, top_ports: 1 })
+        };
+        let mut before = observer(&["tcp/22", "tcp/23"]);
+        let counted = vec![(port("tcp/22"), 1), (port("tcp/23"), 2), (region.clone(), 3)];
+        before.count_owners(counted.into_iter());
+        let image = before.changes().unwrap();
+        let mut after = observer(&["tcp/23"]);
+        after.restore(ObserverImage::from_blob(&image.to_blob().unwrap()).unwrap());
+        let expected = BTreeMap::from([(port("tcp/23"), 2), (region, 3)]);
+        assert_eq!(*after.publish().owners, expected);
+    }
+
+    #[test]
     fn a_port_is_retired_at_midnight_only() {
         let config = MetricsConfig { ports: Vec::new(), top_ports: 1 };
         let mut observer = Observer::new(&config);
