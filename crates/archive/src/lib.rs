@@ -4,6 +4,7 @@
 //! Row, Labels  --FileWriter-->  file  --FileReader-->  Row, Labels
 //!                               files --Merge------->  one ascending sequence
 //!                               file  --Search------>  the rows of one source
+//!                               file  --PortSearch-->  the rows of one port
 //! ```
 //!
 //! What many rows share (who observed, whose the source is) stands once in [`Labels`], so that a row in memory is small. Memory is
@@ -14,6 +15,7 @@
 mod chunk;
 mod error;
 mod merge;
+mod port_search;
 mod read;
 mod region;
 mod row;
@@ -23,6 +25,7 @@ mod write;
 
 pub use error::FileError;
 pub use merge::Merge;
+pub use port_search::PortSearch;
 pub use read::FileReader;
 pub use region::Region;
 pub use row::{COARSE_V4, COARSE_V6, Labels, Network, Observer, Row, coarse};

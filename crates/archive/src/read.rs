@@ -260,6 +260,16 @@ impl Group {
         })
     }
 
+    /// Leaves rows out and reads some of all columns.
+    pub(crate) fn read_after(&mut self, skip: usize, rows: usize) -> Result<(), FileError> {
+        self.source.skip(skip)?;
+        self.source.read(rows)?;
+        self.others().into_iter().try_for_each(|column| {
+            column.skip(skip)?;
+            column.read(rows).map(drop)
+        })
+    }
+
     /// A row of what was read; `None` if a column has no such row, or its value no meaning.
     pub(crate) fn row(&self, place: usize, names: &mut Names, labels: &mut Labels) -> Option<Row> {
         let ip = match self.ip.get(place)? {
@@ -330,6 +340,36 @@ impl Group {
         };
         network.is_coarse = i32::from(network.prefix_length(ip)) != *self.prefix.get(place)?;
         (i32::from(network.prefix_length(ip)) == *self.prefix.get(place)?).then(|| labels.number_network(&network))
+    }
+}
+
+/// The columns that say which port a row is about.
+pub(crate) struct Ports {
+    ip: Typed<Int32Type>,
+    protocol: Typed<Int32Type>,
+    port: Typed<Int32Type>,
+}
+
+impl Ports {
+    pub(crate) fn open(group: &dyn RowGroupReader) -> Result<Ports, FileError> {
+        Ok(Ports {
+            ip: Typed::open(group, Column::IpVersion)?,
+            protocol: Typed::open(group, Column::Protocol)?,
+            port: Typed::open(group, Column::Port)?,
+        })
+    }
+
+    /// Reads the next rows; 0 at the end.
+    pub(crate) fn read(&mut self) -> Result<usize, FileError> {
+        self.ip.read(CHUNK)?;
+        self.protocol.read(CHUNK)?;
+        self.port.read(CHUNK)
+    }
+
+    /// Whether a row of what was read has these values.
+    pub(crate) fn is(&self, row: usize, [ip, protocol, port]: [i32; 3]) -> bool {
+        let has = |column: &Typed<Int32Type>, value| column.get(row) == Some(&value);
+        has(&self.port, port) && has(&self.protocol, protocol) && has(&self.ip, ip)
     }
 }
 
