@@ -271,7 +271,7 @@ pub(crate) fn configuration(file: Option<&Path>, data_dir: Option<PathBuf>) -> R
 
 fn check(settings: Settings) -> ExitCode {
     let printed = settings.effective().and_then(|config| {
-        let http = config.http.warnings(token::has_tokens(&config));
+        let http = config.http.warnings(token::has_tokens(&config) || config.publication.public);
         for warning in config.ingest.warnings().into_iter().chain(http) {
             tell(&format!("warning: {warning}"));
         }

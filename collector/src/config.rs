@@ -36,7 +36,7 @@ pub struct Config {
     pub geo: GeoConfig,
     /// API, page and metrics.
     pub http: HttpConfig,
-    /// What is told to callers of scope `public`.
+    /// What is told to callers of scope `public`, and whether anybody is told it.
     pub publication: PublicationConfig,
     /// What Prometheus is told of observed traffic.
     pub metrics: MetricsConfig,
@@ -231,6 +231,8 @@ pub struct HttpConfig {
     pub max_queries: usize,
     /// Queries that one token, or all programs of this machine without one, may have waiting or computed at a time.
     pub max_queries_per_caller: usize,
+    /// Streams of live updates that may be open at a time.
+    pub max_streams: usize,
     /// Longest time for an answer, in seconds.
     pub request_timeout_seconds: u64,
     /// What programs of this machine may see without a token.
@@ -371,6 +373,7 @@ impl Default for HttpConfig {
             max_connections: 256,
             max_queries: 2,
             max_queries_per_caller: 8,
+            max_streams: 64,
             request_timeout_seconds: 30,
             loopback_scope: LoopbackScope::default(),
         }
@@ -452,9 +455,9 @@ impl IngestConfig {
 }
 
 impl HttpConfig {
-    /// What an operator should know although it is allowed; `has_tokens`: whether there is any.
+    /// What an operator should know although it is allowed; `is_read_elsewhere`: whether there is a token or a public view.
     #[must_use]
-    pub fn warnings(&self, has_tokens: bool) -> Vec<String> {
+    pub fn warnings(&self, is_read_elsewhere: bool) -> Vec<String> {
         let listen = self.listen;
         if listen.ip().to_canonical().is_loopback() {
             return Vec::new();
@@ -467,7 +470,7 @@ impl HttpConfig {
             "http.listen = {listen}: nobody but programs of this machine can read anything, since there is no token; make one \
              with `martlet-collector token create`"
         );
-        [Some(plain), (!has_tokens).then_some(closed)].into_iter().flatten().collect()
+        [Some(plain), (!is_read_elsewhere).then_some(closed)].into_iter().flatten().collect()
     }
 }
 
@@ -580,6 +583,7 @@ impl Config {
         within("http.max_connections", self.http.max_connections as u64, 1, 65_536)?;
         within("http.max_queries", self.http.max_queries as u64, 1, 64)?;
         within("http.max_queries_per_caller", self.http.max_queries_per_caller as u64, 1, 4096)?;
+        within("http.max_streams", self.http.max_streams as u64, 0, 65_536)?;
         within("http.request_timeout_seconds", self.http.request_timeout_seconds, 1, 600)?;
         let publication = &self.publication;
         within("publication.delay_hours", publication.delay_hours.into(), 0, 8784)?;

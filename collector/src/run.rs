@@ -15,7 +15,7 @@ use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{HttpLimits, serve};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 
 use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
@@ -25,7 +25,7 @@ use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
-use crate::publish::{self, Sources};
+use crate::publish::{self, Sources, Streams};
 use crate::rollup::{self, Keeper as HistoryKeeper, Roller, RollupError, ZoneError};
 use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
 use crate::tokens::{Keeper, TokenError, Tokens};
@@ -111,7 +111,8 @@ pub struct Collector {
     ingest: Ingest,
     stages: Stages,
     threads: Vec<JoinHandle<()>>,
-    stop_http: oneshot::Sender<()>,
+    /// Set to end the HTTP server, and the streams that would keep it.
+    stop_http: watch::Sender<bool>,
     http: tokio::task::JoinHandle<()>,
     deaths: mpsc::UnboundedReceiver<String>,
     view: Arc<ArcSwap<LiveView>>,
@@ -154,12 +155,13 @@ impl Collector {
         let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
-        let sources = sources(&config, &links, ingest_counters.clone(), geo.clone());
+        let (stop_http, mut stopped) = watch::channel(false);
+        let sources = sources(&config, &links, ingest_counters.clone(), geo.clone(), stopped.clone());
         let tokens = Arc::new(Tokens::new(config.http.max_queries_per_caller));
         let router = publish::router(&config, sources, tokens.clone(), &catalogue, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
-        let (stop_http, stopped) = oneshot::channel();
-        let serving = serve(readers, router, limits, async { drop(stopped.await) }, HTTP_GRACE);
+        let stop = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        let serving = serve(readers, router, limits, stop, HTTP_GRACE);
         let obituary = Obituary::new("the HTTP server", &deaths_sender);
         let http = tokio::spawn(async move {
             serving.await;
@@ -176,7 +178,11 @@ impl Collector {
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         threads.push(keep(&config, &tokens, watched.clone(), &links, &deaths_sender)?);
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
-        config.http.warnings(!tokens.is_empty()).iter().for_each(|warning| tracing::warn!("{warning}"));
+        config
+            .http
+            .warnings(!tokens.is_empty() || config.publication.public)
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
         visible.await.map_err(|_| StartError::Replay)?;
 
         let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
@@ -228,7 +234,7 @@ impl Collector {
         if joined.await.unwrap_or(1) > 0 {
             tracing::error!("a thread did not end cleanly");
         }
-        let _ = self.stop_http.send(());
+        let _ = self.stop_http.send(true);
         if self.http.await.is_err() {
             tracing::error!("the HTTP server did not end cleanly");
         }
@@ -412,10 +418,16 @@ pub(crate) fn metrics_markdown() -> Result<String, StartError> {
     let config = Config::default();
     let (geo, _) = Geo::open(&config.geo)?;
     let links = Links::new(&config, Arc::new(SystemClock));
-    Ok(publish::metrics_markdown(&sources(&config, &links, Arc::default(), geo))?)
+    Ok(publish::metrics_markdown(&sources(&config, &links, Arc::default(), geo, watch::channel(false).1))?)
 }
 
-fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>, geo: Arc<Geo>) -> Sources {
+fn sources(
+    config: &Config,
+    links: &Links,
+    ingest: Arc<ingest::Counters>,
+    geo: Arc<Geo>,
+    stopped: watch::Receiver<bool>,
+) -> Sources {
     Sources {
         view: links.view.clone(),
         ingest,
@@ -427,6 +439,7 @@ fn sources(config: &Config, links: &Links, ingest: Arc<ingest::Counters>, geo: A
         store: Location::in_directory(&config.store.data_dir),
         history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
         archive: rollup::Archive(config.archive_directory()),
+        streams: Arc::new(Streams::new(config.http.max_streams, stopped)),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,
         started: Instant::now(),

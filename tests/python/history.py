@@ -49,6 +49,12 @@ print(
                 """SELECT min(date)::VARCHAR, kind, protocol, port FROM all_rows WHERE port IS NOT NULL
                    GROUP BY kind, protocol, port ORDER BY ALL"""
             ),
+            "port_sources": all_of(
+                """SELECT protocol, port, source, sum(packets)::BIGINT AS n, strftime(min(window_start), '%Y-%m-%dT%H:%M:%SZ'),
+                          strftime(max(window_start), '%Y-%m-%dT%H:%M:%SZ'), any_value(region)
+                   FROM rows WHERE ip_version = 4 AND (protocol, port) IN ((6, 23), (6, 80), (17, 1434))
+                   GROUP BY ALL ORDER BY ALL"""
+            ),
             "sources": all_of(
                 """SELECT source, sum(packets)::BIGINT AS n, sum(bytes)::BIGINT, count(DISTINCT date), any_value(region)
                    FROM rows WHERE kind = 'scan' GROUP BY source ORDER BY n DESC, source LIMIT 50"""

@@ -78,12 +78,13 @@ fn compare(schemathesis: &Path, collector: &Collector, description: &str, argume
 fn examine(schemathesis: &Path, collector: &Collector, token: Option<&str>) {
     let description = format!("http://{}/api/v1/openapi.json", collector.http);
     let header = token.map(|token| format!("Authorization: Bearer {token}"));
-    let mut arguments = vec!["--max-examples", EXAMPLES];
+    // An answer of the stream goes on for minutes, and whoever waits for its end learns nothing: collector/tests/stream.rs examines it.
+    let mut arguments = vec!["--max-examples", EXAMPLES, "--exclude-path", "/api/v1/stream"];
     arguments.extend(header.iter().flat_map(|header| ["--header", header.as_str()]));
     let outcome = compare(schemathesis, collector, &description, &arguments);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.text(), outcome.stderr);
-    // It has really asked, and of every path.
-    assert!(outcome.text().contains("Tested: 22"), "{}", outcome.text());
+    // It has really asked, and of every other path.
+    assert!(outcome.text().contains("Tested: 23"), "{}", outcome.text());
 }
 
 /// That a description which is wrong in one word is found out: else the above would say nothing.

@@ -100,6 +100,7 @@ fn history_says_what_duckdb_finds_in_the_archive() {
     series(&collector, &truth);
     first_seen(&collector, &truth);
     sources(&collector, &truth);
+    sources_of_ports(&collector, &truth);
     weeks(&collector);
     assert_eq!(collector.stop(), Some(0));
 
@@ -327,4 +328,40 @@ fn what_a_client_keeps_of_history_stays_right_until_that_changes() {
     let collector = start(&data);
     eventually("history to have changed", || tag(&collector, Some(&first)).0 == 200);
     assert_eq!(collector.stop(), Some(0));
+}
+
+/// Who looked for a port: everybody, exactly.
+fn sources_of_ports(collector: &Collector, truth: &Value) {
+    let rows: Vec<(u8, u16, String, u64, String, String, String)> =
+        serde_json::from_value(truth["port_sources"].clone()).unwrap();
+    let mut ports: Vec<(u8, u16)> = rows.iter().map(|row| (row.0, row.1)).collect();
+    ports.dedup();
+    assert!(ports.len() >= 2, "{ports:?}");
+    for (protocol, port) in ports {
+        let answer = ask(collector, "port-sources", &format!("protocol={protocol}&port={port}&limit=1000"));
+        let expected: Vec<_> = rows.iter().filter(|row| (row.0, row.1) == (protocol, port)).collect();
+        let packets: u64 = expected.iter().map(|row| row.3).sum();
+        assert_eq!((number(&answer, "packets"), number(&answer, "network_packets")), (packets, 0));
+        assert_eq!(answer["distinct"], serde_json::json!({"count": expected.len(), "exact": true, "error": 0.0}));
+        let listed = list(&answer, "sources");
+        assert_eq!(listed.len() as u64 + number(&answer, "sources_left_out"), expected.len() as u64);
+        assert!(listed.is_sorted_by_key(|entry| std::cmp::Reverse(number(entry, "packets"))));
+        for entry in listed {
+            let (.., packets, first, last, region) =
+                expected.iter().find(|row| entry["address"] == *row.2).unwrap_or_else(|| panic!("nobody is {entry}"));
+            assert_eq!((number(entry, "packets"), &entry["region"]), (*packets, &Value::from(region.as_str())));
+            assert_eq!(
+                (&entry["first_window"], &entry["last_window"]),
+                (&Value::from(first.as_str()), &Value::from(last.as_str()))
+            );
+        }
+        let networks = list(&answer, "networks");
+        if number(&answer, "networks_left_out") == 0 {
+            assert_eq!(networks.iter().map(|network| number(network, "packets")).sum::<u64>(), packets);
+            assert_eq!(networks.iter().map(|network| number(network, "sources")).sum::<u64>(), expected.len() as u64);
+        }
+        assert!(number(&answer, "row_groups_read") <= number(&answer, "row_groups"));
+    }
+    let nobody = ask(collector, "port-sources", "protocol=udp&port=9&ip=6");
+    assert_eq!((number(&nobody, "packets"), number(&nobody, "row_groups_read")), (0, 0));
 }

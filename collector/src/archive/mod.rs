@@ -38,7 +38,7 @@ pub use catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 pub use directory::{Directory, date, day_of};
 pub use error::ArchiveError;
 pub use martlet_archive::{
-    COARSE_V4, COARSE_V6, FileError, FileReader, FileWriter, Labels, Merge, Network, Observer, Row, Search, Written,
-    coarse,
+    COARSE_V4, COARSE_V6, FileError, FileReader, FileWriter, Labels, Merge, Network, Observer, PortSearch, Row, Search,
+    Written, coarse,
 };
 pub use state::ArchiveState;

@@ -40,6 +40,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Anybody, who may see what is published; all of them have so many queries at a time.
+    pub(super) fn anybody(most_queries: usize) -> Caller {
+        Caller { scope: Scope::Public, queries: Arc::new(Semaphore::new(most_queries)) }
+    }
+
     /// Refuses a caller who may see too little.
     pub(super) fn needs(&self, scope: Scope) -> Result<(), Problem> {
         if self.scope >= scope { Ok(()) } else { Err(Problem::forbidden(scope)) }

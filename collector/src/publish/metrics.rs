@@ -40,6 +40,7 @@ pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), p
     families.archive()?;
     families.stages()?;
     families.geo()?;
+    families.http()?;
     families.latencies()
 }
 
@@ -394,6 +395,12 @@ impl Families<'_> {
             })?;
         }
         Ok(())
+    }
+
+    fn http(&self) -> Result<(), prometheus::Error> {
+        self.gauge("martlet_collector_http_streams", "Streams of live updates that are open.", |sources, _| {
+            sources.streams.open()
+        })
     }
 
     fn stages(&self) -> Result<(), prometheus::Error> {

@@ -2,12 +2,16 @@
 
 mod access;
 mod api;
+mod document;
 mod limits;
 mod metrics;
 mod page;
 mod problem;
+mod public_view;
 mod publication;
 mod services;
+mod streams;
+mod tag;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +29,7 @@ use martlet_telemetry::catalogue::Catalogue;
 use self::access::Access;
 use self::problem::Problem;
 pub use self::publication::PublicationConfig;
+pub use self::streams::Streams;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -69,6 +74,8 @@ pub struct Sources {
     pub history: Arc<Pool>,
     /// Where the archive's files are.
     pub archive: Archive,
+    /// Streams of live updates.
+    pub streams: Arc<Streams>,
     /// The wall clock.
     pub clock: SharedClock,
     /// How far a sensor's clock may be from ours before it is called wrong, in milliseconds.
@@ -96,7 +103,7 @@ pub fn metrics_markdown(sources: &Sources) -> Result<String, prometheus::Error> 
     Ok(catalogue.markdown())
 }
 
-/// All routes.
+/// All routes. It must be called within a runtime.
 ///
 /// # Errors
 /// If a metric cannot be registered.
@@ -108,13 +115,11 @@ pub fn router(
     readiness: Readiness,
 ) -> Result<Router, prometheus::Error> {
     metrics::register(catalogue, &sources)?;
-    // The policy is plain ASCII, so this cannot fail; if it did, nothing would be allowed.
-    let policy = HeaderValue::from_str(&page::content_security_policy())
-        .unwrap_or(HeaderValue::from_static("default-src 'none'"));
-    let secure = map_response(move |response| std::future::ready(secure(response, policy.clone())));
+    let secure = map_response(|response| std::future::ready(secure(response)));
     let access = Access::new(&config.http, tokens, sources.clock.clone());
-    let api = api::router(config, sources);
-    let routes = page::router().merge(api).merge(admin::router(catalogue.registry().clone(), readiness.clone()));
+    let admin = admin::router(catalogue.registry().clone(), readiness.clone());
+    let public_view = public_view::router(config, sources.clone());
+    let routes = page::router("").merge(api::router(config, sources)).merge(admin).merge(public_view);
     let routes = routes
         .fallback(|| std::future::ready(Problem::not_found()))
         .method_not_allowed_fallback(|| std::future::ready(Problem::method_not_allowed()));
@@ -131,14 +136,15 @@ pub fn only_when_ready(routes: Router, readiness: &Readiness) -> Router {
 /// Before the journal is replayed every number would be too low: nobody is shown one.
 async fn until_ready(Shared(readiness): Shared<Readiness>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
+    let path = path.strip_prefix(public_view::PREFIX).unwrap_or(path);
     let shows_counts = path == "/metrics" || path.starts_with("/api/");
     if shows_counts && readiness.is_starting() { Problem::starting().into_response() } else { next.run(request).await }
 }
 
-fn secure(mut response: Response, policy: HeaderValue) -> Response {
+fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     for (name, value) in ISOLATION {

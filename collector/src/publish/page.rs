@@ -1,69 +1,126 @@
-//! The live page: one file without anything to load, made from the API; and the policy that holds it to that.
+//! The live page: files that load nothing from elsewhere and ask the API; and the policy that holds them to that.
 
 use axum::Router;
-use axum::response::Html;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::get;
-use sha2::{Digest, Sha256};
 
-const PAGE: &str = include_str!("../page/index.html");
+use super::document::Document;
 
-pub(super) fn router() -> Router {
-    Router::new().route("/", get(|| std::future::ready(Html(PAGE))))
+/// The content security policy: a browser runs and applies only files of the collector, asks nobody else, and refuses to make
+/// HTML of text. It holds for every answer.
+pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+);
+/// What a browser keeps of it, it asks about each time: files of two versions must not meet.
+const KEPT: HeaderValue = HeaderValue::from_static("no-cache");
+
+const INDEX: &str = include_str!("../page/index.html");
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("../page/", $name)))),*] };
 }
 
-/// The content security policy: a browser runs and applies only what has the hashes of the page's own script and style,
-/// asks nobody but the collector, and refuses to make HTML of text. It holds for every answer.
-pub(super) fn content_security_policy() -> String {
-    let [style, script] = ["style", "script"].map(|element| base64(&Sha256::digest(inline(element))));
-    format!(
-        "default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; \
-         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-         require-trusted-types-for 'script'"
-    )
+/// What the page consists of beside [`INDEX`], by name.
+const FILES: &[(&str, &str)] = files![
+    "ask.js",
+    "chart.js",
+    "coverage.js",
+    "dom.js",
+    "history.js",
+    "ja.js",
+    "live.js",
+    "main.js",
+    "outlook.js",
+    "port.js",
+    "state.js",
+    "style.css",
+    "text.js"
+];
+
+/// The page at `prefix` and a slash. It refers to its files, and to the API, by relative addresses.
+pub(super) fn router(prefix: &str) -> Router {
+    let index = Router::new().route(&format!("{prefix}/"), get(serve(INDEX, "text/html; charset=utf-8")));
+    FILES.iter().fold(index, |router, (name, text)| {
+        router.route(&format!("{prefix}/page/{name}"), get(serve(text, content_type(name))))
+    })
 }
 
-/// What stands in the page's one element of this name; a browser hashes exactly these bytes.
-fn inline(element: &str) -> &'static str {
-    let after = PAGE.split_once(&format!("<{element}>")).map_or("", |(_, after)| after);
-    after.split_once(&format!("</{element}>")).map_or("", |(text, _)| text)
+fn serve(
+    text: &'static str,
+    content_type: &'static str,
+) -> impl Fn(HeaderMap) -> std::future::Ready<axum::response::Response> + Clone {
+    let document = Document::new(text, content_type, KEPT);
+    move |headers| std::future::ready(document.answer(&headers))
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(group.get(i).copied().unwrap_or(0)));
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i) & 0x3f) as usize];
-            text.push(if i <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
+fn content_type(name: &str) -> &'static str {
+    if name.ends_with(".css") { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
+    /// What a browser loads for one look at the page, in bytes and uncompressed.
+    const MOST_BYTES: usize = 200_000;
+
     #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
+    fn every_file_of_the_page_is_served() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/page");
+        let names =
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let served = FILES.iter().map(|(name, _)| *name).chain(["index.html"]).map(str::to_owned);
+        assert_eq!(names.collect::<BTreeSet<_>>(), served.collect::<BTreeSet<_>>());
+        for (name, _) in FILES {
+            assert!(name.ends_with(".css") || name.ends_with(".js"), "{name} has a content type");
         }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+    }
+
+    /// The page without its comments, which say what must not be in it.
+    fn index() -> String {
+        let (first, rest) = INDEX.split_once("<!--").unwrap_or((INDEX, ""));
+        let rest = rest.split("<!--").map(|part| part.split_once("-->").map_or("", |(_, after)| after));
+        [first].into_iter().chain(rest).collect()
     }
 
     #[test]
-    fn the_page_has_one_script_and_one_style_and_nothing_else_that_the_policy_forbids() {
-        for element in ["script", "style"] {
-            assert_eq!(PAGE.matches(&format!("<{element}")).count(), 1, "{element}");
-            assert!(inline(element).len() > 1000, "{element}");
+    fn the_page_has_nothing_inline_and_refers_to_its_files_relatively() {
+        let index = index();
+        assert!(index.contains("\"page/style.css\"") && index.contains("\"page/main.js\""));
+        assert!(!index.contains("<style") && !index.contains(" style="));
+        for script in index.match_indices("<script").map(|(at, _)| &index[at..]) {
+            let (tag, rest) = script.split_once('>').unwrap();
+            assert!(tag.contains(" src=\"page/") && rest.starts_with("</script>"), "{tag}");
         }
-        // A browser reads CR LF as LF before it hashes.
-        assert!(!PAGE.contains('\r'));
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http-equiv"] {
-            assert!(!PAGE.contains(forbidden), "{forbidden}");
+        // Handlers in attributes are scripts, too.
+        for handler in ["onload", "onclick", "onerror", "oninput", "onchange", "onsubmit", "javascript:"] {
+            assert!(!index.contains(handler), "{handler}");
         }
+    }
+
+    #[test]
+    fn no_file_does_what_the_policy_forbids_or_goes_elsewhere() {
+        let files = FILES.iter().copied().chain([("index.html", INDEX)]);
+        for (name, text) in files.clone() {
+            for forbidden in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "http-equiv",
+                "new Function",
+            ] {
+                assert!(!text.contains(forbidden), "{name}: {forbidden}");
+            }
+            // Names of XML's vocabularies look like addresses, and nobody asks them.
+            let text = text.replace("http://www.w3.org/", "");
+            assert!(!text.contains("http://") && !text.contains("https://"), "{name}");
+        }
+        let bytes: usize = files.map(|(_, text)| text.len()).sum();
+        assert!(bytes < MOST_BYTES, "{bytes}");
     }
 }

@@ -260,6 +260,10 @@ impl Problem {
         Problem::new(Kind::Busy, "too many expensive queries at once; try again")
     }
 
+    pub(super) fn too_many_streams() -> Problem {
+        Problem::new(Kind::Busy, "as many streams are open as may be (http.max_streams); ask /api/v1/status meanwhile")
+    }
+
     pub(super) fn store() -> Problem {
         Problem::new(Kind::Store, "the collector's log says why")
     }

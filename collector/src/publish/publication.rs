@@ -1,4 +1,4 @@
-//! What callers of scope `public` are told: its configuration.
+//! What callers of scope `public`, and readers of the public view, are told: its configuration.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublicationConfig {
+    /// Whether anybody is told it below `/public/`, without a token.
+    pub public: bool,
     /// How old what is told must be, in hours.
     pub delay_hours: u32,
     /// Fewest packets of a row.
@@ -16,6 +18,6 @@ pub struct PublicationConfig {
 
 impl Default for PublicationConfig {
     fn default() -> PublicationConfig {
-        PublicationConfig { delay_hours: 24, min_packets: 10, min_sources: 3 }
+        PublicationConfig { public: false, delay_hours: 24, min_packets: 10, min_sources: 3 }
     }
 }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use crate::refusals::Explained;
+use crate::stalls::Impatient;
 
 /// Who asks; every request has it among its extensions. The address itself is nobody's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct HttpLimits {
     pub max_connections: usize,
     /// Time within which the head of a request must have come, also of the next one on a kept connection.
     pub header_timeout: Duration,
+    /// Longest time in which a client takes nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// Longest life of a connection: ends clients that read their answers a byte a minute.
     pub max_connection_age: Duration,
     /// Bytes of a request's head that are buffered.
@@ -42,6 +45,7 @@ impl Default for HttpLimits {
         HttpLimits {
             max_connections: 256,
             header_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(60),
             max_connection_age: Duration::from_secs(600),
             max_header_bytes: 16 << 10,
         }
@@ -110,7 +114,7 @@ async fn answer(stream: TcpStream, peer: Peer, router: Router, limits: HttpLimit
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(Explained::new(stream)), service);
+        .serve_connection(TokioIo::new(Explained::new(Impatient::new(stream, limits.write_timeout))), service);
     let mut connection = std::pin::pin!(connection);
     let age = tokio::time::sleep(limits.max_connection_age);
     tokio::select! {
@@ -216,6 +220,42 @@ mod tests {
             assert!(begun.elapsed() >= Duration::from_millis(150));
             let mut rest = Vec::new();
             let _ = slow.read_to_end(&mut rest).await;
+        });
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_dropped() {
+        runtime().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let limits =
+                HttpLimits { write_timeout: Duration::from_millis(300), max_connections: 1, ..Default::default() };
+            // More than the system buffers.
+            let much = axum::routing::get(|| std::future::ready(vec![0u8; 64 << 20]));
+            let router = router(prometheus::Registry::new(), Readiness::new()).route("/much", much);
+            let forever = std::future::pending::<()>();
+            let _server = tokio::spawn(serve(listener, router, limits, forever, Duration::ZERO));
+            let mut idle = TcpStream::connect(address).await.unwrap();
+            idle.write_all(get("/much").as_bytes()).await.unwrap();
+            // The only place is free again when the server has given up.
+            let begun = std::time::Instant::now();
+            assert!(ask(address, &get("/healthz")).await.ends_with("alive\n"));
+            assert!(begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+            let mut taken = Vec::new();
+            let _ = idle.read_to_end(&mut taken).await;
+            assert!(taken.len() < 64 << 20, "{}", taken.len());
+            // Whoever reads, if only now and then, gets all of it.
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(get("/much").as_bytes()).await.unwrap();
+            let (mut taken, mut buffer) = (0, vec![0; 8 << 20]);
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                match slow.read(&mut buffer).await.unwrap() {
+                    0 => break,
+                    length => taken += length,
+                }
+            }
+            assert!(taken > 64 << 20, "{taken}");
         });
     }
 }

@@ -20,4 +20,5 @@ pub mod log;
 pub mod notify;
 mod refusals;
 pub mod shutdown;
+mod stalls;
 pub mod tls;

@@ -13,6 +13,13 @@ use martlet_wire::v1::{BatchEncoder, FRAME_HEADER_LENGTH, FrameHeader, Limits, M
 /// Windows of a minute, so that a day of them is soon made.
 pub(crate) const WINDOW_SECONDS: i64 = 60;
 
+/// Scans of a TCP port.
+pub(crate) fn scan(port: u16, source: u32, packets: u32) -> CountRow {
+    let class =
+        Class { ip: IpVersion::V4, protocol: 6, service: Service::Port(port), kind: Kind::Scan, marks: Marks::NONE };
+    CountRow { class: class.into(), source: source.into(), packets, targets: 1, bytes: 40 * u64::from(packets) }
+}
+
 /// One sensor and its connection.
 pub(crate) struct Sensor {
     connection: TcpStream,
@@ -41,21 +48,22 @@ impl Sensor {
         sensor
     }
 
-    /// Delivers the windows that begin in a range of time, in seconds since the Unix epoch.
+    /// Delivers the windows that begin in a range of time, in seconds since the Unix epoch, each with so many packets.
     pub(crate) fn watch(&mut self, from: i64, to: i64, packets: u32, kernel_drops: u64) {
+        self.see(from, to, kernel_drops, |_| {
+            Some(scan(23, 0x0a00_0001, packets)).filter(|_| packets > 0).into_iter().collect()
+        });
+    }
+
+    /// The same, with what there was in the window that begins at a time.
+    pub(crate) fn see(&mut self, from: i64, to: i64, kernel_drops: u64, rows: impl Fn(i64) -> Vec<CountRow>) {
         let starts = (from..to).filter(|start| start % WINDOW_SECONDS == 0);
         for start in starts {
-            let class = Class {
-                ip: IpVersion::V4,
-                protocol: 6,
-                service: Service::Port(23),
-                kind: Kind::Scan,
-                marks: Marks::NONE,
-            };
-            let row = CountRow { class: class.into(), source: 0x0a00_0001, packets, targets: 1, bytes: 40 };
-            let header = self.header(start, packets.into(), kernel_drops);
+            let mut rows = rows(start);
+            rows.sort_by_key(|row| (row.class, row.source));
+            let packets = rows.iter().map(|row| u64::from(row.packets)).sum();
+            let header = self.header(start, packets, kernel_drops);
             let mut frame = Vec::new();
-            let rows = Some(row).filter(|_| packets > 0);
             self.last = self.encoder.write(&header, rows, &mut frame).unwrap();
             self.connection.write_all(&frame).unwrap();
             self.next += 1;

@@ -4,24 +4,32 @@
 
 mod browser;
 mod feed;
+mod history;
+mod live;
+mod public;
+mod words;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use browser::{attribute, elements, photograph, shown};
+use browser::{Browser, Look, Page, attribute};
 use feed::{Sensor, WINDOW_SECONDS};
-use martlet_tests::daemon::{Collector, eventually, packets, root_with, run_ok};
+use martlet_tests::daemon::{Collector, eventually, packets, run_ok};
 use martlet_tests::program::program;
 use serde_json::Value;
 
+/// Seconds since the Unix epoch.
+fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
 #[test]
 fn the_page_shows_what_the_api_says() {
-    if !root_with(&["chromium"]) {
-        return;
-    }
+    let Some(browser) = Browser::find() else { return };
     let collector = Collector::start();
-    let page = shown(&collector, "");
-    assert_eq!(elements(&page, "empty-state").len(), 1, "without data the page says what to do");
+    let page = browser.open(&collector, "");
+    assert_eq!(page.elements("empty-state").len(), 1, "without data the page says what to do");
+    browser.photograph(&collector, "", Look::Light, "empty");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("drill.pcap");
@@ -31,17 +39,17 @@ fn the_page_shows_what_the_api_says() {
     run_ok(program("martlet-sensor"), &replay);
     eventually("the drill in the live view", || packets(&collector.api("/api/v1/status"), "drill") == 40_000);
 
-    let page = shown(&collector, "");
+    let page = browser.open(&collector, "");
+    browser.photograph(&collector, "", Look::Light, "one-sensor");
     let summary = collector.api("/api/v1/summary?class=drill");
-    let value = |id: &str| attribute(elements(&page, id)[0], "value").parse::<u64>().unwrap();
     // The page never shows a drill without saying so, loudly.
-    assert_eq!(attribute(elements(&page, "class-banner")[0], "class"), "drill");
-    assert_eq!(value("total-packets"), summary["totals"]["packets"].as_u64().unwrap());
-    assert_eq!(value("total-bytes"), summary["totals"]["bytes"].as_u64().unwrap());
-    assert_eq!(value("total-sources"), summary["totals"]["sources"]["count"].as_u64().unwrap());
+    assert_eq!(attribute(page.elements("class-banner")[0], "class"), "drill");
+    assert_eq!(page.value("total-packets"), summary["totals"]["packets"].as_u64().unwrap());
+    assert_eq!(page.value("total-bytes"), summary["totals"]["bytes"].as_u64().unwrap());
+    assert_eq!(page.value("total-sources"), summary["totals"]["sources"]["count"].as_u64().unwrap());
 
     let ports = collector.api("/api/v1/ports?class=drill&limit=10");
-    let rows = elements(&page, "port-row");
+    let rows = page.elements("port-row");
     assert!(rows.len() >= 10, "{} rows", rows.len());
     for (row, port) in rows.iter().zip(ports["ports"].as_array().unwrap()) {
         for (name, key) in [("protocol", "protocol"), ("port", "port"), ("packets", "packets")] {
@@ -49,33 +57,31 @@ fn the_page_shows_what_the_api_says() {
         }
     }
     let sources = collector.api("/api/v1/sources?class=drill&limit=5");
-    for (row, source) in elements(&page, "source-row").iter().zip(sources["sources"].as_array().unwrap()) {
+    for (row, source) in page.elements("source-row").iter().zip(sources["sources"].as_array().unwrap()) {
         assert_eq!(Value::from(attribute(row, "address")), source["address"]);
         assert_eq!(attribute(row, "packets"), source["packets"].to_string());
         assert_eq!(Value::from(attribute(row, "region")), source["region"]);
         assert_eq!(source["region"].as_str().unwrap().len(), 2);
     }
-    let sensors = elements(&page, "sensor-row");
+    let sensors = page.elements("sensor-row");
     assert_eq!(sensors.len(), 1);
     assert_eq!((attribute(sensors[0], "sensor"), attribute(sensors[0], "packets")), ("drill-1", "40000"));
 }
 
 #[test]
 fn the_page_asks_for_a_token_where_one_is_needed() {
-    if !root_with(&["chromium"]) {
-        return;
-    }
+    let Some(browser) = Browser::find() else { return };
     let collector = Collector::start_with(&[("MARTLET_HTTP__LOOPBACK_SCOPE", Path::new("none"))]);
-    let page = shown(&collector, "");
-    assert!(!elements(&page, "token")[0].contains("hidden"), "{page}");
-    assert_eq!(attribute(elements(&page, "app")[0], "state"), "failed");
+    let page = browser.open(&collector, "");
+    assert!(!page.element("token").contains("hidden"));
+    assert_eq!(attribute(page.elements("app")[0], "state"), "failed");
     let open = Collector::start();
-    assert!(elements(&shown(&open, ""), "token")[0].contains("hidden"));
+    assert!(browser.open(&open, "").element("token").contains("hidden"));
 }
 
 /// What the strip of a sensor says of so many hours from one on; empty where nothing is expected.
-fn strip(page: &str, sensor: &str, from: i64, hours: i64) -> Vec<String> {
-    let cells = elements(page, "coverage-hour").into_iter().filter(|cell| attribute(cell, "sensor") == sensor);
+fn strip(page: &Page, sensor: &str, from: i64, hours: i64) -> Vec<String> {
+    let cells = page.elements("coverage-hour").into_iter().filter(|cell| attribute(cell, "sensor") == sensor);
     let cells: Vec<&str> = cells.collect();
     let state = |n: i64| {
         let hour = (from + 3600 * n).to_string();
@@ -88,11 +94,9 @@ fn strip(page: &str, sensor: &str, from: i64, hours: i64) -> Vec<String> {
 
 #[test]
 fn a_dead_sensor_and_a_quiet_network_look_different() {
-    if !root_with(&["chromium"]) {
-        return;
-    }
+    let Some(browser) = Browser::find() else { return };
     let collector = Collector::start();
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let now = now();
     let hour = now - now % 3600;
     let begin = |hours: i64| hour - hours * 3600;
     let present = now - now % WINDOW_SECONDS;
@@ -115,7 +119,7 @@ fn a_dead_sensor_and_a_quiet_network_look_different() {
         windows.sum::<u64>() == delivered
     });
 
-    let page = shown(&collector, "");
+    let page = browser.open(&collector, "");
     let states = |name: &str, hours_ago: i64, hours: i64| strip(&page, name, begin(hours_ago), hours);
     // Before their first window nothing is expected. In the hour that runs nobody may be yet.
     assert_eq!(states("busy", 22, 2), ["", ""]);
@@ -129,7 +133,7 @@ fn a_dead_sensor_and_a_quiet_network_look_different() {
 
     // The rows say what the API says.
     let answer = collector.api("/api/v1/coverage?step=1h");
-    for row in elements(&page, "coverage-row") {
+    for row in page.elements("coverage-row") {
         let sensors = answer["sensors"].as_array().unwrap();
         let totals = &sensors.iter().find(|sensor| sensor["name"] == attribute(row, "sensor")).unwrap()["totals"];
         for (name, key) in [("received", "windows_received"), ("lost", "windows_lost"), ("drops", "kernel_drops")] {
@@ -137,17 +141,16 @@ fn a_dead_sensor_and_a_quiet_network_look_different() {
         }
     }
     // For those who do not see it, it is said in words.
-    assert!(page.contains("nothing heard "), "the strip of the dead sensor has a text");
-    let kinds: Vec<_> = elements(&page, "notice").iter().map(|notice| attribute(notice, "kind").to_owned()).collect();
+    assert!(page.seen["html"].as_str().unwrap().contains("nothing heard "), "the strip of the dead sensor has a text");
+    let kinds: Vec<_> = page.elements("notice").iter().map(|notice| attribute(notice, "kind").to_owned()).collect();
     assert!(["silent", "drops", "lost"].iter().all(|kind| kinds.iter().any(|found| found == kind)), "{kinds:?}");
-    photograph(&collector, "", "coverage");
+    browser.photograph(&collector, "", Look::Tall, "dead-sensor");
 
     // One sensor's hours stand in a table, too; of hours of which nothing is heard, packets are not 0.
-    let page = shown(&collector, "#sensor=dead");
-    let rows = elements(&page, "coverage-hour-row");
+    let page = browser.open(&collector, "#sensor=dead");
+    let rows = page.elements("coverage-hour-row");
     assert_eq!(rows.len(), 24);
     let unheard = rows.iter().filter(|row| row.contains("data-state=\"unheard\"")).count();
     assert!((5..=7).contains(&unheard), "{rows:?}");
-    assert_eq!(elements(&page, "coverage-row").len(), 1);
-    photograph(&collector, "#sensor=dead", "hours");
+    assert_eq!(page.elements("coverage-row").len(), 1);
 }

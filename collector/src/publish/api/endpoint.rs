@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 use super::super::Sources;
 use super::super::access::Caller;
 use super::super::problem::{Problem, VARY};
+use super::super::tag::Tag;
 use super::format::{Format, Table};
 use super::parameter::Parameter;
 use super::params::{Accepts, Against, Params, Query};
 use super::public::Minimum;
-use super::validator::{Tag, Validity};
+use super::validator::Validity;
+use crate::config::Config;
 use crate::geo::Snapshot;
 use crate::live::LiveView;
 use crate::tokens::Scope;
@@ -26,7 +28,7 @@ use crate::tokens::Scope;
 const QUEUE_PATIENCE: Duration = Duration::from_secs(2);
 /// What a client keeps it asks about each time; and nobody else keeps it.
 pub(super) const REVALIDATED: HeaderValue = HeaderValue::from_static("private, no-cache");
-const NEVER_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NEVER_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 
 /// One path.
 pub(super) trait Endpoint: 'static {
@@ -58,8 +60,9 @@ pub(super) struct About {
 }
 
 impl About {
-    pub(super) fn path(&self) -> String {
-        format!("/api/v1/{}", self.name)
+    /// Where it is, below `prefix`.
+    pub(super) fn path(&self, prefix: &str) -> String {
+        format!("{prefix}/api/v1/{}", self.name)
     }
 }
 
@@ -82,6 +85,18 @@ pub(super) struct Api {
     pub(super) publication: Arc<super::super::PublicationConfig>,
     /// This start of the collector, unlike any other.
     pub(super) start: u64,
+}
+
+impl Api {
+    /// With so many queries that are computed at a time.
+    pub(super) fn new(config: &Config, sources: Sources, most_queries: usize) -> Api {
+        Api {
+            sources,
+            queries: Arc::new(Semaphore::new(most_queries)),
+            publication: Arc::new(config.publication.clone()),
+            start: rand::random(),
+        }
+    }
 }
 
 /// An answer as it is sent.
@@ -111,7 +126,9 @@ pub(super) async fn answer<E: Endpoint>(
     let query = params.clone().resolve(about.name, about.accepts, &against)?;
     let (start, generation) = (api.start, view.generation);
     let described = || format!("{} {} {} {query:?}", about.name, format.name(), geo.generation());
-    let tag = (about.validity == Validity::Counts).then(|| Tag::new(start, generation, described().as_bytes()));
+    // When counts go up is not told to everybody: it would say when something came.
+    let is_known_before = about.validity == Validity::Counts && public.is_none();
+    let tag = is_known_before.then(|| Tag::new(start, generation, described().as_bytes()));
     if let Some(tag) = tag.as_ref().filter(|tag| tag.is_known(&headers)) {
         return Ok(unchanged(tag));
     }
@@ -133,6 +150,7 @@ pub(super) async fn answer<E: Endpoint>(
         work()?
     };
     let tag = match about.validity {
+        Validity::Counts if public.is_some() => Some(Tag::new(0, 0, &written.body)),
         Validity::Counts => tag,
         // History goes on behind a start of the collector.
         Validity::Answer => Some(match written.history {

@@ -102,16 +102,16 @@ impl Format {
             if !offered.contains(&format) {
                 return Err(refused(format!("format: this path has no answer as {}", format.name())));
             }
-            if accept.quality(format) == 0 {
+            if accept.quality(format.media_type()) == 0 {
                 let (name, media_type) = (format.name(), format.media_type());
                 return Err(refused(format!("format={name} asks for {media_type}, which the header Accept rules out")));
             }
             return Ok(format);
         }
         // Of equally good ones the last is the maximum.
-        let best = offered.iter().rev().copied().max_by_key(|format| accept.quality(*format));
+        let best = offered.iter().rev().copied().max_by_key(|format| accept.quality(format.media_type()));
         let refusal = || refused("the header Accept has none of the formats that this path has".to_owned());
-        best.filter(|format| accept.quality(*format) > 0).ok_or_else(refusal)
+        best.filter(|format| accept.quality(format.media_type()) > 0).ok_or_else(refusal)
     }
 
     /// Writes an answer.
@@ -129,6 +129,15 @@ impl Format {
             }
         }
     }
+}
+
+/// Refuses a client that does not take the one media type that a path has.
+pub(super) fn must_accept(headers: &HeaderMap, media_type: &str) -> Result<(), Problem> {
+    if Accept::read(headers).quality(media_type) > 0 {
+        return Ok(());
+    }
+    let detail = "the header Accept rules out what this path has";
+    Err(Problem::new(Kind::NotAcceptable, detail).expecting(media_type))
 }
 
 /// RFC 4180, with a header.
@@ -177,9 +186,9 @@ impl Accept {
         Accept(ranges.filter_map(Range::read).collect())
     }
 
-    /// What the most specific range says of a format, from 0 to 1000.
-    fn quality(&self, format: Format) -> u16 {
-        let fitting = self.0.iter().filter_map(|range| Some((range.specificity(format)?, range.quality)));
+    /// What the most specific range says of a media type, from 0 to 1000.
+    fn quality(&self, media_type: &str) -> u16 {
+        let fitting = self.0.iter().filter_map(|range| Some((range.specificity(media_type)?, range.quality)));
         fitting.max().map_or(0, |(_, quality)| quality)
     }
 }
@@ -196,8 +205,8 @@ impl Range {
         Some(Range { main: main.trim().to_ascii_lowercase(), sub: sub.trim().to_ascii_lowercase(), quality })
     }
 
-    fn specificity(&self, format: Format) -> Option<u8> {
-        let (main, sub) = format.media_type().split_once('/')?;
+    fn specificity(&self, media_type: &str) -> Option<u8> {
+        let (main, sub) = media_type.split_once('/')?;
         match (self.main.as_str(), self.sub.as_str()) {
             ("*", "*") => Some(0),
             (own, "*") if own == main => Some(1),
@@ -261,6 +270,12 @@ mod tests {
         assert_eq!(choose(Some(Format::Csv), ""), Some(Format::Csv));
         let only_json = Format::choose(Some(Format::Csv), &HeaderMap::new(), Format::offered(false));
         assert!(only_json.is_err());
+        let mut headers = HeaderMap::new();
+        assert!(must_accept(&headers, "text/event-stream").is_ok());
+        headers.insert(ACCEPT, HeaderValue::from_static("text/*;q=0.1"));
+        assert!(must_accept(&headers, "text/event-stream").is_ok());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        assert!(must_accept(&headers, "text/event-stream").is_err());
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub(super) struct Distinct {
     error: f64,
 }
 
+impl Distinct {
+    /// So many, counted one by one.
+    pub(super) fn exactly(count: usize) -> Distinct {
+        Distinct { count: u64::try_from(count).unwrap_or(u64::MAX), exact: true, error: 0.0 }
+    }
+}
+
 impl From<&DistinctSources> for Distinct {
     fn from(sources: &DistinctSources) -> Distinct {
         let exact = sources.is_exact();

@@ -26,57 +26,81 @@ mod public;
 mod sensors;
 mod sources;
 mod status;
+mod stream;
 mod summary;
 mod time;
 mod validator;
 
-use std::sync::Arc;
-
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::routing::get;
-use tokio::sync::Semaphore;
 
 use self::endpoint::{Api, Endpoint, answer};
-use self::openapi::Description;
+use self::openapi::{Description, Needs};
 use super::Sources;
 use crate::config::Config;
 use crate::tokens::LoopbackScope;
 
-/// Where the API's description is: open to everybody.
+/// Where the API's description is, below the prefix of its paths: open to everybody.
 pub(super) const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
 
+/// Everything. It must be called within a runtime, in which streams are written.
 pub(super) fn router(config: &Config, sources: Sources) -> Router {
-    let api = Api {
-        sources,
-        queries: Arc::new(Semaphore::new(config.http.max_queries)),
-        publication: Arc::new(config.publication.clone()),
-        start: rand::random(),
+    let api = Api::new(config, sources, config.http.max_queries);
+    tokio::spawn(stream::run(api.clone()));
+    let needs = match config.http.loopback_scope {
+        LoopbackScope::None => Needs::Token,
+        _ => Needs::TokenElsewhere,
     };
-    let paths = Paths {
-        router: Router::new(),
-        description: Description::new(config.http.loopback_scope != LoopbackScope::None),
-    }
-    .with::<status::Path>()
-    .with::<summary::Path>()
-    .with::<ports::Path>()
-    .with::<sources::Path>()
-    .with::<sensors::Path>()
-    .with::<coverage::Path>();
-    let paths = history::paths(paths);
-    let description = paths.description.finish();
-    paths.router.route(DESCRIPTION_PATH, get(move |headers| openapi::answer(description, headers))).with_state(api)
+    let paths = Paths::new("", needs)
+        .with::<status::Path>()
+        .with_stream()
+        .with::<summary::Path>()
+        .with::<ports::Path>()
+        .with::<sources::Path>()
+        .with::<sensors::Path>()
+        .with::<coverage::Path>();
+    history::paths(paths).finish(api)
+}
+
+/// What everybody may ask for, below `prefix`. One query at a time is computed, beside those of all others: they do not wait for it.
+pub(super) fn public_router(prefix: &'static str, config: &Config, sources: Sources) -> Router {
+    Paths::new(prefix, Needs::Nothing)
+        .with::<status::Path>()
+        .with::<summary::Path>()
+        .with::<ports::Path>()
+        .with::<sources::Path>()
+        .finish(Api::new(config, sources, 1))
 }
 
 /// Paths, each routed and described at once.
 struct Paths {
+    /// What all of them begin with.
+    prefix: &'static str,
     router: Router<Api>,
     description: Description,
 }
 
 impl Paths {
+    fn new(prefix: &'static str, needs: Needs) -> Paths {
+        Paths { prefix, router: Router::new(), description: Description::new(prefix, needs) }
+    }
+
     fn with<E: Endpoint>(mut self) -> Paths {
-        self.router = self.router.route(&E::ABOUT.path(), get(answer::<E>));
+        self.router = self.router.route(&E::ABOUT.path(self.prefix), get(answer::<E>));
         self.description.add::<E>();
         self
+    }
+
+    fn with_stream(mut self) -> Paths {
+        self.router = self.router.route(&stream::ABOUT.path(self.prefix), get(stream::answer));
+        self.description.add_stream();
+        self
+    }
+
+    fn finish(self, api: Api) -> Router {
+        let description = self.description.finish();
+        let answer = move |headers: HeaderMap| std::future::ready(openapi::answer(&description, &headers));
+        self.router.route(&format!("{}{DESCRIPTION_PATH}", self.prefix), get(answer)).with_state(api)
     }
 }

@@ -1,10 +1,9 @@
 //! The API's description (OpenAPI 3.1), made from the types that answers are written from and the parameters that are read.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn};
@@ -15,13 +14,15 @@ use utoipa::openapi::{
     Ref, RefOr, Required, ResponseBuilder, Schema,
 };
 
+use super::super::document::Document;
 use super::super::problem::{Kind, MEDIA_TYPE, Problem, VARY};
 use super::endpoint::{About, Endpoint, REVALIDATED};
 use super::format::{Format, Table};
 use super::json::{class_schema, words};
 use super::parameter::{GroupBy, Parameter};
 use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Ranges};
-use super::validator::{Tag, Validity};
+use super::validator::Validity;
+use super::{status, stream};
 use crate::tokens::Scope;
 
 const SCHEME: &str = "token";
@@ -31,35 +32,58 @@ const ABOUT: &str = "What Martlet's sensors saw: unsolicited packets to addresse
 
 /// The description while it is put together.
 pub(super) struct Description {
-    /// Whether programs of the collector's machine may ask without a token.
-    is_open: bool,
+    /// What all paths begin with.
+    prefix: &'static str,
+    needs: Needs,
     paths: Paths,
     schemas: BTreeMap<String, RefOr<Schema>>,
 }
 
-/// The description as it is served.
-#[derive(Clone)]
-pub(super) struct Document {
-    body: Arc<[u8]>,
-    tag: Tag,
+/// What whoever asks must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// A token.
+    Token,
+    /// A token, unless it is a program of the collector's machine.
+    TokenElsewhere,
+    Nothing,
 }
 
 impl Description {
     /// Of no path yet.
-    pub(super) fn new(is_open: bool) -> Description {
-        Description { is_open, paths: Paths::default(), schemas: BTreeMap::new() }
+    pub(super) fn new(prefix: &'static str, needs: Needs) -> Description {
+        Description { prefix, needs, paths: Paths::default(), schemas: BTreeMap::new() }
     }
 
     /// Describes a path.
     pub(super) fn add<E: Endpoint>(&mut self) {
-        let about = &E::ABOUT;
-        let has_table = !E::Answer::COLUMNS.is_empty();
+        let success = self.success::<E>();
+        self.operation(&E::ABOUT, !E::Answer::COLUMNS.is_empty(), success);
+    }
+
+    /// Describes the path whose answer goes on.
+    pub(super) fn add_stream(&mut self) {
+        self.register::<status::Answer>();
+        let words = "Server-sent events of the name `status`, whose `data` is JSON of the schema Status, on one line, and whose `id` goes \
+                     up with every change. One comes at once, and then one a second at most and one in 15 seconds at least. A stream \
+                     ends after ten minutes at the latest; ask again.";
+        let events: Schema = ObjectBuilder::new().schema_type(Type::String).description(Some(words)).into();
+        let success = ResponseBuilder::new()
+            .description(stream::ABOUT.summary)
+            .header("Cache-Control", text("That the answer is not kept."))
+            .header("Vary", text("Which headers of the request decide about the answer."))
+            .content(stream::MEDIA_TYPE, ContentBuilder::new().schema(Some(events)).build());
+        self.operation(&stream::ABOUT, false, success);
+    }
+
+    fn operation(&mut self, about: &About, has_table: bool, success: ResponseBuilder) {
+        let path = about.path(self.prefix);
         let mut operation = OperationBuilder::new()
             .operation_id(Some(about.name.replace(['/', '-'], "_")))
             .summary(Some(about.summary))
-            .description(Some(format!("See docs/api.md, GET {}.", about.path())))
+            .description(Some(format!("See docs/api.md, GET {}.", about.path(""))))
             .securities(Some(self.security(about.scope)))
-            .response("200", self.success::<E>())
+            .response("200", success)
             .response("304", unchanged(about));
         for parameter in about.accepts.parameters {
             operation = operation.parameter(described(*parameter, about, has_table));
@@ -69,20 +93,26 @@ impl Description {
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::NotFound) {
             statuses.entry(kind.status().as_u16()).or_default().push(kind);
         }
+        if self.needs == Needs::Nothing {
+            statuses.remove(&StatusCode::UNAUTHORIZED.as_u16());
+        }
         // Refused where requests are read, with a problem of type about:blank.
         statuses.entry(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16()).or_default();
         self.register::<Problem>();
         for (status, kinds) in statuses {
             operation = operation.response(status.to_string(), refusal(status, &kinds));
         }
-        let operation = operation.build();
-        self.paths.add_path_operation(about.path(), vec![HttpMethod::Get], operation);
+        self.paths.add_path_operation(path, vec![HttpMethod::Get], operation.build());
     }
 
     /// With a token of the scope, or, if that is so here, without one.
     fn security(&self, scope: Scope) -> Vec<SecurityRequirement> {
-        let token = SecurityRequirement::new(SCHEME, [scope.name()]);
-        if self.is_open { vec![token, SecurityRequirement::default()] } else { vec![token] }
+        let (token, nothing) = (SecurityRequirement::new(SCHEME, [scope.name()]), SecurityRequirement::default());
+        match self.needs {
+            Needs::Token => vec![token],
+            Needs::TokenElsewhere => vec![token, nothing],
+            Needs::Nothing => vec![nothing],
+        }
     }
 
     fn success<E: Endpoint>(&mut self) -> ResponseBuilder {
@@ -150,9 +180,7 @@ impl Description {
             schemas.values_mut().for_each(require_all);
         }
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        // The same for every start of the same program.
-        let tag = Tag::new(0, 0, &body);
-        Document { body: body.into(), tag }
+        Document::new(body, Format::Json.content_type(), REVALIDATED)
     }
 }
 
@@ -258,10 +286,10 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
         }
         Parameter::Port => {
             let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u16::MAX));
-            (
-                schema.into(),
-                "Only this port, of the `protocol` that is given with it; of IPv4 unless `ip` is given.".to_owned(),
-            )
+            let versions = if history { "IPv4" } else { "both IP versions" };
+            let words =
+                format!("Only this port, of the `protocol` that is given with it; of {versions} unless `ip` is given.");
+            (schema.into(), words)
         }
         Parameter::Address => (string().examples(["192.0.2.1"]).into(), "The source.".to_owned()),
         Parameter::Order => (
@@ -306,16 +334,8 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
 const TIME_PATTERN: &str = "^(17|18|19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$";
 
 /// Serves the description.
-pub(super) async fn answer(document: Document, headers: HeaderMap) -> Response {
-    let Document { body, tag } = document;
-    let mut response =
-        if tag.is_known(&headers) { StatusCode::NOT_MODIFIED.into_response() } else { body.to_vec().into_response() };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(Format::Json.content_type()));
-    headers.insert(header::CACHE_CONTROL, REVALIDATED);
-    headers.insert(header::VARY, VARY);
-    if let Some(tag) = tag.header() {
-        headers.insert(header::ETAG, tag);
-    }
+pub(super) fn answer(description: &Document, headers: &HeaderMap) -> Response {
+    let mut response = description.answer(headers);
+    response.headers_mut().insert(header::VARY, VARY);
     response
 }

@@ -96,7 +96,7 @@ pub(super) struct Params {
     given: Vec<(Parameter, String)>,
 }
 
-/// What only history is asked about.
+/// What few paths are asked about: history, and `ports` about single services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// As given, or as the first page had it; in seconds since the Unix epoch.
@@ -202,6 +202,9 @@ impl Params {
             }
             params.set(parameter, &value)?;
             params.given.push((parameter, value));
+        }
+        if params.has(Parameter::Port) && !params.has(Parameter::Protocol) {
+            return Err(Problem::unfit("protocol", "given with `port`"));
         }
         params.given.sort();
         Ok(params)
@@ -368,7 +371,7 @@ impl Params {
             steps,
             after,
             public: *public,
-            wanted: Wanted::default(),
+            wanted: self.wanted,
             check,
         })
     }
@@ -482,6 +485,10 @@ mod tests {
             assert_eq!(problem.parameter.as_deref(), Some(parameter), "{query}");
         }
         assert!(Params::read(Some("class=real"), Accepts::new(&[])).is_err());
+        let services = Accepts::new(&[Parameter::Protocol, Parameter::Port]);
+        let problem = Params::read(Some("port=23"), services).unwrap_err();
+        assert_eq!(problem.parameter.as_deref(), Some("protocol"));
+        assert!(Params::read(Some("port=23&protocol=tcp"), services).is_ok());
     }
 
     #[test]

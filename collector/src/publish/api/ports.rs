@@ -13,7 +13,7 @@ use super::format::Table;
 use super::json::{Distinct, Head, NamedPort, ip_number};
 use super::list::{Page, by_packets, page, top};
 use super::parameter::Parameter;
-use super::params::{Accepts, Query, Selection};
+use super::params::{Accepts, Query, Selection, Wanted};
 use super::public::{Minimum, Withheld};
 use super::validator::Validity;
 use crate::live::{LiveView, RowRef, ServiceKey, ServiceKind};
@@ -73,6 +73,8 @@ pub(super) struct PortEntry {
     kinds: Option<Kinds>,
     /// Packets by step; null where a part of them is not published.
     series: Option<Vec<u64>>,
+    /// Sources by step, where a `port` was asked for; else null, and where a part of them is not published.
+    source_series: Option<Vec<Distinct>>,
 }
 
 /// Packets by kind.
@@ -164,12 +166,38 @@ struct Sum {
 struct Detail {
     sources: DistinctSources,
     series: Vec<u64>,
+    /// Empty unless it is wanted.
+    source_series: Vec<DistinctSources>,
+}
+
+impl Wanted {
+    /// Whether single services are asked for.
+    const fn has_services(&self) -> bool {
+        self.ip.is_some() || self.protocol.is_some()
+    }
+
+    /// Whether rows of a service are asked for, as far as is known: what is not told apart any more may be of any protocol.
+    fn has(&self, service: ServiceKey) -> bool {
+        let has_ip = self.ip.is_none_or(|ip| ip == service.ip());
+        has_ip
+            && service.class().is_none_or(|class| {
+                self.protocol.is_none_or(|protocol| protocol == class.protocol)
+                    && self.port.is_none_or(|port| class.service == Service::Port(port))
+            })
+    }
 }
 
 impl PacketsBytes {
     fn add(&mut self, row: &RowRef<'_>) {
         self.packets = self.packets.saturating_add(row.packets);
         self.bytes = self.bytes.saturating_add(row.bytes);
+    }
+
+    fn sum<'a>(sums: impl Iterator<Item = &'a Sum>) -> PacketsBytes {
+        sums.fold(PacketsBytes::default(), |all, Sum { counts, .. }| PacketsBytes {
+            packets: all.packets.saturating_add(counts.packets),
+            bytes: all.bytes.saturating_add(counts.bytes),
+        })
     }
 }
 
@@ -186,6 +214,9 @@ impl Endpoint for Path {
             Parameter::Step,
             Parameter::Sensor,
             Parameter::Kind,
+            Parameter::Ip,
+            Parameter::Protocol,
+            Parameter::Port,
             Parameter::Limit,
             Parameter::Cursor,
             Parameter::Format,
@@ -232,8 +263,8 @@ fn ports(view: &LiveView, query: &Query) -> Ports {
     let mut sums: HashMap<Entry, Sum> = HashMap::new();
     let (mut totals, mut other) = (PacketsBytes::default(), PacketsBytes::default());
     each_row(view, query, |_, key, row| {
-        totals.add(&row);
-        match Entry::of(key.service) {
+        let entry = Entry::of(key.service);
+        match entry {
             Some(entry) => {
                 let sum = sums.entry(entry).or_default();
                 sum.counts.add(&row);
@@ -241,8 +272,17 @@ fn ports(view: &LiveView, query: &Query) -> Ports {
             }
             None => other.add(&row),
         }
+        // Of what protocol the others are nobody knows any more.
+        if entry.is_some() || query.wanted.protocol.is_none() {
+            totals.add(&row);
+        }
     });
-    let withheld = query.public.map(|minimum| withhold(view, query, minimum, &mut sums));
+    let mut withheld = query.public.map(|minimum| withhold(view, query, minimum, &mut sums));
+    if withheld.is_some() && query.wanted.has_services() {
+        // Whoever asks for one service would learn from any of these what is withheld of it, if only that there is something.
+        totals = PacketsBytes::sum(sums.values());
+        (other, withheld) = (PacketsBytes::default(), None);
+    }
     let place = |(entry, sum): &Ranked| -> [u8; 12] { by_packets(sum.counts.packets, entry.order()) };
     let list = |of: fn(&Entry) -> bool| sums.iter().filter(|(entry, _)| of(entry)).map(|(e, s)| (*e, *s)).collect();
     let ports = page(query, list(|entry| matches!(entry, Entry::Port(..))), place);
@@ -269,9 +309,10 @@ fn ports(view: &LiveView, query: &Query) -> Ports {
 
 /// Visits rows of the buckets that are asked for; the same key may come several times, and then means the sum.
 fn each_row(view: &LiveView, query: &Query, mut visit: impl FnMut(i64, ServiceKind, RowRef<'_>)) {
+    let has_service = |service| !query.wanted.has_services() || query.wanted.has(service);
     for (&start, bucket) in view.class(query.class).buckets.range(query.from..query.to) {
         let mut visit = |key: ServiceKind, row| {
-            if query.kind.is_none_or(|kind| kind == key.kind) {
+            if query.kind.is_none_or(|kind| kind == key.kind) && has_service(key.service) {
                 visit(start, key, row);
             }
         };
@@ -313,14 +354,23 @@ fn withhold(view: &LiveView, query: &Query, minimum: Minimum, sums: &mut HashMap
 
 fn details(view: &LiveView, query: &Query, listed: HashSet<Entry>) -> HashMap<Entry, Detail> {
     let mut details: HashMap<Entry, Detail> = HashMap::new();
+    // A sketch a step is what is expensive here; of one port, which two entries at most can have, it can be afforded.
+    let sketches = if query.wanted.port.is_some() { query.steps } else { 0 };
     each_row(view, query, |start, key, row| {
         let Some(entry) = Entry::of(key.service).filter(|entry| listed.contains(entry)) else {
             return;
         };
-        let new = || Detail { sources: DistinctSources::default(), series: vec![0; query.steps] };
-        let detail = details.entry(entry).or_insert_with(new);
+        let new = || Detail {
+            sources: DistinctSources::default(),
+            series: vec![0; query.steps],
+            source_series: vec![DistinctSources::default(); sketches],
+        };
+        let (detail, step) = (details.entry(entry).or_insert_with(new), query.step(start));
         row.sources.add_to(&mut detail.sources);
-        detail.series[query.step(start)] += row.packets;
+        detail.series[step] += row.packets;
+        if let Some(sources) = detail.source_series.get_mut(step) {
+            row.sources.add_to(sources);
+        }
     });
     details
 }
@@ -332,13 +382,21 @@ fn port_entry(query: &Query, (entry, sum): &Ranked, details: &HashMap<Entry, Det
     let detail = details.get(entry)?;
     let is_told = |parts: &[u64]| query.public.is_none_or(|minimum| minimum.allows_parts(parts));
     let [scan, backscatter, other] = sum.kinds;
+    let is_series_told = is_told(&detail.series);
+    let has_enough = |sources: &DistinctSources| {
+        let count = sources.count();
+        query.public.is_none_or(|minimum| count == 0 || count >= minimum.sources)
+    };
+    let is_source_series_told = is_series_told && detail.source_series.iter().all(has_enough);
+    let source_series = query.wanted.port.filter(|_| is_source_series_told);
     Some(PortEntry {
         port: NamedPort::new(ip, protocol, port),
         packets: sum.counts.packets,
         bytes: sum.counts.bytes,
         sources: Distinct::from(&detail.sources),
         kinds: is_told(&sum.kinds).then_some(Kinds { scan, backscatter, other }),
-        series: is_told(&detail.series).then(|| detail.series.clone()),
+        series: is_series_told.then(|| detail.series.clone()),
+        source_series: source_series.map(|_| detail.source_series.iter().map(Distinct::from).collect()),
     })
 }
 

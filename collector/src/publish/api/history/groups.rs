@@ -146,7 +146,7 @@ impl<G: Grouped> HistoryPath for By<G> {
 
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, span, .. } = *asked;
-        let grouping = asked.service()?.map_or(Grouping::All, Grouping::Service);
+        let grouping = asked.service().map_or(Grouping::All, Grouping::Service);
         let filter = if grouping == Grouping::All { asked.filter } else { asked.without_protocol() };
         let basis = asked.basis;
         let groups = snapshot.groups(&filter, span, G::DIMENSION, grouping)?;

@@ -5,11 +5,13 @@
 
 mod changes;
 mod exposure;
+mod files;
 mod first_seen;
 mod groups;
 mod icmp;
 mod networks;
 mod port;
+mod port_sources;
 mod ports;
 mod series;
 mod shapes;
@@ -54,6 +56,7 @@ pub(super) fn paths(paths: Paths) -> Paths {
     paths
         .with::<Over<ports::Path>>()
         .with::<Over<port::Path>>()
+        .with::<Over<port_sources::Path>>()
         .with::<Over<series::Path>>()
         .with::<Over<changes::Path>>()
         .with::<Over<first_seen::Path>>()
@@ -251,13 +254,11 @@ fn days_before(zone: &Zone, time: i64, days: i64) -> Option<i64> {
 
 impl HistoryAsked<'_> {
     /// The service that is asked for, if one is.
-    fn service(&self) -> Result<Option<ServiceKey>, Problem> {
+    fn service(&self) -> Option<ServiceKey> {
         let wanted = &self.query.wanted;
-        let Some(port) = wanted.port else { return Ok(None) };
-        let Some(protocol) = wanted.protocol else {
-            return Err(Problem::unfit("protocol", "given with `port`"));
-        };
-        Ok(Some(shapes::port_key(wanted.ip.unwrap_or(martlet_window::IpVersion::V4), protocol, port)))
+        // A port comes with its protocol.
+        let (protocol, port) = wanted.protocol.zip(wanted.port)?;
+        Some(shapes::port_key(wanted.ip.unwrap_or(martlet_window::IpVersion::V4), protocol, port))
     }
 
     /// The filter without what only says which service is meant.

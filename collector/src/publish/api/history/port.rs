@@ -90,7 +90,7 @@ impl HistoryPath for Path {
 
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { snapshot, query, filter, span, zone, basis, .. } = *asked;
-        let service = asked.service()?.ok_or_else(|| Problem::unfit("port", "given, with `protocol`"))?;
+        let service = asked.service().ok_or_else(|| Problem::unfit("port", "given, with `protocol`"))?;
         let before = span.before()?;
         let exposure_before = snapshot.basis(&filter, before)?.exposure;
         let entry = |totals, exposure| HistoryPort::of(&totals, exposure).ok_or(RollupError::NotKept("it has no port"));

@@ -137,7 +137,7 @@ impl HistoryPath for Path {
 
 /// What is to be told apart, of what.
 fn group_by(asked: &HistoryAsked<'_>, wanted: Wanted) -> Result<(crate::rollup::query::Filter, GroupBy), Refusal> {
-    let service = asked.service()?;
+    let service = asked.service();
     let without_protocol = asked.without_protocol();
     Ok(match (wanted, service) {
         (Wanted::None | Wanted::Port, Some(_)) => {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use martlet_window::{Mark, Service};
 use serde::Serialize;
@@ -14,17 +13,15 @@ use super::super::endpoint::About;
 use super::super::format::Table;
 use super::super::json::Time;
 use super::super::parameter::Parameter;
+use super::files::{Owner, over_files};
 use super::shapes::{Day, Kinds};
 use super::{HistoryAsked, HistoryPath, Refusal, about};
-use crate::archive::{FileError, Labels, Network, Row, Search};
+use crate::archive::{Labels, Network, Row, Search};
 use crate::publish::services::{protocol_name, service};
-use crate::rollup::query::ListedFile;
 use crate::rollup::{DAY_SECONDS, RollupError};
 
 /// So many days are looked for a source at once.
 const MOST_DAYS: i64 = 400;
-/// So often the archive's files are listed again when one was replaced meanwhile.
-const MOST_LISTINGS: u32 = 8;
 
 /// The path.
 pub(super) struct Path;
@@ -64,20 +61,6 @@ pub(super) struct Body {
     row_groups: u64,
     /// Those that had to be read.
     row_groups_read: u64,
-}
-
-/// Whom an address belongs to.
-#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = HistoryOwner)]
-struct Owner {
-    /// Where it is registered; `ZZ` if that is not known.
-    region: String,
-    /// The autonomous system that announces it.
-    asn: Option<u32>,
-    /// Who that is.
-    organisation: Option<String>,
-    /// The list of known scanners that it is on.
-    known_scanner: Option<String>,
 }
 
 /// A service.
@@ -159,45 +142,18 @@ impl HistoryPath for Path {
     type Body = Body;
 
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
-        let HistoryAsked { sources, snapshot, query, span, .. } = *asked;
+        let HistoryAsked { query, span, .. } = *asked;
         let address = query.wanted.address.ok_or_else(|| Problem::unfit("address", "given"))?;
         if span.to() - span.from() > MOST_DAYS * DAY_SECONDS {
             return Err(Problem::unfit("from", format!("within {MOST_DAYS} days before `to`")).into());
         }
-        let mut listed = snapshot.archive_files(span)?;
-        for _ in 0..MOST_LISTINGS {
-            match look(asked, address, &listed) {
-                Ok((found, search)) => {
-                    return Ok(found.answer(query.limit, address, &search));
-                }
-                Err(Refusal::Rollup(RollupError::Archive(error))) if is_gone(&error) => {
-                    // It was replaced by another with the same rows, which only a later state of the store knows.
-                    listed =
-                        sources.history.ask(asked.deadline, |history| history.snapshot()?.archive_files(span))??;
-                }
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        Err(RollupError::TooLong.into())
+        let begin = || (Found::default(), Search::new(address), Labels::default());
+        let (found, search, _) = over_files(asked, begin, |(found, search, labels), path| {
+            let see = &mut |row: &Row, labels: &Labels| found.see(asked, row, labels);
+            Ok(search.file(path, labels, see).map_err(RollupError::Archive)?)
+        })?;
+        Ok(found.answer(query.limit, address, &search))
     }
-}
-
-fn is_gone(error: &FileError) -> bool {
-    error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-fn look(asked: &HistoryAsked<'_>, address: IpAddr, files: &[ListedFile]) -> Result<(Found, Search), Refusal> {
-    let (mut found, mut search, mut labels) = (Found::default(), Search::new(address), Labels::default());
-    for file in files {
-        if Instant::now() > asked.deadline {
-            return Err(RollupError::TooLong.into());
-        }
-        let path = asked.sources.archive.directory(file.day).join(&file.name);
-        search
-            .file(&path, &mut labels, &mut |row, labels| found.see(asked, row, labels))
-            .map_err(RollupError::Archive)?;
-    }
-    Ok((found, search))
 }
 
 impl Found {
@@ -232,12 +188,7 @@ impl Found {
     }
 
     fn own(&mut self, start: i64, network: &Network) {
-        let owner = Owner {
-            region: network.region.to_string(),
-            asn: network.asn,
-            organisation: network.organisation.as_deref().map(str::to_owned),
-            known_scanner: network.known_scanner.as_deref().map(str::to_owned),
-        };
+        let owner = Owner::from(network);
         match self.owners.iter_mut().find(|(_, known)| *known == owner) {
             Some((last, _)) => *last = start.max(*last),
             None => self.owners.push((start, owner)),

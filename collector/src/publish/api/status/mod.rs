@@ -11,9 +11,9 @@ use martlet_telemetry::counters::{EnumCounters, Labelled, to_f64};
 use martlet_window::{Service, TrafficClass};
 use serde::Serialize;
 
-pub(super) use self::shapes::LostStatus;
+pub(super) use self::shapes::{Answer, LostStatus};
 use self::shapes::{
-    Answer, ArchiveStatus, ClassHistory, ClassStatus, Connections, DaysStatus, HealthStatus, History, IngestStatus,
+    ArchiveStatus, ClassHistory, ClassStatus, Connections, DaysStatus, HealthStatus, History, IngestStatus,
     JournalStatus, LatencyStatus, PublicStatus, PublicationStatus, Recent, RecentPort, RecentWindow, Status,
     StoreStatus,
 };
@@ -53,7 +53,7 @@ impl Endpoint for Path {
     fn answer(asked: &Asked<'_>) -> Result<Answer, Problem> {
         Ok(match asked.query.public {
             Some(minimum) => Answer::Public(public(asked, minimum)),
-            None => Answer::Full(Box::new(status(asked.sources, asked.view, asked.now_ms))),
+            None => full(asked.sources, asked.view, asked.now_ms),
         })
     }
 }
@@ -65,6 +65,11 @@ impl Table for Answer {
     fn rows(&self) -> impl Iterator<Item = impl Serialize> {
         std::iter::empty::<()>()
     }
+}
+
+/// The answer for whoever sees everything.
+pub(super) fn full(sources: &Sources, view: &LiveView, now_ms: i64) -> Answer {
+    Answer::Full(Box::new(status(sources, view, now_ms)))
 }
 
 /// How long ago something was, in seconds; 0 if a clock says that it has not been yet.
