@@ -106,9 +106,14 @@ fn only_what_is_of_this_machine_needs_no_token() {
         assert_eq!(server.ask("/api/v1/status", &[&format!("host: {host}")]).status, 200, "{host}");
     }
     // A name that leads here, and a proxy that passes somebody else's request on.
-    for line in
-        ["host: rebound.example.net", "host: 192.0.2.1", "x-forwarded-for: 192.0.2.7", "forwarded: for=x", "via: 1.1 x"]
-    {
+    for line in [
+        "host: rebound.example.net",
+        "host: 192.0.2.1",
+        "x-forwarded-for: 192.0.2.7",
+        "forwarded: for=x",
+        "via: 1.1 x",
+        "sec-fetch-site: cross-site",
+    ] {
         assert_eq!(server.ask("/api/v1/status", &[line]).status, 401, "{line}");
     }
     assert_eq!(server.ask("http://rebound.example.net/api/v1/status", &[]).status, 401);
@@ -195,6 +200,9 @@ fn everybody_is_told_nothing_about_few() {
     let csv = server.ask(&format!("/api/v1/sources?{hours}&format=csv"), &[&format!("authorization: Bearer {token}")]);
     assert!(csv.body.contains("192.0.2.0/24") && !csv.body.contains("192.0.2.1,"), "{}", csv.body);
 
+    // By its kinds a row could be taken apart.
+    let scans = server.ask_with(&token, &format!("/api/v1/ports?kind=scan&{hours}"));
+    assert_eq!((scans.status, &scans.json()["parameter"]), (403, &json!("kind")));
     // Ten minutes are not told; neither is what is within the delay.
     let ten = server.ask_with(&token, &format!("/api/v1/ports?step=10m&{hours}"));
     assert_eq!((ten.status, &ten.json()["parameter"]), (400, &json!("step")));

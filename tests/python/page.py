@@ -7,6 +7,7 @@ Actions, one after the other:
   focus:SELECTOR   click:SELECTOR   press:KEY
   axe              accessibility, by axe-core: what it calls serious or critical is added to "violations"
   picture:FILE     of the whole page; view:FILE of what is in sight
+  state:EXPRESSION what JavaScript makes of the page's module state.js is added to "found"
   cost:SECONDS     what the browser does in so many seconds is added to "cost"
 First of all it waits until the page shows an answer.
 """
@@ -83,6 +84,8 @@ def main():
                 found = Axe().run(page).response["violations"]
                 serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
                 seen["violations"] += [[violation["id"], [node["html"][:300] for node in violation["nodes"][:5]]] for violation in serious]
+            elif name == "state":
+                seen.setdefault("found", []).append(page.evaluate(f"import('/page/state.js').then((state) => {value})"))
             elif name == "picture" or name == "view":
                 page.screenshot(path=value, full_page=name == "picture")
             elif name == "cost":

@@ -1,6 +1,6 @@
 // Building and updating the document.
 
-import { clean, error, flat, iso, num, percent, rough, stamp, clock, t } from "./text.js";
+import { clean, error, iso, num, percent, rough, stamp, clock, t } from "./text.js";
 
 const SVG = new Set(["svg", "g", "title", "rect", "path", "line", "text", "circle", "pattern", "defs"]);
 /** An element. Children are nodes or text; text goes into text nodes only. */
@@ -59,4 +59,3 @@ export const download = (question, what) => h("a", { class: "csv", testid: "csv"
 /** The three columns that most tables share. */
 export const counted = () => [[t("Packets"), "n"], [t("Share"), "n"], [t("Unique sources"), "n"]];
 export const countedCells = (row, total) => [num(row.packets), percent(row.packets, total), distinct(row.sources)];
-export { flat };

@@ -6,7 +6,7 @@ import { coverageCards, ended, hasData, sensorsCard, sensorState, clockText, sil
 import { card, counted, countedCells, distinct, download, h, h2, mono, para, pick, pre, small, soft, strong, sub, swatch, table, tag, when, li } from "./dom.js";
 import { extent, outlook, portKey, RISE } from "./outlook.js";
 import { link, portLink, SPANS } from "./state.js";
-import { bytes, clamp, clean, clock, DAY, duration, error, figure, HOUR, instant, isNumber, listed, minute, NONE, num, percent, regionName, rough, serviceName, spoken, stamp, t, THIN, times, w } from "./text.js";
+import { bytes, clamp, clean, clock, DAY, duration, error, figure, HOUR, instant, isNumber, listed, minute, NONE, num, percent, regionName, rough, serviceName, stamp, t, THIN, times, w } from "./text.js";
 
 // Summary, ports and sources are asked for again only if new batches came, and so seldom that the collector is busy with them for a
 // tenth of the time at most.
@@ -169,7 +169,13 @@ function tiles(view) {
 				silent ? tag("bad", t("{n} silent", { n: silent })) : watching ? t("none silent") : t("the drill is over")),
 		};
 	};
-	const now = isPublic ? {} : recent(), ofKind = (kind) => isPublic ? kinds.filter((row) => row.kind === kind).reduce((sum, row) => sum + row.packets, 0) : series[kind + "_packets"].reduce((a, b) => a + b, 0);
+	const now = isPublic ? {} : recent(), isWithheld = Boolean(view.heavy.summary.withheld && view.heavy.summary.withheld.rows);
+	// Of what is not told nothing is known, which is not the same as none.
+	const ofKind = (kind) => {
+		if (!isPublic) return series[kind + "_packets"].reduce((a, b) => a + b, 0);
+		const told = kinds.filter((row) => row.kind === kind);
+		return told.length || !isWithheld ? told.reduce((sum, row) => sum + row.packets, 0) : null;
+	};
 	return h("dl", { class: "tiles" },
 		now.rate,
 		tile(t("Packets per address and day"), "address-rate", { value: rates[0] ?? "" }, figure(rates[0]), rates.every((rate) => !isNumber(rate)) ? t("exposure not known") : [t("of time watched, {span}", { span: label }), isNumber(rates[1]) && t("; IPv6: {n} per /64", { n: figure(rates[1]) })]),
@@ -178,7 +184,7 @@ function tiles(view) {
 		tile(t("Unique sources, {span}", { span: label }), "total-sources", count(totals.sources), rough(totals.sources), totals.sources.exact ? t("exact") : t("estimate, {error} standard error", { error: error(totals.sources) })),
 		h("div", { class: "card" }, h("dt", null, t("Kinds")), KINDS.map((kind) => {
 			const packets = ofKind(kind);
-			return h("dd", { testid: "kind-share", data: { kind, packets } }, swatch(kind), kindText(kind) + " ", strong(percent(packets, totals.packets)));
+			return h("dd", { testid: "kind-share", data: { kind, packets } }, swatch(kind), kindText(kind) + " ", strong(packets === null ? t("not told") : percent(packets, totals.packets)));
 		})),
 		now.sensors);
 }

@@ -3,11 +3,11 @@
 import { ask, hasToken, listen, Refused, save, setToken } from "./ask.js";
 import { drawAll, watchPointers } from "./chart.js";
 import { element, h, h2, para, show, when } from "./dom.js";
-import { historyView, loadHistory, periodText, withoutHistory } from "./history.js";
+import { historyView, loadHistory, nothingYet, periodText, withoutHistory } from "./history.js";
 import { emptyState, liveView, loadLive, loadPublic, spanChoices } from "./live.js";
-import { historyPort, livePort, RANGE_WORDS } from "./port.js";
-import { CLASSES, dateOf, isPublic, link, PUBLIC_SPANS, RANGES, SPANS, wanted } from "./state.js";
-import { clean, clock, duration, figure, instant, iso, isNumber, LANGUAGES, serviceName, speak, spoken, t, w } from "./text.js";
+import { historyPort, livePort, nameOf } from "./port.js";
+import { CLASSES, isPublic, link, PUBLIC_SPANS, RANGE_WORDS, RANGES, setPublic, SPANS, wanted } from "./state.js";
+import { clean, clock, date, duration, figure, instant, iso, isNumber, LANGUAGES, speak, spoken, t, w } from "./text.js";
 
 const REFRESH_SECONDS = 5;         // where nothing tells of changes
 const PUBLIC_REFRESH_SECONDS = 60;
@@ -18,18 +18,18 @@ const CLASS_WORDS = { real: w("real"), drill: w("drill"), import: w("import") };
 
 // ---- asking
 /** Everything of one choice. Throws before anything is shown. */
-async function load(choice, before, told, signal) {
+async function load(before, told, signal) {
 	const asked = performance.now(), status = told || await ask("status", null, signal);
-	const next = { ...choice, status, asked, isPublic: isPublic(), now: instant(status.now), sensors: [] };
+	// Who is told the short status is told no more than everybody is, wherever the page lies.
+	setPublic(Boolean(status.publication) && !status.classes);
+	const next = { ...wanted(), status, asked, isPublic: isPublic(), now: instant(status.now), sensors: [] };
 	if (next.isPublic) {
-		if (!status.publication) throw new Refused(403, t("this page shows what is published only"));
 		Object.assign(next, { class: "real", classes: [], info: null });
 		await loadPublic(next, before, signal);
 		return next;
 	}
-	if (!status.classes) throw new Refused(403, t("this page needs a token of scope read"));
 	// The collector lists real first.
-	const { classes } = status, name = choice.class || (classes.length ? classes[0].class : "real"), info = classes.find((c) => c.class === name);
+	const { classes } = status, name = next.class || (classes.length ? classes[0].class : "real"), info = classes.find((c) => c.class === name);
 	Object.assign(next, { class: name, classes, info });
 	await (next.range === "live" ? loadLive : loadHistory)(next, before && before.range === next.range ? before : null, signal);
 	return next;
@@ -42,7 +42,7 @@ const segment = (legend, name, options) => h("fieldset", { class: "seg" }, h("le
 function periodSteps(view) {
 	const { period } = view;
 	if (!period) return null;
-	const step = (testid, label, from) => h("a", { class: "step", testid, href: link({ from: dateOf(from) }), "aria-label": label, title: label }, testid === "earlier" ? "‹" : "›");
+	const step = (testid, label, from) => h("a", { class: "step", testid, href: link({ from: date(from) }), "aria-label": label, title: label }, testid === "earlier" ? "‹" : "›");
 	return h("div", { class: "seg" }, step("earlier", t("the one before"), period.previous.from), h("strong", { testid: "period" }, periodText(view)), view.now > period.end ? step("later", t("the one after"), period.end) : null);
 }
 /** Controls and banner say what is shown, which is not what is asked for while an answer is due. */
@@ -99,10 +99,11 @@ function body(view) {
 	if (!view.info) return ["no-class", h("section", { class: "card empty" }, h2(t("No {class} traffic", { class: t(CLASS_WORDS[view.class]) })), para(t("There is data of: "), view.classes.map((c, i) => [i > 0 && ", ", h("a", { href: link({ class: c.class }) }, t(CLASS_WORDS[c.class]))]), "."))];
 	if (view.range === "live") return ["ready", view.port ? livePort(view, unfolded) : liveView(view, unfolded)];
 	if (view.noHistory) return ["no-history", withoutHistory()];
+	if (view.nothingYet) return ["ready", nothingYet(view)];
 	return ["ready", view.port ? historyPort(view, unfolded) : historyView(view, unfolded)];
 }
 function render(view) {
-	const app = element("app"), [state, parts] = body(view), rate = view.info && view.info.recent.packets_per_second, port = view.port && serviceName({ ...view.port, protocol_name: view.port.protocol });
+	const app = element("app"), [state, parts] = body(view), rate = view.info && view.info.recent.packets_per_second, port = view.port && nameOf(view.port);
 	header(view);
 	show(app, parts);
 	drawAll();
@@ -115,7 +116,7 @@ function render(view) {
 // ---- the loop
 let shown = null, timer = 0, failures = 0, failed = null, paused = false, running = null, nextAt = 0;
 /** The newest status that was told without being asked for, and the stream that tells it. */
-let told = null, toldAt = -Infinity, stream = null;
+let told = null, toldAt = -Infinity, stream = null, streamAt = 0;
 const isTold = () => Boolean(stream) && performance.now() - toldAt < QUIET_SECONDS * 1000;
 function connection() {
 	const conn = element("conn"), text = element("conn-text"), app = element("app"), busy = failed && (failed.status === 503 || failed.status === 429);
@@ -133,19 +134,20 @@ function connection() {
 	app.dataset.stale = Boolean(failed);
 	if (failed && !shown) {
 		app.dataset.state = "failed";
-		show(app, h("section", { class: "card empty" }, h2(busy ? t("The collector is busy") : t("No answer to show")), para(t("This page keeps trying."))));
+		show(app, h("section", { class: "card empty" }, h2(busy ? t("The collector is busy") : t("No answer to show")),
+			failed.status === 400 ? para(t("What is asked for in the address has no answer: "), failed.message, ". ", h("a", { href: "#" }, t("Show live"))) : para(t("This page keeps trying."))));
 	}
 }
 const isSame = (a, b) => ["class", "range", "from", "span", "sensor"].every((name) => a[name] === b[name] || (name === "class" && !b.class)) && JSON.stringify(a.port) === JSON.stringify(b.port);
 async function round() {
 	clearTimeout(timer);
 	if (running) running.abort();
-	const mine = running = new AbortController(), choice = wanted(), app = element("app");
+	const mine = running = new AbortController(), choice = wanted(), used = told, app = element("app");
 	speak(choice.lang || navigator.language.slice(0, 2));
 	frame();
 	app.classList.toggle("busy", Boolean(shown && !isSame(shown, choice)));
 	try {
-		const view = await load(choice, shown, told, mine.signal);
+		const view = await load(shown, used, mine.signal);
 		if (running !== mine) return;
 		render(view);
 		shown = view;
@@ -156,21 +158,25 @@ async function round() {
 		if (shown) header(shown);
 	}
 	failures = failed ? failures + 1 : 0;
-	told = null;
+	// What was told meanwhile is shown at once.
+	const more = told !== used && !failed;
+	if (!more) told = null;
 	running = null;
 	app.classList.remove("busy");
 	const refresh = isPublic() ? PUBLIC_REFRESH_SECONDS : isTold() ? QUIET_SECONDS : REFRESH_SECONDS;
 	const due = Math.min(refresh, shown && shown.dueSeconds || refresh);
-	const wait = failed ? BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length) - 1] : due;
+	const wait = failed ? BACKOFF_SECONDS[Math.min(failures, BACKOFF_SECONDS.length) - 1] : more ? 0 : due;
 	nextAt = performance.now() + wait * 1000;
 	if (!paused && !document.hidden) timer = setTimeout(round, wait * 1000);
 	connection();
+	if (stream && performance.now() - Math.max(toldAt, streamAt) > QUIET_SECONDS * 1000) { stream.abort(); stream = null; }
 	if (!failed) follow();
 }
 /** Listens to the collector, so that what changes is shown within a second or two; without a stream, the page asks by itself. */
 async function follow() {
 	if (stream || isPublic() || paused || document.hidden) return;
 	const mine = stream = new AbortController();
+	streamAt = performance.now();
 	try {
 		await listen(mine.signal, (status) => {
 			toldAt = performance.now();
@@ -179,6 +185,7 @@ async function follow() {
 			if (!running && !failed) round();
 		});
 	} catch { /* The page goes on asking, and tries again with its next round. */ }
+	mine.abort();
 	if (stream === mine) stream = null;
 }
 /** Nobody looks: nothing is asked, and a connection is left to others. */

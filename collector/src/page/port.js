@@ -2,14 +2,14 @@
 
 import { csvOf } from "./ask.js";
 import { chart } from "./chart.js";
-import { card, download, h, h2, mono, para, pick, soft, strong, sub, table, tag } from "./dom.js";
-import { change, changeCell, historyChart, historyNotices, marksTable, periodLine, regionsCard } from "./history.js";
+import { card, h, h2, mono, para, pick, soft, strong, sub, table, tag } from "./dom.js";
+import { change, changeCell, compared, historyChart, historyNotices, marksTable, periodLine, regionsCard, STEPS } from "./history.js";
 import { kindCell, kindText, regionCell } from "./live.js";
 import { doubling, extent, growth, outlook, portKey } from "./outlook.js";
-import { link } from "./state.js";
+import { link, RANGE_WORDS } from "./state.js";
 import { bytes, duration, error, figure, instant, isNumber, minute, NONE, num, per, percent, rough, serviceName, stepText, t, times, w } from "./text.js";
 
-const nameOf = (port) => serviceName({ ...port, protocol_name: port.protocol });
+export const nameOf = (port) => serviceName({ ...port, protocol_name: port.protocol });
 const heading = (port, service) => h("p", { class: "range" }, h("a", { href: link({ port: null }) }, t("← All ports")), " ", strong(nameOf(port)), service && [" ", soft(service)]);
 const tile = (name, testid, value, data, note) => h("div", { class: "card" }, h("dt", null, name), h("dd", { testid, data, class: "v" }, value), h("dd", { class: "s" }, note));
 const sourcesNote = (sources) => !sources ? t("not known of part of a day") : sources.exact ? t("exact") : t("estimate, {error} standard error", { error: error(sources) });
@@ -34,7 +34,6 @@ const NEWEST_STEPS = 12;
 export function livePort(view, shown) {
 	const { port: answer, ports, past } = view.heavy, row = answer.ports[0], step = answer.step_seconds, start = instant(answer.from), { from, ends } = extent(view, answer);
 	const result = view.isPublic ? null : outlook(view), mover = row && result && result.seen && result.seen.get(portKey(row)), before = past && past.ports.find((port) => row && portKey(port) === portKey(row));
-	const question = { ...pick(view.port, "ip protocol port"), class: view.isPublic ? null : view.class, from: view.time.from, to: view.time.to, sensor: view.sensor, step };
 	const week = !view.isPublic && h("p", { class: "more" }, t("Regions, marks, networks and the time before stand in the periods: "), ["day", "week", "quarter"].map((range, i) => [i > 0 && " · ", h("a", { href: link({ range, from: null }) }, t(RANGE_WORDS[range]))]));
 	if (!row) return [heading(view.port), h("section", { testid: "no-port", class: "card empty" }, h2(t("No packets in this range.")), week)];
 	const complete = Math.floor((ends - start) / step), sources = row.source_series, series = row.series, counts = sources ? sources.map((count) => count && count.count) : series;
@@ -47,55 +46,54 @@ export function livePort(view, shown) {
 		row.kinds && h("div", { class: "card" }, h("dt", null, t("Kinds")), h("dd", null, kindCell(row.kinds, row.packets)))),
 		series ? h("div", { class: "cols" }, chart("port", t("Packets and unique sources"), t("hatched: {gap}; pale: incomplete; counts, not per address", { gap: t("no reports") }), {
 			start, step, count: series.length, begins: from, ends, complete, gap: t("no report"), sources, parts: [{ key: "scan", label: t("all"), values: series }], log: shown.log,
-		}, [logButton(shown.log), " ", download(csvOf("ports", { ...question, limit: 1 }), nameOf(view.port))])) : null,
+		}, logButton(shown.log))) : null,
 		series && growthCard(counts.slice(0, Math.max(0, complete)), step, start, sources ? t("Unique sources") : t("Packets")),
 		h("div", { class: "cols" }, card(table(t("Step by step"), t("newest first"), [[t("Step, UTC")], [t("Packets"), "n"], [t("Unique sources"), "n"]], (series || []).slice(0, Math.max(0, complete)).map((packets, i) => ({
 			testid: "step-row", data: { start: start + i * step, packets }, cells: [stepText(start + i * step, step), num(packets), sources && sources[i] ? rough(sources[i]) : NONE] })).slice(-NEWEST_STEPS).reverse()), week))];
 }
-export const RANGE_WORDS = { live: w("Live"), day: w("Day"), week: w("Week"), quarter: w("Quarter") };
 
 /** The page of a port in a period of history. */
 export function historyPort(view, shown) {
 	const { port: now, before, regionSeries } = view.heavy, { totals, basis } = now, past = before.totals, { period, range } = view;
-	const step = { day: 900, week: 3600, quarter: 86400 }[range], found = past.packets > 0 || before.basis.missing_days.length === 0 ? change(totals, past, true) : { text: NONE, factor: 1 }, seen = now.first_seen.map(({ kind, date: day }) => kindText(kind) + " " + day);
-	const one = { class: view.class, from: period.from, to: period.to, ...pick(view.port, "ip protocol port") }, counts = now.series.map((step) => step.packets), days = now.series.map((step) => step.sources);
+	const step = STEPS[range], found = past.packets > 0 || before.basis.missing_days.length === 0 ? change(totals, past) : { text: NONE, factor: 1 }, seen = now.first_seen.map(({ kind, date: day }) => kindText(kind) + " " + day);
+	const one = { class: view.class, from: period.from, to: period.until, ...pick(view.port, "ip protocol port") }, counts = now.series.map((step) => step.packets), days = now.series.map((step) => step.sources);
 	const complete = Math.max(0, Math.floor((period.until - period.from) / step)), hasDays = days.some(Boolean);
-	const pastRegions = before.regions, total = totals.packets;
+	const total = totals.packets, rate = totals.packets_per_address_day ?? totals.packets_per_prefix_day;
 	return [heading(view.port, totals.service), historyNotices(view, basis), periodLine(view, basis), h("dl", { class: "tiles" },
 		tile(t("Packets"), "port-packets", num(total), { value: total }, t("{n} before", { n: num(past.packets) })),
-		tile(t("Time before"), "port-change", changeCell(found), { value: Number.isFinite(found.factor) ? found.factor.toFixed(3) : "" }, isNumber(totals.packets_per_address_day) && isNumber(past.packets_per_address_day) ? t("per address and day") : t("counts, not per address")),
+		tile(t("Time before"), "port-change", changeCell(found), { value: Number.isFinite(found.factor) ? found.factor.toFixed(3) : "" }, compared(totals, past, view.port.ip)),
 		tile(t("Unique sources"), "port-sources", rough(totals.sources), { value: totals.sources ? totals.sources.count : "" }, sourcesNote(totals.sources)),
 		tile(t("Daily sources"), "port-daily", num(totals.daily_sources), { value: totals.daily_sources ?? "" }, t("sum of each day's")),
-		tile(t("Packets per address and day"), "port-rate", figure(totals.packets_per_address_day ?? totals.packets_per_prefix_day), { value: totals.packets_per_address_day ?? "" }, t("of time watched")),
+		tile(view.port.ip === 6 ? t("Packets per /64 and day") : t("Packets per address and day"), "port-rate", figure(rate), { value: rate ?? "" }, t("of time watched")),
 		tile(t("Sensors"), "port-sensors", num(totals.sensors), { value: totals.sensors }, t("that saw it on one day, at most")),
 		h("div", { class: "card" }, h("dt", null, t("Kinds")), h("dd", null, kindCell(totals.kinds, total)), h("dd", { class: "s", testid: "first-seen" }, seen.length ? t("first seen: {list}", { list: seen.join(", ") }) : null))),
 		h("div", { class: "cols" }, historyChart(view, "port", t("Packets"), [{ key: "scan", label: t("all"), values: counts }], {
-			previous: before.series.map((step) => step.packets), sources: hasDays ? days : null, note: t("counts, not per address; dashed: the time before"), csv: csvOf("history/port", { ...one, step }), log: shown.log, extra: logButton(shown.log) })),
+			basis, before: before.basis, previous: before.series.map((step) => step.packets), sources: hasDays ? days : null, note: t("counts, not per address; dashed: the time before"), csv: csvOf("history/port", { ...one, step }), log: shown.log, extra: logButton(shown.log) })),
 		growthCard((hasDays ? days.map((count) => count && count.count) : counts).slice(0, complete), step, period.from, hasDays ? t("Unique sources") : t("Packets")),
 		h("div", { class: "cols two" },
-			now.regions.length > 0 ? h("div", { class: "stack" }, regionsCard(now.regions, pastRegions, total, past.packets, csvOf("history/regions", { ...one, limit: 1000 })), regionChart(view, regionSeries)) : card(h2(t("Source regions")), para(t("Regions are kept of the ports of {setting} only.", { setting: "metrics.ports" }))),
+			now.regions.length > 0 ? h("div", { class: "stack" }, regionsCard(now.regions, before.regions, total, past.packets, csvOf("history/regions", { ...one, limit: 1000 })), regionChart(view, regionSeries, basis)) : card(h2(t("Source regions")), para(t("Regions are kept of the ports of {setting} only.", { setting: "metrics.ports" }))),
 			marksTable(now.marks, total, csvOf("history/marks", { ...one, limit: 1000 }))),
-		sourcesCards(view, { ...one, limit: 1000 }, total)];
+		sourcesCards(view, { ...one, kind: "scan", limit: 1000 })];
 }
 /** Who looked for the port: networks, and the heaviest sources. */
-function sourcesCards({ heavy: { sources } }, question, total) {
+function sourcesCards({ heavy: { sources } }, question) {
 	if (sources.refused) return card(h2(t("Sources")), h("p", { class: "soft", testid: "sources-refused" }, t("Too much for one answer: choose a day. "), sources.refused));
-	const owner = (row) => [row.known_scanner && sub(t("known scanner: {name}", { name: row.known_scanner })), row.organisation && sub("AS" + row.asn + " " + row.organisation)];
+	const total = sources.packets + sources.network_packets, owner = (row) => [row.known_scanner && sub(t("known scanner: {name}", { name: row.known_scanner })), row.organisation && sub("AS" + row.asn + " " + row.organisation)];
 	const cells = (row) => [row.region === "ZZ" ? soft(t("unknown")) : regionCell(row.region), num(row.packets), percent(row.packets, total)], columns = [[t("Region")], [t("Packets"), "n"], [t("Share"), "n"]];
 	return h("div", { class: "cols two" },
-		card(table(t("Networks of its sources"), t("/24 and /48; all sources counted"), [[t("Network")], ...columns, [t("Sources"), "n"]], sources.networks.map((row) => ({
+		card(table(t("Networks of its sources"), t("/24 and /48; of scans, all sources counted"), [[t("Network")], ...columns, [t("Sources"), "n"]], sources.networks.map((row) => ({
 			testid: "network-row", data: pick(row, "network packets"), cells: [[mono(row.network), owner(row)], ...cells(row), num(row.sources)] }))),
 			sources.networks_left_out > 0 && para(t("{n} more networks.", { n: num(sources.networks_left_out) }))),
-		card(table(t("Top sources"), t("of {n} sources", { n: num(sources.distinct.count) }), [[t("Source")], ...columns], sources.sources.map((row) => ({
+		card(table(t("Top sources"), t("of scans, {n} sources in all", { n: num(sources.distinct.count) }), [[t("Source")], ...columns], sources.sources.map((row) => ({
 			testid: "source-row", data: pick(row, "address packets region"), cells: [[mono(row.address), owner(row), sub(minute(instant(row.first_window)) + " – " + minute(instant(row.last_window)))], ...cells(row)] })), csvOf("history/port-sources", question)),
 			sources.network_packets > 0 && para(t("Of {n} packets only the network of the source is left.", { n: num(sources.network_packets) }))));
 }
 const MOST_REGIONS = 3;
 /** How the largest regions went, and all others together: stacked. */
-function regionChart(view, { series }) {
+function regionChart(view, { series }, basis) {
 	if (!series.length) return null;
 	const rest = series.slice(MOST_REGIONS), length = series[0].packets.length;
 	const parts = series.slice(0, MOST_REGIONS).map((one, i) => ({ key: "p" + i, label: one.name === "ZZ" ? t("unknown") : one.name, values: one.packets }));
 	if (rest.length) parts.push({ key: "p3", label: t("all others"), values: Array.from({ length }, (_, i) => rest.reduce((sum, one) => sum + one.packets[i], 0)) });
-	return historyChart(view, "regions", t("Regions over time"), parts, { note: t("counts, not per address") });
+	return historyChart(view, "regions", t("Regions over time"), parts, { basis, note: t("counts, not per address") });
 }

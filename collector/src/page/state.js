@@ -1,6 +1,6 @@
 // What is asked for stands in the address behind "#", so that every view can be linked to. What is the default is left out.
 
-import { DAY } from "./text.js";
+import { DAY, w } from "./text.js";
 
 // Points are chosen so that steps are round: 1 h, 10 min and so on for the usual buckets.
 export const SPANS = {
@@ -8,9 +8,12 @@ export const SPANS = {
 	"7d": { seconds: 7 * DAY, points: 168 }, "all": { seconds: null, points: 168 },
 };
 export const CLASSES = ["real", "drill", "import"];
-export const RANGES = ["live", "day", "week", "quarter"];
-/** What is told to everybody is served below /public/, and is about hours long past. */
-export const isPublic = () => /\/public\/$/.test(location.pathname);
+export const RANGE_WORDS = { live: w("Live"), day: w("Day"), week: w("Week"), quarter: w("Quarter") };
+export const RANGES = Object.keys(RANGE_WORDS);
+// What is told to everybody is served below /public/; behind a proxy it may lie elsewhere, and then the collector's first answer says it.
+let told = /\/public\/$/.test(location.pathname);
+export const isPublic = () => told;
+export const setPublic = (isIt) => { told = isIt; };
 export const PUBLIC_SPANS = ["24h", "7d"];
 
 const MOST_PORT = 65535;
@@ -20,14 +23,16 @@ function portOf(text, ip) {
 	return match && Number(match[2]) <= MOST_PORT ? { protocol: match[1], port: Number(match[2]), ip: ip === "6" ? 6 : 4 } : null;
 }
 export function wanted() {
-	const hash = new URLSearchParams(location.hash.slice(1)), range = hash.get("range"), from = hash.get("from");
+	const hash = new URLSearchParams(location.hash.slice(1)), from = hash.get("from"), range = RANGES.includes(hash.get("range")) && !isPublic() ? hash.get("range") : "live";
 	const spans = isPublic() ? PUBLIC_SPANS : Object.keys(SPANS);
 	return {
 		class: CLASSES.includes(hash.get("class")) ? hash.get("class") : null,
-		range: RANGES.includes(range) && !isPublic() ? range : "live",
-		from: /^\d{4}-\d\d-\d\d$/.test(from) && Number.isFinite(Date.parse(from)) ? from : null,
+		range,
+		// The years that the API knows.
+		from: /^(1[7-9]|2[01])\d\d-\d\d-\d\d$/.test(from) && Number.isFinite(Date.parse(from)) ? from : null,
 		span: spans.includes(hash.get("span")) ? hash.get("span") : "24h",
-		sensor: isPublic() ? null : hash.get("sensor") || null,
+		// History is over all sensors.
+		sensor: isPublic() || range !== "live" ? null : hash.get("sensor") || null,
 		port: portOf(hash.get("port"), hash.get("ip")),
 		lang: hash.get("lang"),
 	};
@@ -53,18 +58,18 @@ function around(range, time) {
 	const day = Math.floor(time / DAY) * DAY;
 	if (range === "day") return [day, day + DAY];
 	// 1970-01-01 was a Thursday.
-	if (range === "week") { const from = day - (day / DAY + 3) % 7 * DAY; return [from, from + 7 * DAY]; }
+	if (range === "week") { const from = day - ((day / DAY + 3) % 7 + 7) % 7 * DAY; return [from, from + 7 * DAY]; }
 	const at = new Date(day * 1000), year = at.getUTCFullYear(), month = at.getUTCMonth() - at.getUTCMonth() % 3;
 	return [Date.UTC(year, month) / 1000, Date.UTC(year, month + 3) / 1000];
 }
 /**
- * The period of a choice, and the one before it. `to` is the end of a UTC day, since distinct sources are known of whole days only. Of one
- * that runs, which is known up to `until`, the one before is cut at the same point, so that like is compared with like.
+ * The period of a choice, and the one before it. Of one that runs, what is known ends at `until`, the begin where nothing is known yet;
+ * the one before is cut at the same point, so that like is compared with like. `whole` is the end of the day that `until` lies in, since
+ * distinct sources are known of whole days only.
  */
-export function periodOf(choice, until) {
-	const chosen = choice.from ? Date.parse(choice.from) / 1000 : until - 1;
+export function periodOf(choice, known) {
+	const chosen = choice.from ? Date.parse(choice.from) / 1000 : known - 1;
 	const [from, end] = around(choice.range, chosen), [before] = around(choice.range, from - 1);
-	const running = until > from && until < end, to = running ? Math.ceil(until / DAY) * DAY : end;
-	return { from, to, end, running, until: running ? until : end, previous: { from: before, to: running ? Math.min(before + until - from, from) : from } };
+	const running = known < end, until = running ? Math.max(from, known) : end, whole = running ? Math.max(Math.ceil(until / DAY) * DAY, from + DAY) : end;
+	return { from, end, running, until, whole, previous: { from: before, to: running ? Math.min(before + until - from, from) : from } };
 }
-export const dateOf = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);

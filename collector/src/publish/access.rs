@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use martlet_telemetry::http::Peer;
@@ -20,6 +20,9 @@ use crate::tokens::{Scope, Tokens};
 
 /// Headers by which a proxy says that somebody else asks.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// Where browsers say which site's page asks (Fetch Metadata); other programs do not send it.
+const FETCH_SITE: &str = "sec-fetch-site";
 
 /// What decides who may see what.
 #[derive(Clone)]
@@ -121,10 +124,12 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether the request is to this machine by a name that only this machine has, and not passed on by a proxy. A page of
-/// another site whose name leads here (DNS rebinding) sends that name.
+/// Whether the request is to this machine by a name that only this machine has, not passed on by a proxy, and not asked for by
+/// another site's page, which could read nothing but would take places of others. A page of another site whose name leads here
+/// (DNS rebinding) sends that name.
 fn is_called_local(uri: &Uri, headers: &HeaderMap) -> bool {
-    if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    if FORWARDED.iter().any(|name| headers.contains_key(*name)) || !headers.get_all(FETCH_SITE).iter().all(is_own) {
         return false;
     }
     let mut named = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok());

@@ -25,7 +25,7 @@ const LEAST: Duration = Duration::from_secs(1);
 /// Longest time between two events: without a change of the view, too, things change as time passes.
 const MOST: Duration = Duration::from_secs(15);
 /// Longest life of a stream; who it is that asks is found out again with the next one. It is a little shorter than that of a
-/// connection, so that a stream ends and is not cut off.
+/// connection, so that a stream on a fresh one ends and is not cut off. On one that was used before it may be cut: clients ask again.
 const LONGEST: Duration = Duration::from_secs(570);
 /// How long an event may wait for its client before the client is called too slow.
 const SLOWEST: Duration = Duration::from_secs(30);

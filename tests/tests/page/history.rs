@@ -142,6 +142,13 @@ fn periods_show_what_history_says_and_what_changed() {
     assert_eq!(attribute(page.element("outlook"), "state"), "short");
     assert!(page.elements("moved-row").is_empty());
 
+    // Nothing is gone, and nothing is 0, in a time of which nothing is known yet.
+    let page = browser.open(&collector, &format!("#range=week&from={}", date(monday + 14 * DAY)));
+    assert_eq!((page.elements("nothing-yet").len(), page.elements("moved-row").len()), (1, 0));
+    // What cannot be is refused in words, with a way out.
+    let page = browser.visit(&collector, "#range=week&port=nonsense/23", Look::Light, &["wait:#app a[href='#']"]);
+    assert_eq!(attribute(page.element("app"), "state"), "failed");
+
     tables_are_there_as_csv(&browser, &collector, &now);
     browser.photograph(&collector, &address, Look::Light, "week");
 }
@@ -166,6 +173,40 @@ fn tables_are_there_as_csv(browser: &Browser, collector: &Collector, now: &Value
             );
             assert!(csv.lines().nth(1).unwrap().starts_with(&expected), "{csv:.300}");
         }
+    }
+}
+
+/// Begin, end, up to when it is known, the end of that day, and the time before: of a period that is chosen, with what is known.
+#[test]
+fn periods_begin_and_end_where_they_should() {
+    let Some(browser) = Browser::find() else { return };
+    let collector = Collector::start();
+    let period = |range: &str, from: &str, known: &str| {
+        let from = if from.is_empty() { "null".to_owned() } else { format!("'{from}'") };
+        let times = "[p.from, p.end, p.until, p.whole, p.previous.from, p.previous.to].map((t) => new Date(1000 * t).toISOString().slice(0, 16))";
+        format!(
+            "state:((p) => {times})(state.periodOf({{ range: '{range}', from: {from} }}, Date.parse('{known}:00Z') / 1000))"
+        )
+    };
+    let cases = [
+        // A Wednesday at noon.
+        (period("week", "", "2026-11-25T12:00"), "11-23T00 11-30T00 11-25T12 11-26T00 11-16T00 11-18T12"),
+        (period("day", "", "2026-11-25T12:00"), "11-25T00 11-26T00 11-25T12 11-26T00 11-24T00 11-24T12"),
+        // Midnight is the end of the time before, and chosen by its date nothing is known of what begins there.
+        (period("day", "", "2026-11-25T00:00"), "11-24T00 11-25T00 11-25T00 11-25T00 11-23T00 11-24T00"),
+        (period("week", "", "2026-11-23T00:00"), "11-16T00 11-23T00 11-23T00 11-23T00 11-09T00 11-16T00"),
+        (period("week", "2026-11-23", "2026-11-23T00:00"), "11-23T00 11-30T00 11-23T00 11-24T00 11-16T00 11-16T00"),
+        (period("day", "2026-12-24", "2026-11-25T12:00"), "12-24T00 12-25T00 12-24T00 12-25T00 12-23T00 12-23T00"),
+        // Quarters of the year are of unequal length, and weeks before 1970 begin on Mondays as well.
+        (period("quarter", "", "2026-10-01T06:00"), "10-01T00 01-01T00 10-01T06 10-02T00 07-01T00 07-01T06"),
+        (period("quarter", "2026-03-31", "2026-11-25T12:00"), "01-01T00 04-01T00 04-01T00 04-01T00 10-01T00 01-01T00"),
+        (period("week", "1969-12-28", "2026-11-25T12:00"), "12-22T00 12-29T00 12-29T00 12-29T00 12-15T00 12-22T00"),
+    ];
+    let actions: Vec<&str> = cases.iter().map(|(action, _)| action.as_str()).collect();
+    let page = browser.visit(&collector, "", Look::Light, &actions);
+    for ((action, expected), found) in cases.iter().zip(page.seen["found"].as_array().unwrap()) {
+        let found: Vec<&str> = found.as_array().unwrap().iter().map(|time| &time.as_str().unwrap()[5..13]).collect();
+        assert_eq!(found.join(" "), *expected, "{action}");
     }
 }
 

@@ -173,6 +173,10 @@ fn public(caller: &Caller, params: &Params, api: &Api) -> Result<Option<Minimum>
     if params.has(Parameter::Sensor) {
         return Err(Problem::forbidden_parameter("sensor", "not given: what is published is over all sensors"));
     }
+    if params.has(Parameter::Kind) {
+        // The packets of one kind are a part of a row: what is withheld of it could be had by subtraction.
+        return Err(Problem::forbidden_parameter("kind", "not given: what is published is over all kinds"));
+    }
     if !params.is_real() {
         return Err(Problem::forbidden_parameter("class", "real: drills and imports are not published"));
     }

@@ -1,4 +1,4 @@
-//! `/api/v1/history/port-sources`: who looked for one port, from the archive.
+//! `/api/v1/history/port-sources`: whose packets concerned one port, from the archive.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -18,19 +18,21 @@ use super::super::parameter::Parameter;
 use super::files::{Owner, over_files};
 use super::{HistoryAsked, HistoryPath, Refusal, about};
 use crate::archive::{COARSE_V4, COARSE_V6, Labels, PortSearch, Row, coarse};
+use crate::rollup::query::Filter;
 use crate::rollup::{DAY_SECONDS, RollupError};
 
 /// So many days are looked through at once.
 const MOST_DAYS: i64 = 92;
-/// Sources that are told apart, some 70 bytes each; of a port with more only a shorter time can be asked about.
-const MOST_SOURCES: usize = 1 << 20;
+/// Sources that are told apart, some 250 bytes each while the answer is made, if each has a network of its own; of a port with more only
+/// a shorter time can be asked about.
+const MOST_SOURCES: usize = 1 << 19;
 /// After so many rows the clock is looked at.
 const ROWS_BETWEEN_LOOKS: u64 = 1 << 16;
 
 /// The path.
 pub(super) struct Path;
 
-/// Who looked for one port.
+/// Whose packets concerned one port: who looked for it, or, of backscatter, who answered from it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryPortSources)]
 pub(super) struct Body {
@@ -112,7 +114,7 @@ struct Found {
 impl HistoryPath for Path {
     const ABOUT: About = about(
         "history/port-sources",
-        "Who looked for one port",
+        "Whose packets concerned one port: with kind=scan, who looked for it",
         &[
             Parameter::Class,
             Parameter::From,
@@ -127,6 +129,10 @@ impl HistoryPath for Path {
     );
     type Body = Body;
 
+    fn filter(filter: Filter) -> Filter {
+        Filter { ip: filter.ip.or(Some(IpVersion::V4)), ..filter }
+    }
+
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
         let HistoryAsked { query, span, .. } = *asked;
         let wanted = &query.wanted;
@@ -135,7 +141,7 @@ impl HistoryPath for Path {
         if span.to() - span.from() > MOST_DAYS * DAY_SECONDS {
             return Err(Problem::unfit("from", format!("within {MOST_DAYS} days before `to`")).into());
         }
-        let ip = wanted.ip.unwrap_or(IpVersion::V4);
+        let ip = asked.filter.ip.unwrap_or(IpVersion::V4);
         let begin = || (Found::default(), PortSearch::new(ip, protocol, port), Labels::default());
         let (found, search, labels) = over_files(asked, begin, |(found, search, labels), path| {
             search
