@@ -19,6 +19,7 @@ use martlet_tests::daemon::{Collector, Daemon, eventually, get, root_with, run_o
 use martlet_tests::metrics::documented;
 use martlet_tests::program::{program, run, workspace_root};
 use martlet_tests::prometheus::{Tools, tools};
+use martlet_tests::python::{ask, interpreter};
 use serde_json::Value;
 
 /// The class of what is imported and replayed.
@@ -156,6 +157,28 @@ fn dashboards_and_rules_name_only_what_there_is() {
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{file}");
         }
     }
+}
+
+#[test]
+fn the_mixin_has_the_same_dashboards_and_rules() {
+    let Some(python) = interpreter() else { return };
+    let file = workspace_root().join("dashboards/mixin.libsonnet");
+    let mixin = ask(&python, "mixin.py", &[file.as_os_str()]);
+    let found = mixin["dashboards"].as_object().unwrap();
+    let shipped = dashboards();
+    assert_eq!(found.len(), shipped.len());
+    assert!(shipped.iter().all(|Dashboard { file, json }| found[file] == *json));
+    let expressions = |of: &str| -> Vec<String> {
+        let groups = mixin[of]["groups"].as_array().unwrap().iter();
+        let all = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        all.map(|rule| rule["expr"].as_str().unwrap().split_whitespace().collect()).collect()
+    };
+    let mut found = [expressions("rules"), expressions("alerts")].concat();
+    let mut shipped: Vec<String> =
+        rules().1.into_iter().map(|(_, expression)| expression.split_whitespace().collect()).collect();
+    found.sort_unstable();
+    shipped.sort_unstable();
+    assert_eq!(found, shipped);
 }
 
 /// What Alertmanager has sent: name, status, sensor and port of each alert.
