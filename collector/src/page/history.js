@@ -57,17 +57,17 @@ async function loadOverview({ class: name, range, period }, signal) {
 	const now = { class: name, ...timeOf(period) }, whole = { ...now, to: period.whole }, earlier = { class: name, ...period.previous }, step = STEPS[range], runs = period.until < period.whole;
 	const listed = async (path, limit, listOf, keyOf) => {
 		const answer = await ask("history/" + path, { ...now, limit }, signal);
-		return runs ? withSources(answer, await ask("history/" + path, { ...whole, limit: 1000 }, signal), listOf, keyOf) : answer;
+		return runs ? withSources(answer, await ask("history/" + path, { ...whole, limit: 2 * limit }, signal), listOf, keyOf) : answer;
 	};
 	const groups = (path) => listed(path, SHORT_LIST, (answer) => answer.groups, (group) => group.name);
 	// One after the other: the collector computes only a few at a time, and others look too.
 	return {
-		kinds: await ask("history/series", { ...whole, group_by: "kind", step }, signal),
+		kinds: await ask("history/series", { ...now, group_by: "kind", step }, signal),
 		distinct: range === "quarter" ? await ask("history/series", { ...whole, step, sources: "yes" }, signal) : null,
 		before: await ask("history/series", { ...earlier, step }, signal),
 		ports: await listed("ports", LONG_LIST, (answer) => answer.ports, portKey),
 		portsBefore: await ask("history/ports", { ...earlier, limit: EARLIER_LIST }, signal),
-		portSeries: await ask("history/series", { ...whole, group_by: "port", limit: SHORT_LIST, step }, signal),
+		portSeries: await ask("history/series", { ...now, group_by: "port", limit: SHORT_LIST, step }, signal),
 		regions: await groups("regions"),
 		regionsBefore: await ask("history/regions", { ...earlier, limit: EARLIER_LIST }, signal),
 		marks: await groups("marks"),
@@ -84,13 +84,16 @@ async function loadPort({ class: name, range, period, port }, signal) {
 	const one = { protocol: port.protocol, port: port.port, ip: port.ip }, step = STEPS[range], runs = period.until < period.whole;
 	const now = { class: name, ...timeOf(period), ...one }, whole = { ...now, to: period.whole }, earlier = { class: name, ...period.previous, ...one };
 	const answer = await ask("history/port", { ...now, step, limit: SHORT_LIST }, signal);
-	const days = runs || range === "quarter" ? await ask("history/port", { ...whole, step, sources: range === "quarter" ? "yes" : null, limit: 1000 }, signal) : answer;
-	if (runs) withSources({ ...answer, totals: answer.totals }, days, ({ regions }) => regions, (region) => region.name);
-	if (runs) answer.totals.daily_sources = days.totals.daily_sources;
+	const byDay = range === "quarter", days = runs || byDay ? await ask("history/port", { ...whole, step, sources: byDay ? "yes" : null, limit: 1000 }, signal) : answer;
+	if (runs) {
+		withSources(answer, days, ({ regions }) => regions, (region) => region.name);
+		withSources(answer, days, ({ marks }) => marks, (mark) => mark.name);
+		answer.totals.daily_sources = days.totals.daily_sources;
+	}
 	return {
-		port: { ...answer, series: days.series },
+		port: { ...answer, series: byDay ? days.series : answer.series },
 		before: await ask("history/port", { ...earlier, step, limit: EARLIER_LIST }, signal),
-		regionSeries: await ask("history/series", { ...whole, group_by: "region", step, limit: SHORT_LIST }, signal),
+		regionSeries: await ask("history/series", { ...now, group_by: "region", step, limit: SHORT_LIST }, signal),
 		sources: await ask("history/port-sources", { ...now, kind: "scan", limit: SHORT_LIST }, signal).catch(refusal),
 	};
 }
