@@ -83,9 +83,10 @@ export async function loadLive(next, before, signal) {
 	try {
 		// One after the other: the collector computes only a few at a time, and others look too.
 		const { step } = time, filter = { ...common, sensor: next.sensor }, day = next.span === "24h";
-		const summary = await ask("summary", { ...filter, limit: 50, step }, signal);
+		// A port's page shows nothing of the first and the last of these.
+		const summary = next.port ? null : await ask("summary", { ...filter, limit: 50, step }, signal);
 		const ports = await ask("ports", { ...filter, limit: day ? WATCH_LIST : LONG_LIST, step }, signal);
-		const sources = next.sensor ? null : await ask("sources", { ...common, limit: SHORT_LIST }, signal);
+		const sources = next.port || next.sensor ? null : await ask("sources", { ...common, limit: SHORT_LIST }, signal);
 		next.heavy = { summary, ports, sources };
 		if (next.port) next.heavy.port = await ask("ports", { ...filter, ...pick(next.port, "ip protocol port"), step, limit: 1 }, signal);
 		next.heavyAt = performance.now();
@@ -110,9 +111,9 @@ export async function loadPublic(next, before, signal) {
 	if (before && before.key === next.key) return void Object.assign(next, kept(before));
 	next.time = { from, to, live: false, step: Math.max(HOUR, next.status.bucket_seconds) };
 	const common = { from, to }, step = next.time.step;
-	const summary = await ask("summary", { ...common, limit: 50, step }, signal);
+	const summary = next.port ? null : await ask("summary", { ...common, limit: 50, step }, signal);
 	const ports = await ask("ports", { ...common, limit: LONG_LIST, step }, signal);
-	const sources = await ask("sources", { ...common, limit: SHORT_LIST }, signal);
+	const sources = next.port ? null : await ask("sources", { ...common, limit: SHORT_LIST }, signal);
 	const past = await ask("ports", { from: from - length, to: from, limit: WATCH_LIST, step: length }, signal);
 	next.heavy = { summary, ports, sources, past };
 	if (next.port) next.heavy.port = await ask("ports", { ...common, ...pick(next.port, "ip protocol port"), step, limit: 1 }, signal);

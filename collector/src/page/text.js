@@ -81,5 +81,6 @@ export const stepText = (start, step) => step === DAY ? date(start) : step < 60 
 export const serviceName = (port) => port.port + "/" + port.protocol_name + (port.ip === 6 ? " (IPv6)" : "");
 /** A source region in the language that is spoken: where an address is registered or said to be used. */
 export function regionName(code) {
+	// What is no code at all is shown as it is.
 	try { return new Intl.DisplayNames(language, { type: "region" }).of(code) || code; } catch { return code; }
 }

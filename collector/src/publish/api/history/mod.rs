@@ -267,6 +267,11 @@ impl HistoryAsked<'_> {
     }
 }
 
+/// A port is of one IP version: of IPv4 unless another one is asked for.
+fn of_one_version(filter: Filter) -> Filter {
+    Filter { ip: filter.ip.or(Some(martlet_window::IpVersion::V4)), ..filter }
+}
+
 /// Steps of a series where nobody says how long they are: hours of a fortnight, and else days.
 fn step(asked: &HistoryAsked<'_>) -> Result<Step, Problem> {
     let length = asked.span.to() - asked.span.from();

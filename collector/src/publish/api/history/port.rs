@@ -1,6 +1,6 @@
 //! `/api/v1/history/port`: what one port did.
 
-use martlet_window::{IpVersion, Kind};
+use martlet_window::Kind;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +11,7 @@ use super::super::json::{Distinct, Time, words};
 use super::super::parameter::Parameter;
 use super::groups::Group;
 use super::shapes::{Day, HistoryPort};
-use super::{HistoryAsked, HistoryPath, Refusal, about, step};
+use super::{HistoryAsked, HistoryPath, Refusal, about, of_one_version, step};
 use crate::rollup::query::{Filter, GroupBy, Grouping};
 use crate::rollup::{Dimension, RollupError};
 
@@ -85,7 +85,7 @@ impl HistoryPath for Path {
     type Body = Body;
 
     fn filter(filter: Filter) -> Filter {
-        Filter { ip: filter.ip.or(Some(IpVersion::V4)), ..filter }
+        of_one_version(filter)
     }
 
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {

@@ -16,7 +16,7 @@ use super::super::format::Table;
 use super::super::json::{Distinct, Time};
 use super::super::parameter::Parameter;
 use super::files::{Owner, over_files};
-use super::{HistoryAsked, HistoryPath, Refusal, about};
+use super::{HistoryAsked, HistoryPath, Refusal, about, of_one_version};
 use crate::archive::{COARSE_V4, COARSE_V6, Labels, PortSearch, Row, coarse};
 use crate::rollup::query::Filter;
 use crate::rollup::{DAY_SECONDS, RollupError};
@@ -130,7 +130,7 @@ impl HistoryPath for Path {
     type Body = Body;
 
     fn filter(filter: Filter) -> Filter {
-        Filter { ip: filter.ip.or(Some(IpVersion::V4)), ..filter }
+        of_one_version(filter)
     }
 
     fn answer(asked: &HistoryAsked<'_>) -> Result<Body, Refusal> {
