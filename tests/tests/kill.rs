@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use martlet_collector::archive::Merge;
+use martlet_collector::archive::{FileError, Merge};
 use martlet_tests::compare::{assert_same, count};
 use martlet_tests::daemon::{Daemon, eventually, packets, root_with, run_ok};
 use martlet_tests::program::{program, run};
@@ -185,16 +186,13 @@ impl Place {
         eventually("everything to be committed", || metric("martlet_collector_journal_uncommitted_records") == 0.0);
         eventually("everything to be archived", || metric("martlet_collector_archive_pending_records") == 0.0);
         assert!(metric("martlet_collector_archive_lost_records") == 0.0);
-        let files = run_ok(program("martlet-collector"), &["archive", "files", "--data-dir", data.to_str().unwrap()]);
-        let mut archived = 0;
-        for file in files.lines() {
-            let mut merge = Merge::open(&[PathBuf::from(file)]).unwrap();
-            while let Some(row) = merge.next_row().unwrap() {
-                if merge.labels().observer(row.observer).class == class {
-                    archived += row.packets;
-                }
+        // A file that another took the place of after it was listed is gone: the list is right when it is made again.
+        let archived = loop {
+            match archived_packets(&data, class) {
+                Err(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => (),
+                archived => break archived.unwrap(),
             }
-        }
+        };
         assert_eq!(archived, packets(&self.api("/api/v1/status"), class.name()));
     }
 
@@ -205,6 +203,20 @@ impl Place {
             assert_eq!(sensor["lost"]["batches"], 0, "{sensor}");
         }
     }
+}
+
+fn archived_packets(data: &Path, class: TrafficClass) -> Result<u64, FileError> {
+    let files = run_ok(program("martlet-collector"), &["archive", "files", "--data-dir", data.to_str().unwrap()]);
+    let mut archived = 0;
+    for file in files.lines() {
+        let mut merge = Merge::open(&[PathBuf::from(file)])?;
+        while let Some(row) = merge.next_row()? {
+            if merge.labels().observer(row.observer).class == class {
+                archived += row.packets;
+            }
+        }
+    }
+    Ok(archived)
 }
 
 impl Drop for Place {
