@@ -1,0 +1,517 @@
+//! The detector of one class: reports in, findings out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use foldhash::fast::FixedState;
+use martlet_window::IpVersion;
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::Baseline;
+use crate::candidate::Candidate;
+use crate::clock::{Exposure, Report, Sensors, Watched};
+use crate::config::DetectConfig;
+use crate::finding::{Finding, FindingType, Key};
+use crate::judge::{self, Judged, Level};
+use crate::numbering;
+use crate::series::{LENGTHS, LEVELS, Ring};
+
+/// Length of a step, in seconds.
+pub const STEP: i64 = LENGTHS[0];
+/// Steps that are open at most: a day of a drill whose sensors run apart, or of an import. The oldest is closed early beyond.
+const MOST_OPEN: usize = 8640;
+/// How long a candidate is followed after it was last more than expected: so many bins of the length at which it was.
+const FOLLOWED_BINS: i64 = 16;
+/// And so long at least, in seconds.
+const FOLLOWED_SECONDS: i64 = 3600;
+/// Keys that nobody probed for so long are forgotten, in seconds: the weeks of a baseline.
+const FORGOTTEN: i64 = 5 * 7 * DAY;
+const HOUR: i64 = 3600;
+const DAY: i64 = 86_400;
+/// In the table of places: none.
+const NOWHERE: u32 = u32::MAX;
+
+/// What is known of one key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeyState {
+    pub number: u32,
+    pub rings: [Ring; LEVELS],
+    pub baseline: Baseline,
+    /// How many times more than Poisson's its variance is, by level.
+    pub dispersion: [f32; LEVELS],
+    /// From how many bins that is known.
+    pub learnt: [u8; LEVELS],
+    /// Bins in a row in which it grew, by level.
+    pub positive: [u8; LEVELS],
+    /// A bit for each level at which it has counts in the bin that is open.
+    touched: u8,
+    followed: bool,
+    last: i64,
+}
+
+/// A step that is not complete.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct OpenStep {
+    /// Sightings by place of the key.
+    counts: HashMap<u32, u32, FixedState>,
+    exposure: [u64; 2],
+    reports: u64,
+}
+
+/// What was left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Omitted {
+    /// Reports of steps that had been closed.
+    pub late_reports: u64,
+    /// Sightings of keys for which there was no place.
+    pub overflowed: u64,
+    /// Candidates for which there was no place.
+    pub candidates: u64,
+}
+
+/// Everything that is known, as it is written down between restarts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    keys: Vec<KeyState>,
+    open: BTreeMap<i64, OpenStep>,
+    /// End of the newest closed step.
+    closed: Option<i64>,
+    /// Start of the first step.
+    since: Option<i64>,
+    /// By level, the bin that is to be looked at next.
+    next: [i64; LEVELS],
+    /// By level, places of keys that have counts in that bin.
+    touched: [Vec<u32>; LEVELS],
+    exposure: Option<Exposure>,
+    sensors: Sensors,
+    candidates: BTreeMap<u32, Candidate>,
+    /// By number of the key: the finding, and when it was last told.
+    findings: BTreeMap<u32, (Finding, i64)>,
+    /// The day on which each port was last seen, in days since the Unix epoch; 0 for never. Empty until something is seen.
+    ports: Vec<u16>,
+    /// Keys of ports that are seen for the first time, and since when.
+    new_ports: BTreeMap<u32, i64>,
+    omitted: Omitted,
+}
+
+/// The detector of one class. The same reports in the same order lead to the same findings, whether or not it was written
+/// down and read again between them.
+pub struct Detector {
+    config: DetectConfig,
+    state: State,
+    /// By number of a key, its place in `state.keys`. Empty until something is seen.
+    places: Vec<u32>,
+}
+
+impl Detector {
+    /// A detector that has seen nothing.
+    #[must_use]
+    pub fn new(config: DetectConfig) -> Detector {
+        let state = State {
+            keys: Vec::new(),
+            open: BTreeMap::new(),
+            closed: None,
+            since: None,
+            next: [i64::MIN; LEVELS],
+            touched: Default::default(),
+            exposure: None,
+            sensors: Sensors::default(),
+            candidates: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            ports: Vec::new(),
+            new_ports: BTreeMap::new(),
+            omitted: Omitted::default(),
+        };
+        Detector { config, state, places: Vec::new() }
+    }
+
+    /// What it knows, compact, to be written down.
+    ///
+    /// # Errors
+    /// If memory for it cannot be had.
+    pub fn save(&self) -> Result<Vec<u8>, crate::StateError> {
+        crate::state::write(&self.state)
+    }
+
+    /// A detector that goes on where another was saved.
+    ///
+    /// # Errors
+    /// If the bytes are not what [`Detector::save`] gave.
+    pub fn restore(config: DetectConfig, saved: &[u8]) -> Result<Detector, crate::StateError> {
+        let state: State = crate::state::read(saved)?;
+        let mut places = Vec::new();
+        if !state.keys.is_empty() {
+            places = vec![NOWHERE; numbering::ALL_KEYS];
+            for (place, key) in (0u32..).zip(&state.keys) {
+                *places.get_mut(key.number as usize).ok_or(crate::StateError::Damaged)? = place;
+            }
+        }
+        Ok(Detector { config, state, places })
+    }
+
+    /// Notes that a sensor reported a window. `false` if its steps have been closed: then its rows are not to be added.
+    pub fn report(&mut self, report: &Report) -> bool {
+        let state = &mut self.state;
+        let step = report.window_start.div_euclid(STEP) * STEP;
+        if state.closed.is_some_and(|closed| step < closed) {
+            state.omitted.late_reports += 1;
+            return false;
+        }
+        state.sensors.note(report);
+        let open = state.open.entry(step).or_default();
+        open.reports += 1;
+        for (sum, exposure) in open.exposure.iter_mut().zip(report.exposure) {
+            *sum = sum.saturating_add(exposure);
+        }
+        true
+    }
+
+    /// Adds so many sources of one key, which a report told. `true` if the sources themselves are of interest:
+    /// [`Detector::add_sources`].
+    pub fn add(&mut self, report: &Report, key: Key, sources: u32) -> bool {
+        let Some(number) = numbering::number(key) else { return false };
+        let step = report.window_start.div_euclid(STEP) * STEP;
+        if self.places.is_empty() {
+            self.places = vec![NOWHERE; numbering::ALL_KEYS];
+        }
+        let mut place = self.places[number as usize];
+        if place == NOWHERE {
+            if self.state.keys.len() >= self.config.max_keys as usize {
+                self.state.omitted.overflowed += u64::from(sources);
+                return false;
+            }
+            place = self.state.begin(number, step);
+            self.places[number as usize] = place;
+        }
+        let state = &mut self.state;
+        *state.open.entry(step).or_default().counts.entry(place).or_default() += sources;
+        state.keys[place as usize].followed
+    }
+
+    /// Adds the sources of a key that is followed.
+    pub fn add_sources(&mut self, report: &Report, key: Key, sources: &[u128]) {
+        let Some(number) = numbering::number(key) else { return };
+        if let Some(candidate) = self.state.candidates.get_mut(&number) {
+            candidate.add(report.sensor, report.end(), sources, self.config.max_sources as usize);
+        }
+    }
+
+    /// Closes every step that is complete, and says which findings are new or changed.
+    pub fn advance(&mut self) -> Vec<Finding> {
+        let mut told = Vec::new();
+        let complete = self.state.sensors.complete_until(self.config.wait_seconds).unwrap_or(i64::MIN);
+        while let Some((&step, _)) = self.state.open.first_key_value() {
+            if step + STEP > complete && self.state.open.len() <= MOST_OPEN {
+                break;
+            }
+            if let Some((step, open)) = self.state.open.pop_first() {
+                self.close(step, open, &mut told);
+            }
+        }
+        told
+    }
+
+    /// What was left out so far.
+    #[must_use]
+    pub const fn omitted(&self) -> Omitted {
+        self.state.omitted
+    }
+
+    /// Keys that are told apart, candidates, and findings that are not over.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.state.keys.len(), self.state.candidates.len(), self.state.findings.len())
+    }
+
+    /// End of the newest step that was closed, in seconds since the Unix epoch.
+    #[must_use]
+    pub const fn closed_until(&self) -> Option<i64> {
+        self.state.closed
+    }
+
+    fn close(&mut self, step: i64, open: OpenStep, told: &mut Vec<Finding>) {
+        // Bins that ended while nobody reported.
+        for (level, length) in LENGTHS.into_iter().enumerate() {
+            let bin = step.div_euclid(length);
+            if self.state.next[level] == i64::MIN {
+                self.state.next[level] = bin;
+            }
+            if self.state.next[level] < bin {
+                self.evaluate(level, told);
+                self.state.next[level] = bin;
+            }
+        }
+        let OpenStep { counts, exposure, reports } = open;
+        self.state.since.get_or_insert(step);
+        self.state.closed = Some(step + STEP);
+        self.state.exposure.get_or_insert_with(|| Exposure::new(step)).add(step, exposure, reports);
+        let mut counts: Vec<(u32, u32)> = counts.into_iter().collect();
+        counts.sort_unstable();
+        for (place, count) in counts {
+            self.state.push(place, step, count);
+            self.look_for_new_port(place, step);
+        }
+        self.call_new_ports(step + STEP, told);
+        for (level, length) in LENGTHS.into_iter().enumerate() {
+            if (step + STEP).rem_euclid(length) == 0 {
+                self.evaluate(level, told);
+                self.state.next[level] = (step + STEP).div_euclid(length);
+            }
+        }
+    }
+
+    /// Looks at the bin of a level that has ended.
+    fn evaluate(&mut self, level: usize, told: &mut Vec<Finding>) {
+        let bin = self.state.next[level];
+        let now = (bin + 1) * LENGTHS[level];
+        let mut touched = std::mem::take(&mut self.state.touched[level]);
+        touched.sort_unstable_by_key(|&place| self.state.keys[place as usize].number);
+        for &place in &touched {
+            self.state.keys[place as usize].touched &= !(1 << level);
+        }
+        // A bin that is shorter than windows would see a sensor only every so often.
+        if LENGTHS[level] >= self.state.sensors.longest_window(self.config.wait_seconds)
+            && let Some(exposure) = &self.state.exposure
+        {
+            let watched = [IpVersion::V4, IpVersion::V6].map(|ip| {
+                let hours = exposure.watched(ip, 3, now.div_euclid(HOUR));
+                let last_hour = exposure.watched(ip, 3, now.div_euclid(HOUR) - 1);
+                (exposure.watched(ip, level, bin), hours.is_whole || last_hour.is_whole)
+            });
+            for &place in &touched {
+                self.judge(level, bin, place, &watched, told);
+            }
+            self.rest(level, &touched);
+        }
+        touched.clear();
+        self.state.touched[level] = touched;
+        if LENGTHS[level] == HOUR {
+            self.tidy(now, told);
+        }
+        if LENGTHS[level] == DAY {
+            self.forget(now);
+        }
+    }
+
+    /// Candidates that had nothing in the bin do not grow.
+    fn rest(&mut self, level: usize, touched: &[u32]) {
+        for &number in self.state.candidates.keys() {
+            let place = self.places[number as usize];
+            if !touched.contains(&place) {
+                self.state.keys[place as usize].positive[level] = 0;
+            }
+        }
+    }
+
+    fn judge(&mut self, level: usize, bin: i64, place: u32, watched: &[(Watched, bool); 2], told: &mut Vec<Finding>) {
+        let number = self.state.keys[place as usize].number;
+        let (watched, has_baseline) = &watched[usize::from(numbering::version(number) == IpVersion::V6)];
+        let at = Level { level, bin, watched, has_baseline: *has_baseline };
+        let state = &mut self.state;
+        let Some(surprise) = judge::surprise(&self.config, &mut state.keys[place as usize], &at) else { return };
+        let end = at.end();
+        let spoofed = match self.places[numbering::spoofed(number) as usize] {
+            NOWHERE => 0,
+            place => judge::newest(&state.keys[place as usize], &at),
+        };
+        if !state.keys[place as usize].followed {
+            if !state.make_room(&self.config, &self.places) {
+                return;
+            }
+            state.candidates.insert(number, Candidate::new(end));
+            state.keys[place as usize].followed = true;
+        }
+        let Some(candidate) = state.candidates.get_mut(&number) else { return };
+        candidate.until = candidate.until.max(end + (FOLLOWED_BINS * LENGTHS[level]).max(FOLLOWED_SECONDS));
+        let sensors = state.sensors.count(self.config.wait_seconds);
+        let key = &mut state.keys[place as usize];
+        let judged = judge::judge(&self.config, key, candidate, &at, &surprise, sensors, spoofed);
+        self.tell(number, end, judged, told);
+    }
+
+    /// Makes a finding of what was judged, or renews the one there is.
+    fn tell(&mut self, number: u32, now: i64, judged: Judged, told: &mut Vec<Finding>) {
+        let Judged { finding_type, onset, labels, estimates, evidence } = judged;
+        let known = self.state.findings.get_mut(&number);
+        let Some((finding, told_at)) = known else {
+            let Some(finding_type) = finding_type else { return };
+            let key = numbering::key(number);
+            let (detected, last_active, ended) = (now, now, None);
+            let evidence = evidence();
+            let finding =
+                Finding { key, onset, finding_type, detected, last_active, ended, labels, estimates, evidence };
+            told.push(finding.clone());
+            self.state.findings.insert(number, (finding, now));
+            return;
+        };
+        finding.last_active = finding.last_active.max(now);
+        let is_more = finding_type.is_some_and(|found| found > finding.finding_type);
+        if is_more {
+            finding.finding_type = finding_type.unwrap_or(finding.finding_type);
+            finding.detected = now;
+            finding.evidence = evidence();
+            finding.labels = labels;
+        }
+        if estimates.is_some() && finding.finding_type == FindingType::Outbreak {
+            finding.estimates = estimates;
+        }
+        if is_more || now >= *told_at + HOUR || estimates.is_some() && finding.finding_type == FindingType::Outbreak {
+            *told_at = now;
+            told.push(finding.clone());
+        }
+    }
+
+    /// Notes a key whose port nobody had probed.
+    fn look_for_new_port(&mut self, place: u32, step: i64) {
+        let number = self.state.keys[place as usize].number;
+        if self.state.ports.is_empty() {
+            self.state.ports = vec![0; numbering::ALL_PORTS];
+        }
+        let today = u16::try_from(step.div_euclid(DAY)).unwrap_or_default();
+        let seen = std::mem::replace(&mut self.state.ports[numbering::port_place(number)], today);
+        let long = i64::from(self.config.first_seen_days);
+        let is_long_watched = self.state.since.is_some_and(|since| step - since >= long * DAY);
+        let is_new = seen == 0 || i64::from(today) - i64::from(seen) > long;
+        if !is_long_watched || !is_new || self.state.keys[place as usize].followed {
+            return;
+        }
+        if self.state.make_room(&self.config, &self.places) {
+            let until = step + DAY;
+            self.state.candidates.insert(number, Candidate::new(until));
+            self.state.keys[place as usize].followed = true;
+            self.state.new_ports.insert(number, step);
+        }
+    }
+
+    fn call_new_ports(&mut self, now: i64, told: &mut Vec<Finding>) {
+        if self.state.new_ports.is_empty() {
+            return;
+        }
+        let mut called = Vec::new();
+        self.state.new_ports.retain(|&number, &mut since| {
+            let Some(candidate) = self.state.candidates.get(&number) else { return false };
+            // The first source came before anybody looked.
+            let is_called = candidate.source_count() + 1 >= self.config.first_seen_sources;
+            if is_called {
+                called.push((number, since));
+            }
+            !is_called && now - since < DAY
+        });
+        let sensors = self.state.sensors.count(self.config.wait_seconds);
+        for (number, onset) in called {
+            let key = &self.state.keys[self.places[number as usize] as usize];
+            let candidate = &self.state.candidates[&number];
+            let judged = judge::new_port(&self.config, key, candidate, now, onset, sensors);
+            self.tell(number, now, judged, told);
+        }
+    }
+
+    /// Ends findings and candidates that are over.
+    fn tidy(&mut self, now: i64, told: &mut Vec<Finding>) {
+        let state = &mut self.state;
+        let quiet = i64::from(self.config.quiet_hours) * HOUR;
+        state.findings.retain(|_, (finding, _)| {
+            let patience = quiet.max(8 * i64::from(finding.evidence.bin_seconds));
+            let is_over = finding.last_active + patience < now;
+            if is_over {
+                finding.ended = Some(finding.last_active);
+                told.push(finding.clone());
+            }
+            !is_over
+        });
+        let (keys, places, findings) = (&mut state.keys, &self.places, &state.findings);
+        state.candidates.retain(|number, candidate| {
+            let stays = candidate.until >= now || findings.contains_key(number);
+            if !stays {
+                let key = &mut keys[places[*number as usize] as usize];
+                key.followed = false;
+                key.positive = [0; LEVELS];
+            }
+            stays
+        });
+    }
+
+    /// Forgets keys that nobody probed for weeks, and sensors nobody heard of.
+    fn forget(&mut self, now: i64) {
+        let state = &mut self.state;
+        let is_kept = |key: &KeyState| key.followed || key.touched != 0 || key.last > now - FORGOTTEN;
+        if state.keys.iter().all(is_kept) {
+            return;
+        }
+        let moved: Vec<Option<u32>> = state
+            .keys
+            .iter()
+            .scan(0, |next, key| {
+                let place = is_kept(key).then_some(*next);
+                *next += u32::from(place.is_some());
+                Some(place)
+            })
+            .collect();
+        // Keys of open steps stay, whenever they were last seen: their counts have not been pushed yet.
+        let is_open = |place: u32| state.open.values().any(|open| open.counts.contains_key(&place));
+        if (0u32..).zip(&moved).any(|(place, to)| to.is_none() && is_open(place)) {
+            return;
+        }
+        self.places.fill(NOWHERE);
+        state.keys.retain(is_kept);
+        for (place, key) in (0u32..).zip(&state.keys) {
+            self.places[key.number as usize] = place;
+        }
+        let place_of = |place: &u32| moved[*place as usize];
+        for open in state.open.values_mut() {
+            open.counts = open.counts.iter().filter_map(|(place, count)| Some((place_of(place)?, *count))).collect();
+        }
+        for touched in &mut state.touched {
+            *touched = touched.iter().filter_map(place_of).collect();
+        }
+    }
+}
+
+impl State {
+    /// A place for a new key.
+    fn begin(&mut self, number: u32, step: i64) -> u32 {
+        let hours = self.since.map_or(0, |since| (step - since) / HOUR);
+        let place = u32::try_from(self.keys.len()).unwrap_or(NOWHERE);
+        self.keys.push(KeyState {
+            number,
+            rings: LENGTHS.map(|length| Ring::new(step.div_euclid(length))),
+            baseline: Baseline::new(step.div_euclid(HOUR), hours),
+            dispersion: [1.0; LEVELS],
+            learnt: [0; LEVELS],
+            positive: [0; LEVELS],
+            touched: 0,
+            followed: false,
+            last: step,
+        });
+        place
+    }
+
+    fn push(&mut self, place: u32, step: i64, count: u32) {
+        let key = &mut self.keys[place as usize];
+        key.last = step;
+        key.baseline.add(step.div_euclid(HOUR), count.into());
+        for (level, ring) in key.rings.iter_mut().enumerate() {
+            ring.add(step.div_euclid(LENGTHS[level]), count.into());
+            if key.touched & 1 << level == 0 {
+                key.touched |= 1 << level;
+                self.touched[level].push(place);
+            }
+        }
+    }
+
+    /// Whether there is room for one more candidate; of those without a finding the one with the fewest sources makes it.
+    fn make_room(&mut self, config: &DetectConfig, places: &[u32]) -> bool {
+        if self.candidates.len() < config.max_candidates as usize {
+            return true;
+        }
+        self.omitted.candidates += 1;
+        let others = self.candidates.iter().filter(|(number, _)| !self.findings.contains_key(number));
+        let Some(least) = others.min_by_key(|(_, candidate)| candidate.source_count()).map(|(number, _)| *number)
+        else {
+            return false;
+        };
+        self.candidates.remove(&least);
+        self.new_ports.remove(&least);
+        self.keys[places[least as usize] as usize].followed = false;
+        true
+    }
+}
