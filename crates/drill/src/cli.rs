@@ -176,6 +176,7 @@ impl Args {
             scans_per_host_s: self.outbreak.scan_rate,
             initial_infected: self.outbreak.infected,
             vulnerable: self.outbreak.vulnerable,
+            infection_chance: 1.0,
         });
         Ok(DrillConfig {
             seed: self.seed,
@@ -185,6 +186,7 @@ impl Args {
             packets_per_address_day: self.rate,
             outbreak,
             exact_packets: self.packets,
+            ..DrillConfig::default()
         })
     }
 }
@@ -306,10 +308,7 @@ fn summarize(config: &DrillConfig, written: &Written, truth: Option<&Truth>, too
     };
     let model = OutbreakModel::new(outbreak, config.dark_addresses());
     let after_s = (config.duration - outbreak.start).as_secs_f64();
-    let transport = match outbreak.transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-    };
+    let transport = outbreak.transport.name();
     writeln!(
         err,
         "outbreak {transport}/{} after {}: a = {:.3e} per second, doubling in {}, N = {} hosts, {} scans a second each",
