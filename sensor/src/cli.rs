@@ -108,7 +108,7 @@ struct ReplayArgs {
 }
 
 /// The keys of `[uplink.tls]` as flags; `martlet-drill` has them, too.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TlsArgs {
     /// Call the collector over TLS, and trust the certificates in this PEM file
     #[arg(long, value_name = "FILE")]
@@ -129,8 +129,8 @@ impl TlsArgs {
     ///
     /// # Errors
     /// The first flag or file that cannot be used.
-    pub fn load(self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
-        let TlsArgs { ca, server_name, certificate, key } = self;
+    pub fn load(&self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
+        let TlsArgs { ca, server_name, certificate, key } = self.clone();
         let Some(ca) = ca else { return Ok(None) };
         ClientTls::load(&TlsSettings { ca, server_name, certificate, key }, collector).map(Some)
     }

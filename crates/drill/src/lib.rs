@@ -41,6 +41,7 @@ pub mod packet;
 pub mod pcap;
 mod random;
 pub mod scenarios;
+pub mod send;
 mod template;
 pub mod truth;
 mod worm;
