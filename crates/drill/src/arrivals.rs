@@ -140,6 +140,11 @@ impl OutbreakModel {
         self.infected_by_sightings(self.sightings(t))
     }
 
+    /// Share of the vulnerable hosts that is infected `t` seconds after the begin.
+    pub fn infected_share(&self, t: f64) -> f64 {
+        self.infected(t) / self.vulnerable
+    }
+
     /// Seconds after the begin at which the share `f` (above the initial share, below 1) is infected.
     pub fn time_to_share_s(&self, f: f64) -> f64 {
         (ln(f / (1.0 - f)) - ln(self.initial_share / (1.0 - self.initial_share))).max(0.0) / self.growth

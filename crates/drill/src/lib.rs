@@ -32,6 +32,7 @@ pub mod addresses;
 pub mod arrivals;
 pub mod cli;
 pub mod config;
+pub mod exercise;
 pub mod frame;
 mod generator;
 pub mod inject;

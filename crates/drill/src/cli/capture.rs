@@ -134,7 +134,12 @@ fn summarize(config: &DrillConfig, written: &Written, truth: Option<&Truth>, too
         took.as_secs_f64(),
     )?;
     if let Some(scenario) = &config.scenario {
-        return writeln!(err, "scenario {scenario}: {} injects, {} outages", config.injects.len(), config.outages.len());
+        return writeln!(
+            err,
+            "scenario {scenario}: {} injects, {} outages",
+            config.injects.len(),
+            config.outages.len()
+        );
     }
     let Some(outbreak) = &config.outbreak else {
         return writeln!(err, "no outbreak");
@@ -165,4 +170,3 @@ fn summarize(config: &DrillConfig, written: &Written, truth: Option<&Truth>, too
     }
     Ok(())
 }
-

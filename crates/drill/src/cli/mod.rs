@@ -1,6 +1,7 @@
 //! The program `martlet-drill`: command line, files, progress and the summary.
 
 mod capture;
+mod exercise;
 mod send;
 
 use crate::config::{ConfigError, DrillConfig, OutbreakConfig, OutbreakMark, Transport};
@@ -102,6 +103,12 @@ struct OutbreakArgs {
 enum Command {
     /// List the scenarios with their parameters and where those are from
     Scenarios,
+    /// Joint exercises from one shared file
+    #[command(subcommand)]
+    Exercise(exercise::ExerciseCommand),
+    /// Ask every participant's collector what it called, and print it beside what happened
+    #[command(after_help = "Exit code 1 if something was missed, wrongly called, or a collector could not be asked.")]
+    Review(exercise::ReviewArgs),
 }
 
 fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {
@@ -144,7 +151,7 @@ fn parse_service(text: &str) -> Result<Service, String> {
     Ok(Service(Some((transport, port))))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
@@ -176,6 +183,8 @@ enum Failure {
     Usage(String),
     #[error("{0:#}")]
     Send(anyhow::Error),
+    #[error("something was missed, wrongly called or not answered: see above")]
+    NotClean,
     #[error("cannot write {}: {source}{}", path.display(), if *.removed { "; the incomplete file was removed" } else { "" })]
     Write { path: PathBuf, source: io::Error, removed: bool },
 }
@@ -251,6 +260,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     if let Some(command) = &args.command {
         return match command {
             Command::Scenarios => print(&scenarios::list()),
+            Command::Exercise(command) => exercise::main(command),
+            Command::Review(args) => exercise::review(args),
         };
     }
     let config = args.config()?;

@@ -46,7 +46,7 @@ impl SendArgs {
 }
 
 /// Waits as the speed says, and shows how far it is.
-fn clock(speed: Option<f64>, start_ns: u64, bar: &ProgressBar) -> impl FnMut(u64) {
+pub(super) fn clock(speed: Option<f64>, start_ns: u64, bar: &ProgressBar) -> impl FnMut(u64) {
     let mut pace = speed.map(Pace::new);
     move |time_ns| {
         if let Some(pace) = &mut pace {
@@ -72,15 +72,20 @@ pub(super) fn to_collector(args: &Args, drill: Drill, collector: &str) -> Result
     let sent = sensors::send(drill, &destination, truth.as_mut(), &mut clock).map_err(Failure::Send)?;
     bar.finish_and_clear();
     if let (Some(truth), Some(path), Some(out)) = (&truth, &args.truth, truth_out) {
-        capture::write_truth(truth, out)
-            .map_err(|source| Failure::Write { path: path.clone(), source, removed: false })?;
+        capture::write_truth(truth, out).map_err(|source| Failure::Write {
+            path: path.clone(),
+            source,
+            removed: false,
+        })?;
     }
     if !args.quiet {
         // What was sent has arrived; a closed terminal is no failure.
         let _ = writeln!(
             io::stderr(),
             "{} as {sensors} sensors, class drill; {} windows or parts; {} batches acknowledged by the collector",
-            sent.outcomes, sent.parts, sent.batches
+            sent.outcomes,
+            sent.parts,
+            sent.batches
         );
     }
     Ok(())
@@ -99,7 +104,8 @@ pub(super) fn to_interface(args: &Args, drill: Drill, device: &str) -> Result<()
     let mut clock = clock(Some(args.send.speed.unwrap_or(1.0)), drill.start_ns(), &bar);
     let dark = drill.config().dark;
     if !args.quiet {
-        let _ = writeln!(io::stderr(), "warning: live sensors that watch {dark} on {device} count this as real traffic");
+        let _ =
+            writeln!(io::stderr(), "warning: live sensors that watch {dark} on {device} count this as real traffic");
     }
     let packets = interface::send(drill, device, bound, &mut clock)?;
     bar.finish_and_clear();

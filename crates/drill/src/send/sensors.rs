@@ -20,7 +20,7 @@ use martlet_packet::LinkType;
 use martlet_sensor::delivery::Delivery;
 use martlet_sensor::uplink::ClientTls;
 use martlet_sensor::watch::{Watch, WatchedSink};
-use martlet_window::{Posture, TrafficClass, WindowLength};
+use martlet_window::{Posture, Timestamp, TrafficClass, WindowLength};
 
 use super::{Clock, description, timestamp};
 use crate::config::DrillConfig;
@@ -156,17 +156,26 @@ impl Sensor {
     /// Takes every change of what is watched up to a time.
     fn advance(&mut self, time_ns: u64) {
         while let Some((at_ns, watching)) = self.next_change.filter(|&(at_ns, _)| at_ns <= time_ns) {
-            let at = timestamp(at_ns);
             if watching {
+                let at = timestamp(at_ns);
                 self.watch.begin(at);
                 self.pipeline.watch_from(at);
             } else {
-                let mut sink =
-                    WatchedSink { handover: self.delivery.handover(), limits: LIMITS, watch: &mut self.watch };
-                self.pipeline.finish(at, &mut sink);
+                self.stop(at_ns);
             }
             self.watching = watching;
             self.next_change = self.changes.next();
+        }
+    }
+
+    /// Ceases to watch at a time: whole windows close as such, and one that has begun closes early.
+    fn stop(&mut self, time_ns: u64) {
+        let mut sink = WatchedSink { handover: self.delivery.handover(), limits: LIMITS, watch: &mut self.watch };
+        let at = timestamp(time_ns);
+        self.pipeline.tick(Timestamp(at.0 + GRACE * 1_000_000_000), &mut sink);
+        let window = WindowLength::DEFAULT.window_at(at);
+        if Timestamp::from_parts(window.start, 0) != at {
+            self.pipeline.finish(at, &mut sink);
         }
     }
 
@@ -188,8 +197,7 @@ impl Sensor {
     fn finish(mut self, end_ns: u64, sent: &mut Sent) -> Result<()> {
         self.advance(end_ns);
         if self.watching {
-            let mut sink = WatchedSink { handover: self.delivery.handover(), limits: LIMITS, watch: &mut self.watch };
-            self.pipeline.finish(timestamp(end_ns), &mut sink);
+            self.stop(end_ns);
         }
         sent.outcomes.add(self.pipeline.outcomes());
         sent.parts += self.watch.parts;
@@ -231,14 +239,12 @@ mod tests {
 
     #[test]
     fn a_sensor_watches_but_in_its_outages() {
-        let outage = |sensor, begin, end| Outage {
-            sensor,
-            begin: Duration::from_secs(begin),
-            end: Duration::from_secs(end),
-        };
+        let outage =
+            |sensor, begin, end| Outage { sensor, begin: Duration::from_secs(begin), end: Duration::from_secs(end) };
         let outages = vec![outage(1, 50, 60), outage(1, 10, 20), outage(0, 0, 5), outage(1, 15, 30)];
         let config = DrillConfig { start_s: 1_000, sensors: 2, outages, ..DrillConfig::default() };
-        let seconds = |number| changes(&config, number).into_iter().map(|(at, on)| (at / NANOSECONDS, on)).collect::<Vec<_>>();
+        let seconds =
+            |number| changes(&config, number).into_iter().map(|(at, on)| (at / NANOSECONDS, on)).collect::<Vec<_>>();
         assert_eq!(seconds(1), [(1_000, true), (1_010, false), (1_030, true), (1_050, false), (1_060, true)]);
         assert_eq!(seconds(0), [(1_000, true), (1_000, false), (1_005, true)]);
     }
