@@ -116,7 +116,7 @@ pub(crate) fn feistel(key: u64, value: u32, bits: u32) -> u32 {
     let mask = (1 << half) - 1;
     let (mut left, mut right) = (value >> half, value & mask);
     for round in 0..4_u64 {
-        let f = (mix(key.wrapping_add(round), u64::from(right)) & u64::from(mask)) as u32;
+        let f = (mix(key.wrapping_add(round), u64::from(right)) & 0xffff) as u32 & mask;
         (left, right) = (right, left ^ f);
     }
     left << half | right

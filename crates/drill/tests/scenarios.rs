@@ -14,6 +14,7 @@ fn quiet(seed: u64) -> DrillConfig {
     DrillConfig { seed, packets_per_address_day: 0.0, outbreak: None, sensors: 4, ..DrillConfig::default() }
 }
 
+#[expect(clippy::unwrap_used, reason = "a scenario that is missing should fail the test")]
 fn drill(name: &str, base: DrillConfig) -> DrillConfig {
     Scenario::named(name).unwrap().drill(base)
 }
@@ -26,6 +27,7 @@ fn sources(packets: &[&Read]) -> HashSet<Ipv4Addr> {
     packets.iter().map(|packet| packet.info.source).collect()
 }
 
+#[expect(clippy::unwrap_used, reason = "a configuration that fails should fail the test")]
 fn truth(config: &DrillConfig) -> serde_json::Value {
     let mut drill = Drill::new(config).unwrap();
     let mut truth = Truth::new(config);
