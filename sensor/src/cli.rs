@@ -92,7 +92,7 @@ struct ReplayArgs {
     #[command(flatten)]
     tls: TlsArgs,
     /// Count windows, but send nothing
-    #[arg(long, conflicts_with = "collector")]
+    #[arg(long, conflicts_with_all = ["collector", "ca"])]
     dry_run: bool,
     /// What the files hold; the two are never mixed with each other or with live traffic
     #[arg(long, value_enum, default_value_t = FileClass::Import)]
@@ -107,11 +107,11 @@ struct ReplayArgs {
     files: Vec<PathBuf>,
 }
 
-/// The keys of `[uplink.tls]` as flags.
-#[derive(Debug, Args)]
-struct TlsArgs {
+/// The keys of `[uplink.tls]` as flags; `martlet-drill` has them, too.
+#[derive(Clone, Debug, Args)]
+pub struct TlsArgs {
     /// Call the collector over TLS, and trust the certificates in this PEM file
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Name that the collector's certificate is for, if it is not the host that is called
     #[arg(long, value_name = "NAME", requires = "ca")]
@@ -125,8 +125,12 @@ struct TlsArgs {
 }
 
 impl TlsArgs {
-    fn load(self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
-        let TlsArgs { ca, server_name, certificate, key } = self;
+    /// Reads the files, if TLS is wanted. `collector` is the host and port that is called.
+    ///
+    /// # Errors
+    /// The first flag or file that cannot be used.
+    pub fn load(&self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
+        let TlsArgs { ca, server_name, certificate, key } = self.clone();
         let Some(ca) = ca else { return Ok(None) };
         ClientTls::load(&TlsSettings { ca, server_name, certificate, key }, collector).map(Some)
     }
@@ -140,7 +144,11 @@ enum FileClass {
     Drill,
 }
 
-fn parse_speed(text: &str) -> Result<f64, String> {
+/// A speed from the command line: times faster than real time.
+///
+/// # Errors
+/// If it is no number above 0.
+pub fn parse_speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
     speed.ok_or_else(|| "a number above 0 is wanted".to_owned())
 }

@@ -13,14 +13,19 @@ pub mod capture;
 
 pub mod count;
 
+pub mod watch;
+
 pub mod encode;
 pub mod spool;
 pub mod uplink;
+
+pub mod delivery;
 
 pub mod cli;
 pub mod config;
 pub mod identity;
 pub mod metrics;
+pub mod pace;
 pub mod replay;
 pub mod run;
 pub mod state_dir;

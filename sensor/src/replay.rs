@@ -3,25 +3,20 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use martlet_observe::aggregate::{Part, Sink, TableLimits, WindowTable};
-use martlet_observe::batch::{FileSink, handover};
+use martlet_observe::batch::FileSink;
 use martlet_observe::capture::file::{CaptureError, CaptureFile, Progress};
 use martlet_observe::import::{self, ImportSettings};
 use martlet_observe::pipeline::Outcomes;
 use martlet_observe::progress::progress_bar;
-use martlet_window::Timestamp;
 use rand::RngCore;
 
-use crate::encode;
-use crate::spool::{self, MemoryDisk, SpoolFigures, SpoolSettings};
-use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
+use crate::delivery::Delivery;
+use crate::pace::Pace;
+use crate::uplink::ClientTls;
 
 /// What to replay, and where to.
 #[derive(Debug)]
@@ -94,40 +89,14 @@ fn deliver(
     meter: &Meter<'_>,
     replayed: &mut Replayed,
 ) -> Result<()> {
-    let (import, origin) = (&options.import, options.import.origin());
-    let epoch = epoch(import, path)?;
+    let import = &options.import;
     // The file is the batches' durable copy: an import that was cut off is repeated, and counts once.
-    let figures = Arc::new(SpoolFigures::default());
-    let (spool, mut outlet, _) =
-        spool::open(MemoryDisk::default(), origin, SpoolSettings::replay(), figures.clone(), Box::new(move || epoch))?;
-    let (handover, batcher) = handover(import.batch_identity())?;
-    let settings = UplinkSettings { origin, name: import.sensor.clone(), max_rows: import.limits.max_rows };
-    let mut dial = TlsDial { under: TcpDial { collector: collector.to_owned() }, tls: options.tls.clone() };
-    let (parts, encoded, sent) = thread::scope(|scope| {
-        let encoder = scope.spawn(move || encode::run(batcher, spool));
-        let uplink = scope.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let state = UplinkState::default();
-            let sent = runtime.block_on(uplink::run(&settings, &mut outlet, &mut dial, &mut rand::rng(), &state));
-            if sent.is_err() {
-                // Nobody takes batches any more: let the encoder, and with it the reader, run through.
-                outlet.abandon();
-            }
-            sent.map_err(anyhow::Error::from)
-        });
-        let unavailable = import.aim.unavailable();
-        let mut sink = FileSink { handover: &handover, limits: import.limits, unavailable, parts: 0 };
-        pump(options, file, &mut sink, meter, replayed);
-        let parts = sink.parts;
-        drop(handover);
-        (parts, encoder.join(), uplink.join())
-    });
-    encoded.map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
-    sent.map_err(|_| anyhow::anyhow!("the uplink panicked"))??;
-    let lost = figures.dropped_in_all().batches;
-    anyhow::ensure!(lost == 0, "the collector would not take {lost} batches of {}", path.display());
-    replayed.parts += parts;
-    replayed.batches += figures.delivered.load(Relaxed);
+    let delivery = Delivery::start(import, epoch(import, path)?, collector, options.tls.clone())?;
+    let unavailable = import.aim.unavailable();
+    let mut sink = FileSink { handover: delivery.handover(), limits: import.limits, unavailable, parts: 0 };
+    pump(options, file, &mut sink, meter, replayed);
+    replayed.parts += sink.parts;
+    replayed.batches += delivery.finish().with_context(|| path.display().to_string())?;
     Ok(())
 }
 
@@ -186,26 +155,6 @@ impl Sink for Counting {
 
     fn table(&mut self) -> WindowTable {
         self.tables.pop().unwrap_or_else(|| WindowTable::new(TableLimits::default()))
-    }
-}
-
-/// Holds frames back to a multiple of real time.
-struct Pace {
-    speed: f64,
-    began: Option<(Instant, Timestamp)>,
-}
-
-impl Pace {
-    const fn new(speed: f64) -> Pace {
-        Pace { speed, began: None }
-    }
-
-    fn wait_for(&mut self, time: Timestamp) {
-        let (start, first) = *self.began.get_or_insert_with(|| (Instant::now(), time));
-        let elapsed = u64::try_from(time.0.saturating_sub(first.0)).unwrap_or(0);
-        let due = Duration::try_from_secs_f64(Duration::from_nanos(elapsed).as_secs_f64() / self.speed);
-        let Some(due) = due.ok().and_then(|due| start.checked_add(due)) else { return };
-        thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 }
 

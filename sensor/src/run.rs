@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use martlet_journal::RealDisk;
-use martlet_observe::aggregate::{Aggregator, Closed, Part, Sink, TableLimits, WindowTable};
-use martlet_observe::batch::{BatchIdentity, Closing, Handover, handover};
+use martlet_observe::aggregate::Aggregator;
+use martlet_observe::batch::{BatchIdentity, Handover, handover};
 use martlet_observe::classify::Aim;
 use martlet_observe::pipeline::Pipeline;
 use martlet_observe::screen::{AddressSet, Own, Screen, Solicited, SolicitedSettings};
@@ -25,13 +25,13 @@ use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
 use martlet_telemetry::shutdown::Shutdown;
-use martlet_window::{Exposure, Origin, Timestamp, TrafficClass};
+use martlet_window::{Origin, Timestamp, TrafficClass};
 use rand::{RngCore, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::capture::filter::filter;
-use crate::capture::live::{Drops, LiveCapture, own_addresses};
+use crate::capture::live::{LiveCapture, own_addresses};
 use crate::config::{Config, Observe, PublicAddress};
 use crate::encode;
 use crate::identity;
@@ -39,6 +39,7 @@ use crate::metrics::{self, CaptureMetrics};
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
 use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
+use crate::watch::{Watch, WatchedSink};
 
 /// How long the capture waits for frames before it looks at the clock.
 const TURN: Duration = Duration::from_millis(100);
@@ -163,7 +164,7 @@ impl<'a> Capture<'a> {
         let aggregator = Aggregator::new(config.window, config.limits);
         let aim = aim(config.public_address, &observed, None);
         let pipeline = Pipeline::new(screen, aim, observed.clone(), aggregator);
-        let mut watch = Watch { aim, ..Watch::default() };
+        let mut watch = Watch::new(aim);
         watch.observe(&observed);
         Ok(Capture { config, live, pipeline, watch, uplink, metrics, observed, own })
     }
@@ -181,7 +182,7 @@ impl<'a> Capture<'a> {
         while !stop.load(Relaxed) {
             self.live.wait(TURN);
             let (pipeline, watch) = (&mut self.pipeline, &mut self.watch);
-            let mut sink = LiveSink { handover, limits: self.config.limits, watch };
+            let mut sink = WatchedSink { handover, limits: self.config.limits, watch };
             let read = self.live.read(|frame| pipeline.take(frame, &mut sink));
             if let Err(error) = read {
                 tracing::error!("{error}; trying to open the interfaces again");
@@ -198,7 +199,7 @@ impl<'a> Capture<'a> {
             self.tick(handover);
         }
         self.watch.drops.add(self.live.drops());
-        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.finish(now(), &mut sink);
         self.metrics.publish(self.pipeline.outcomes(), self.watch.parts);
         // Whatever happened, the capture does not end alone.
@@ -207,14 +208,14 @@ impl<'a> Capture<'a> {
     }
 
     fn tick(&mut self, handover: &Handover) {
-        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.tick(now(), &mut sink);
         self.metrics.publish(self.pipeline.outcomes(), self.watch.parts);
     }
 
     fn begin_watch(&mut self) {
         let start = now();
-        self.watch.accounted_ms = milliseconds(start);
+        self.watch.begin(start);
         self.pipeline.watch_from(start);
     }
 
@@ -243,7 +244,7 @@ impl<'a> Capture<'a> {
 
     /// After an interface failed: nobody watches until it is open again, and the exposure says so.
     fn reopen(&mut self, handover: &Handover, stop: &AtomicBool) {
-        let mut sink = LiveSink { handover, limits: self.config.limits, watch: &mut self.watch };
+        let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.finish(now(), &mut sink);
         while !stop.load(Relaxed) {
             thread::sleep(REOPEN);
@@ -313,78 +314,6 @@ fn ephemeral_ports() -> RangeInclusive<u16> {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_parts(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
-}
-
-const fn milliseconds(time: Timestamp) -> i64 {
-    time.0.div_euclid(1_000_000)
-}
-
-/// What a live capture knows of its time, besides the packets.
-struct Watch {
-    /// Everything before this moment has been accounted for in some part's exposure.
-    accounted_ms: i64,
-    ipv4_addresses: u64,
-    ipv6_prefixes: u64,
-    drops: Drops,
-    aim: Aim,
-    parts: u64,
-}
-
-impl Default for Watch {
-    fn default() -> Watch {
-        Watch {
-            accounted_ms: 0,
-            ipv4_addresses: 0,
-            ipv6_prefixes: 0,
-            drops: Drops::default(),
-            aim: Aim::Unknown,
-            parts: 0,
-        }
-    }
-}
-
-impl Watch {
-    fn observe(&mut self, observed: &AddressSet) {
-        self.ipv4_addresses = observed.ipv4_addresses();
-        self.ipv6_prefixes = observed.ipv6_prefixes();
-    }
-
-    /// The time that this part adds: what of its window lies between the last account and its close. Late parts add
-    /// nothing, so that no time counts twice.
-    fn exposure(&mut self, part: &Part) -> Exposure {
-        let (start, end) = (part.window.start * 1000, part.window.end() * 1000);
-        let until = match part.closed {
-            Closed::Whole => end,
-            Closed::Early(time) => milliseconds(time).clamp(start, end),
-        };
-        let watched = until - self.accounted_ms.max(start);
-        self.accounted_ms = self.accounted_ms.max(until);
-        Exposure {
-            watched_ms: u32::try_from(watched).unwrap_or(0),
-            ipv4_addresses: self.ipv4_addresses,
-            ipv6_prefixes: self.ipv6_prefixes,
-        }
-    }
-}
-
-struct LiveSink<'a> {
-    handover: &'a Handover,
-    limits: TableLimits,
-    watch: &'a mut Watch,
-}
-
-impl Sink for LiveSink<'_> {
-    fn table(&mut self) -> WindowTable {
-        self.handover.table(self.limits)
-    }
-
-    fn part(&mut self, part: Part) {
-        self.watch.parts += 1;
-        let exposure = Some(self.watch.exposure(&part));
-        let Drops { kernel, interface } = std::mem::take(&mut self.watch.drops);
-        let unavailable = self.watch.aim.unavailable();
-        self.handover.send(Closing { part, exposure, kernel_drops: kernel, interface_drops: interface, unavailable });
-    }
 }
 
 /// The edge thread: everything that speaks to the network.
@@ -489,25 +418,6 @@ async fn stopped_by_itself(stop: &AtomicBool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use martlet_window::WindowLength;
-
-    fn part(start: i64, closed: Closed) -> Part {
-        let window = WindowLength::DEFAULT.window_at(Timestamp::from_parts(start, 0));
-        Part { window, number: 0, closed, table: None, rejected: Default::default() }
-    }
-
-    #[test]
-    fn every_moment_is_exposed_once() {
-        let mut watch = Watch { accounted_ms: 103_500, ipv4_addresses: 256, ..Watch::default() };
-        let mut watched = |part| watch.exposure(&part).watched_ms;
-        // Began inside the window; closed early at 106; the rest; a late part of it; the next window.
-        assert_eq!(watched(part(100, Closed::Early(Timestamp::from_parts(106, 0)))), 2_500);
-        assert_eq!(watched(part(100, Closed::Whole)), 4_000);
-        assert_eq!(watched(part(100, Closed::Whole)), 0);
-        assert_eq!(watched(part(110, Closed::Whole)), 10_000);
-        // A window in which nobody watched.
-        assert_eq!(watched(part(130, Closed::Early(Timestamp::from_parts(131, 0)))), 1_000);
-    }
 
     #[test]
     fn the_address_aimed_at_is_known_or_said_to_be_unknown() {

@@ -39,7 +39,7 @@ pub fn is_special_use(address: Ipv4Addr) -> bool {
 }
 
 /// The addresses that sources may have, numbered without gaps: all /24 blocks outside special-use space and outside
-/// the dark prefix (a dark prefix longer than /24 takes its whole /24 out).
+/// the dark prefixes (one that is longer than /24 takes its whole /24 out).
 #[derive(Clone)]
 pub(crate) struct SourceSpace {
     /// (number of the first allowed block of this run, that block's /24 number), ascending.
@@ -48,15 +48,28 @@ pub(crate) struct SourceSpace {
 }
 
 impl SourceSpace {
-    pub(crate) fn new(dark: Ipv4Net) -> Self {
+    /// All of the Internet but these prefixes.
+    pub(crate) fn new(dark: &[Ipv4Net]) -> Self {
+        Self::within(dark, 0, FIRST_MULTICAST >> 8)
+    }
+
+    /// The part of it that lies in a network of at most /24; perhaps there is none.
+    pub(crate) fn of_network(dark: &[Ipv4Net], network: Ipv4Net) -> Self {
+        let first = u32::from(network.network()) >> 8;
+        let count = 1 << (24 - network.prefix_len().min(24));
+        Self::within(dark, first, (first + count).min(FIRST_MULTICAST >> 8))
+    }
+
+    /// Of /24 blocks from one number up to another.
+    fn within(dark: &[Ipv4Net], begin: u32, end: u32) -> Self {
         let mut holes: Vec<(u32, u32)> =
             SPECIAL_USE.iter().map(|&(net, length)| (net >> 8, 1 << (24 - length.min(24)))).collect();
-        holes.push((u32::from(dark.network()) >> 8, 1 << (24 - dark.prefix_len().min(24))));
-        holes.push((FIRST_MULTICAST >> 8, 0));
+        holes.extend(dark.iter().map(|dark| (u32::from(dark.network()) >> 8, 1 << (24 - dark.prefix_len().min(24)))));
+        holes.push((end, 0));
         holes.sort_unstable();
         let mut runs = Vec::new();
-        let (mut next, mut numbered) = (0, 0);
-        for (first, count) in holes {
+        let (mut next, mut numbered) = (begin, 0);
+        for (first, count) in holes.into_iter().filter(|&(first, _)| first <= end) {
             if first > next {
                 runs.push((numbered, next));
                 numbered += first - next;
@@ -67,7 +80,6 @@ impl SourceSpace {
     }
 
     /// How many addresses there are.
-    #[cfg(test)]
     pub(crate) fn size(&self) -> u32 {
         self.size
     }
@@ -89,23 +101,25 @@ impl SourceSpace {
     /// The address of host `index` under a keyed permutation: different hosts below `size()` have different addresses,
     /// and nothing is stored.
     pub(crate) fn permuted(&self, key: u64, index: u32) -> u32 {
-        let mut number = feistel(key, index);
+        let mut number = feistel(key, index, 32);
         // Walking the cycle until it is back inside keeps the map a permutation of 0..size.
         while number >= self.size {
-            number = feistel(key, number);
+            number = feistel(key, number, 32);
         }
         self.address(number)
     }
 }
 
-/// A keyed permutation of 32 bits: a Feistel network of four rounds.
-fn feistel(key: u64, value: u32) -> u32 {
-    let (mut left, mut right) = (value >> 16, value & 0xffff);
+/// A keyed permutation of so many bits (even, 2 to 32): a Feistel network of four rounds.
+pub(crate) fn feistel(key: u64, value: u32, bits: u32) -> u32 {
+    let half = bits / 2;
+    let mask = (1 << half) - 1;
+    let (mut left, mut right) = (value >> half, value & mask);
     for round in 0..4_u64 {
-        let f = (mix(key.wrapping_add(round), u64::from(right)) & 0xffff) as u32;
+        let f = (mix(key.wrapping_add(round), u64::from(right)) & 0xffff) as u32 & mask;
         (left, right) = (right, left ^ f);
     }
-    left << 16 | right
+    left << half | right
 }
 
 #[cfg(test)]
@@ -114,7 +128,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn space() -> SourceSpace {
-        SourceSpace::new("8.8.4.0/22".parse().unwrap())
+        SourceSpace::new(&["8.8.4.0/22".parse().unwrap()])
     }
 
     #[test]
@@ -135,9 +149,20 @@ mod tests {
 
     #[test]
     fn a_dark_prefix_inside_or_over_special_space_is_taken_out_once() {
-        let ordinary = SourceSpace::new("198.18.0.0/24".parse().unwrap()).size();
-        assert_eq!(SourceSpace::new("10.1.2.3/32".parse().unwrap()).size(), ordinary);
-        assert_eq!(SourceSpace::new("198.0.0.0/8".parse().unwrap()).size(), ordinary - (65536 - 512 - 1) * 254);
+        let ordinary = SourceSpace::new(&["198.18.0.0/24".parse().unwrap()]).size();
+        assert_eq!(SourceSpace::new(&["10.1.2.3/32".parse().unwrap()]).size(), ordinary);
+        assert_eq!(SourceSpace::new(&["198.0.0.0/8".parse().unwrap()]).size(), ordinary - (65536 - 512 - 1) * 254);
+    }
+
+    #[test]
+    fn the_space_of_a_network_is_its_lawful_part() {
+        let dark = ["20.1.2.0/24".parse().unwrap()];
+        let network = SourceSpace::of_network(&dark, "20.1.0.0/16".parse().unwrap());
+        assert_eq!(network.size(), 255 * 254);
+        assert_eq!(Ipv4Addr::from(network.address(2 * 254)), Ipv4Addr::new(20, 1, 3, 1));
+        assert_eq!(SourceSpace::of_network(&dark, "198.18.0.0/16".parse().unwrap()).size(), 0);
+        let eighth = SourceSpace::of_network(&dark, "198.0.0.0/8".parse().unwrap());
+        assert_eq!(eighth.size(), (65_536 - 512 - 1) * 254, "benchmarking space and TEST-NET-2 are out");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::config::{DrillConfig, OutbreakConfig};
 use crate::random::{Purpose, Stream, exp, ln, one_minus_exp_neg};
+use std::time::Duration;
 
 /// Relative rate in each hour of the day, UTC, mean 100. Our choice: a mild rhythm with its peak at 14:00, because
 /// much of the background comes from machines that never sleep and from all time zones.
@@ -44,7 +45,7 @@ impl BackgroundTimes {
         // The rhythm shapes a drill of less than a day too: one at night is quieter than the daily mean.
         let per_mass = config.mean_background() / duration_s / 100.0;
         Self {
-            stream: Stream::new(config.seed, Purpose::BackgroundTimes),
+            stream: Stream::new(config.stream_seed(), Purpose::BackgroundTimes),
             progress: 0.0,
             left: exactly.map_or(Left::Mean(mass * per_mass), Left::Exactly),
             mass,
@@ -94,9 +95,9 @@ impl BackgroundTimes {
 
 /// The logistic outbreak in closed form.
 ///
-/// With `f0 = I0/N` and `a = eta N / 2^32`, the share infected after `t` seconds is `f0 e^(at) / G` with
+/// With `f0 = I0/N` and `a = q eta N / 2^32`, the share infected after `t` seconds is `f0 e^(at) / G` with
 /// `G = 1 - f0 + f0 e^(at)`. Hosts scan all 2^32 addresses uniformly, so `s` dark addresses see `eta I s / 2^32` packets a
-/// second, and by time `t` they expect `s ln G`, since `eta N / 2^32 / a = 1`. Both directions of that relation are
+/// second, and by time `t` they expect `s ln G / q`, since `eta N / 2^32 / a = 1 / q`. Both directions of that relation are
 /// exact, which is why arrivals need no thinning. The curve itself is deterministic: chance is in what the dark prefix
 /// sees, not in who is infected when.
 #[derive(Clone, Copy, Debug)]
@@ -110,12 +111,17 @@ pub struct OutbreakModel {
 impl OutbreakModel {
     /// The model of an outbreak seen by `dark_addresses` addresses.
     pub fn new(outbreak: &OutbreakConfig, dark_addresses: u64) -> Self {
+        Self::weighted(outbreak, dark_addresses as f64)
+    }
+
+    /// The model of an outbreak whose scans reach the dark addresses as often as uniform scans reach so many.
+    pub(crate) fn weighted(outbreak: &OutbreakConfig, dark_addresses: f64) -> Self {
         let vulnerable = outbreak.vulnerable as f64;
         Self {
-            growth: outbreak.scans_per_host_s * vulnerable / 4_294_967_296.0,
+            growth: outbreak.scans_per_host_s * vulnerable / 4_294_967_296.0 * outbreak.infection_chance,
             initial_share: outbreak.initial_infected as f64 / vulnerable,
             vulnerable,
-            dark_addresses: dark_addresses as f64,
+            dark_addresses: dark_addresses / outbreak.infection_chance,
         }
     }
 
@@ -132,6 +138,11 @@ impl OutbreakModel {
     /// Hosts infected `t` seconds after the begin.
     pub fn infected(&self, t: f64) -> f64 {
         self.infected_by_sightings(self.sightings(t))
+    }
+
+    /// Share of the vulnerable hosts that is infected `t` seconds after the begin.
+    pub fn infected_share(&self, t: f64) -> f64 {
+        self.infected(t) / self.vulnerable
     }
 
     /// Seconds after the begin at which the share `f` (above the initial share, below 1) is infected.
@@ -181,14 +192,8 @@ pub(crate) struct OutbreakTimes {
 }
 
 impl OutbreakTimes {
-    pub(crate) fn new(config: &DrillConfig, outbreak: &OutbreakConfig) -> Self {
-        Self {
-            stream: Stream::new(config.seed, Purpose::OutbreakTimes),
-            model: OutbreakModel::new(outbreak, config.dark_addresses()),
-            sightings: 0.0,
-            start_s: outbreak.start.as_secs_f64(),
-            duration_s: config.duration.as_secs_f64(),
-        }
+    pub(crate) fn new(stream: Stream, model: OutbreakModel, begin: Duration, end: Duration) -> Self {
+        Self { stream, model, sightings: 0.0, start_s: begin.as_secs_f64(), duration_s: end.as_secs_f64() }
     }
 
     /// The next arrival in seconds after the start of the drill, with the number of infected hosts at that moment;
@@ -197,6 +202,28 @@ impl OutbreakTimes {
         self.sightings += self.stream.exponential();
         let at = self.start_s + self.model.time_of_sighting_s(self.sightings);
         (at < self.duration_s).then(|| (at, self.model.infected_by_sightings(self.sightings)))
+    }
+}
+
+/// Arrival times at a constant rate: a Poisson process.
+#[derive(Clone)]
+pub(crate) struct SteadyTimes {
+    stream: Stream,
+    per_s: f64,
+    at_s: f64,
+    end_s: f64,
+}
+
+impl SteadyTimes {
+    /// Times from `begin` to `end`, so many a second.
+    pub(crate) fn new(stream: Stream, per_s: f64, begin: Duration, end: Duration) -> Self {
+        Self { stream, per_s, at_s: begin.as_secs_f64(), end_s: end.as_secs_f64() }
+    }
+
+    /// The next arrival in seconds after the start of the drill; `None` after the end.
+    pub(crate) fn next_s(&mut self) -> Option<f64> {
+        self.at_s += self.stream.exponential() / self.per_s;
+        (self.at_s < self.end_s).then_some(self.at_s)
     }
 }
 

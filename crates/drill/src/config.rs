@@ -1,6 +1,7 @@
 //! What a drill is asked to be, and whether that can be done.
 
 use crate::arrivals::OutbreakModel;
+use crate::inject::{Inject, Outage};
 use ipnet::Ipv4Net;
 use std::time::Duration;
 
@@ -16,8 +17,12 @@ const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
 const MAX_PACKETS: f64 = 1e11;
 /// Every IPv4 address is at most one host, and indices must fit the space that sources may have.
 const MAX_POPULATION: u64 = 3_000_000_000;
+/// Injects of one drill; each costs a look at its next arrival for every packet.
+pub const MAX_INJECTS: usize = 64;
+/// Sensors that a dark prefix is split among: each costs two threads and two tables of open windows.
+pub const MAX_SENSORS: u32 = 64;
 
-/// A drill: background radiation on a dark prefix, and perhaps one outbreak. [`crate::Drill::new`] checks it.
+/// A drill: background radiation on a dark prefix, and perhaps an outbreak or other injects. [`crate::Drill::new`] checks it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrillConfig {
     /// Decides every random choice. The same seed and configuration give the same bytes on every machine.
@@ -35,6 +40,18 @@ pub struct DrillConfig {
     /// Exact number of packets in total. The background is thinned or thickened to fit, the outbreak stays as it is, and
     /// `packets_per_address_day` is ignored.
     pub exact_packets: Option<u64>,
+    /// Name of the scenario that the injects come from.
+    pub scenario: Option<String>,
+    /// What happens besides the background and the outbreak.
+    pub injects: Vec<Inject>,
+    /// When parts of the prefix see nothing.
+    pub outages: Vec<Outage>,
+    /// Sensors that the dark prefix is split among, in parts as equal as can be. Outages are told by sensor.
+    pub sensors: u32,
+    /// Dark prefixes of others who see the same drill: no source lies in them either, so that all see the same hosts.
+    pub also_dark: Vec<Ipv4Net>,
+    /// Whose view it is. Views of one seed have the same hosts, which reach each at other moments.
+    pub view: u64,
 }
 
 impl Default for DrillConfig {
@@ -48,6 +65,12 @@ impl Default for DrillConfig {
             packets_per_address_day: PACKETS_PER_ADDRESS_DAY,
             outbreak: Some(OutbreakConfig::default()),
             exact_packets: None,
+            scenario: None,
+            injects: Vec::new(),
+            outages: Vec::new(),
+            sensors: 1,
+            also_dark: Vec::new(),
+            view: 0,
         }
     }
 }
@@ -59,6 +82,24 @@ pub enum Transport {
     Tcp,
     /// UDP, protocol 17.
     Udp,
+}
+
+impl Transport {
+    /// The IP protocol number.
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// What the packets of an outbreak look like.
@@ -73,7 +114,7 @@ pub enum OutbreakMark {
     Slammer,
 }
 
-/// One self-spreading outbreak by uniform random scanning: `dI/dt = a I (1 - I/N)` with `a = eta N / 2^32`.
+/// One self-spreading outbreak by uniform random scanning: `dI/dt = a I (1 - I/N)` with `a = q eta N / 2^32`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutbreakConfig {
     /// Transport scanned.
@@ -90,6 +131,8 @@ pub struct OutbreakConfig {
     pub initial_infected: u64,
     /// Vulnerable hosts, the infected ones included (N).
     pub vulnerable: u64,
+    /// Chance that a scan of a vulnerable host infects it, above 0 to 1: below 1 where it has to guess a password (q).
+    pub infection_chance: f64,
 }
 
 impl Default for OutbreakConfig {
@@ -105,6 +148,7 @@ impl Default for OutbreakConfig {
             scans_per_host_s: 160.0,
             initial_infected: 10,
             vulnerable: 10_000,
+            infection_chance: 1.0,
         }
     }
 }
@@ -154,6 +198,46 @@ pub enum ConfigError {
         /// Vulnerable hosts.
         vulnerable: u64,
     },
+    /// The chance of infection is none.
+    #[error("the chance that a scan of a vulnerable host infects it must be above 0 and at most 1, not {0}")]
+    InfectionChance(f64),
+    /// An inject begins or ends where it cannot.
+    #[error("{name} is to begin {begin:?} after the start, and to last for some time within the drill's {duration:?}")]
+    InjectTime {
+        /// Name of the inject.
+        name: String,
+        /// Its begin after the start.
+        begin: Duration,
+        /// The drill's duration.
+        duration: Duration,
+    },
+    /// A parameter of an inject is out of its range.
+    #[error("{name}: {what}")]
+    Inject {
+        /// Name of the inject.
+        name: String,
+        /// What is wrong, with the range.
+        what: &'static str,
+    },
+    /// More injects than are kept.
+    #[error("{0} injects are more than the {MAX_INJECTS} that a drill may have")]
+    TooManyInjects(usize),
+    /// The prefix cannot be split.
+    #[error(
+        "the prefix of {addresses} addresses is to be split among 1 to {MAX_SENSORS} sensors, each with at least one, not {sensors}"
+    )]
+    Sensors {
+        /// Sensors asked for.
+        sensors: u32,
+        /// Addresses of the prefix.
+        addresses: u64,
+    },
+    /// An outage is of nobody, or never.
+    #[error("an outage is of one of the {0} sensors (from 0), and begins before it ends")]
+    Outage(u32),
+    /// Packets that are missing cannot be counted beforehand.
+    #[error("an exact number of packets goes with neither injects nor outages")]
+    ExactWithInjects,
     /// The mark does not exist on that transport or port.
     #[error("the mark {mark:?} does not go with this outbreak: mirai is a TCP mark, slammer is udp/1434")]
     Mark {
@@ -181,7 +265,11 @@ impl DrillConfig {
         if !self.packets_per_address_day.is_finite() || self.packets_per_address_day < 0.0 {
             return Err(ConfigError::Rate(self.packets_per_address_day));
         }
-        let outbreak = self.outbreak.as_ref().map_or(Ok(0.0), |outbreak| self.check_outbreak(outbreak))?;
+        let mut outbreak = self.outbreak.as_ref().map_or(Ok(0.0), |outbreak| self.check_outbreak(outbreak))?;
+        for inject in &self.injects {
+            outbreak += inject.check(self)?;
+        }
+        self.check_scenario()?;
         let expected = self.exact_packets.map_or(self.mean_background() + outbreak, |n| n as f64);
         if expected.max(outbreak) > MAX_PACKETS {
             return Err(ConfigError::TooMany(expected.max(outbreak)));
@@ -189,13 +277,56 @@ impl DrillConfig {
         Ok(())
     }
 
+    fn check_scenario(&self) -> Result<(), ConfigError> {
+        if self.injects.len() > MAX_INJECTS {
+            return Err(ConfigError::TooManyInjects(self.injects.len()));
+        }
+        let (sensors, addresses) = (self.sensors, self.dark_addresses());
+        if sensors == 0 || sensors > MAX_SENSORS || u64::from(sensors) > addresses {
+            return Err(ConfigError::Sensors { sensors, addresses });
+        }
+        if self.outages.iter().any(|outage| outage.sensor >= sensors || outage.begin >= outage.end) {
+            return Err(ConfigError::Outage(sensors));
+        }
+        if self.exact_packets.is_some() && !(self.injects.is_empty() && self.outages.is_empty()) {
+            return Err(ConfigError::ExactWithInjects);
+        }
+        Ok(())
+    }
+
+    /// The seed of everything that differs between views: when packets arrive, and which host sends which.
+    pub(crate) fn stream_seed(&self) -> u64 {
+        if self.view == 0 { self.seed } else { crate::random::mix(self.seed, self.view) }
+    }
+
+    /// All dark prefixes in which no source lies.
+    pub(crate) fn all_dark(&self) -> Vec<Ipv4Net> {
+        [&[self.dark][..], &self.also_dark].concat()
+    }
+
+    /// Offset into the dark prefix of the first address of a sensor's part.
+    pub fn part_begin(&self, sensor: u32) -> u64 {
+        u64::from(sensor) * self.dark_addresses() / u64::from(self.sensors.max(1))
+    }
+
+    /// The sensor that an address at this offset into the dark prefix belongs to.
+    pub fn sensor_of(&self, offset: u32) -> u32 {
+        // The last sensor whose part does not begin behind the offset, the inverse of `part_begin`.
+        let sensors = u64::from(self.sensors.max(1));
+        let sensor = ((u64::from(offset) + 1) * sensors).div_ceil(self.dark_addresses()) - 1;
+        u32::try_from(sensor).unwrap_or(u32::MAX)
+    }
+
     /// Checks the outbreak and gives the packets that it is expected to send into the prefix.
-    fn check_outbreak(&self, outbreak: &OutbreakConfig) -> Result<f64, ConfigError> {
+    pub(crate) fn check_outbreak(&self, outbreak: &OutbreakConfig) -> Result<f64, ConfigError> {
         if outbreak.start >= self.duration {
             return Err(ConfigError::OutbreakStart(outbreak.start, self.duration));
         }
         if !(outbreak.scans_per_host_s > 0.0 && outbreak.scans_per_host_s <= 1e6) {
             return Err(ConfigError::ScanRate(outbreak.scans_per_host_s));
+        }
+        if !(outbreak.infection_chance > 0.0 && outbreak.infection_chance <= 1.0) {
+            return Err(ConfigError::InfectionChance(outbreak.infection_chance));
         }
         let (initial, vulnerable) = (outbreak.initial_infected, outbreak.vulnerable);
         if initial == 0 || initial > vulnerable || vulnerable > MAX_POPULATION {
@@ -237,6 +368,20 @@ mod tests {
         assert!((model.doubling_s() / 60.0 - 31.0).abs() < 0.1);
         assert!((model.time_to_share_s(0.5) / 3600.0 - 5.15).abs() < 0.01);
         assert!((model.sightings(model.time_to_share_s(0.1)) - 26.7).abs() < 0.3);
+    }
+
+    #[test]
+    fn every_address_belongs_to_one_sensor() {
+        for (prefix, sensors) in
+            [("198.18.0.0/24", 1), ("198.18.0.0/24", 3), ("198.18.0.0/28", 16), ("198.18.0.0/20", 7)]
+        {
+            let config = DrillConfig { dark: prefix.parse().unwrap(), sensors, ..DrillConfig::default() };
+            for offset in 0..config.dark_addresses() {
+                let sensor = config.sensor_of(u32::try_from(offset).unwrap());
+                let part = config.part_begin(sensor)..config.part_begin(sensor + 1);
+                assert!(sensor < sensors && part.contains(&offset), "{prefix} {sensors} {offset}");
+            }
+        }
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! The drill itself: packets in time order, one at a time, out of one reused buffer.
+//!
+//! Background, outbreak and every inject know when their next packet comes; the earliest is written. Packets to a part of
+//! the prefix that is out are made and dropped, so that an outage changes nothing else.
 
 use crate::addresses::SourceSpace;
-use crate::arrivals::{BackgroundTimes, OutbreakTimes};
-use crate::config::{ConfigError, DrillConfig, OutbreakConfig, OutbreakMark, Transport};
+use crate::arrivals::BackgroundTimes;
+use crate::config::{ConfigError, DrillConfig};
 use crate::frame::{Frame, Ip};
 use crate::mix::{ANY, COMPONENTS, Lookups, Ports, Probe, Sources, single_port_sources};
+use crate::noise::Player;
 use crate::packet::{Origin, Packet, PacketInfo};
 use crate::random::{Purpose, Stream, mix, scale, to_u64};
-use crate::template::{self, Host, RST_ACK, SYN_ACK, Tool};
+use crate::template::{self, Host, RST_ACK, SYN_ACK};
+use crate::worm::Worm;
 
 /// Domain separators of the keys under which sources are drawn.
-const OUTBREAK_HOSTS: u64 = 1 << 40;
+pub(crate) const OUTBREAK_HOSTS: u64 = 1 << 40;
 const TRAITS: u64 = 2 << 40;
 const ANY_PORT: u64 = 3 << 40;
 /// A background source that scans "any" port keeps to so many of them.
@@ -18,30 +23,23 @@ const PORTS_OF_A_SOURCE: u32 = 8;
 
 /// A running drill. Ask [`Drill::next_packet`] until it is empty; memory does not grow.
 pub struct Drill {
-    seed: u64,
+    config: DrillConfig,
     start_ns: u64,
     last_ns: u64,
     end_ns: u64,
     background: BackgroundTimes,
     next_background_s: Option<f64>,
-    outbreak: Option<Outbreak>,
-    next_outbreak: Option<(f64, f64)>,
+    /// Everything else, with the time of its next packet.
+    players: Vec<(Player, Option<f64>)>,
     painter: Painter,
 }
 
-/// What is needed to write the packets of the outbreak.
-struct Outbreak {
-    config: OutbreakConfig,
-    times: OutbreakTimes,
-    fields: Stream,
-}
-
 /// What is needed to write a packet once its time is known.
-struct Painter {
+pub(crate) struct Painter {
     seed: u64,
     dark_first: u32,
     dark_count: u32,
-    space: SourceSpace,
+    pub(crate) space: SourceSpace,
     lookups: Lookups,
     fields: Stream,
     frame: Frame,
@@ -54,67 +52,86 @@ impl Drill {
     /// What [`DrillConfig::check`] says, or that the outbreak alone has more packets than asked for in total.
     pub fn new(config: &DrillConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut outbreak = config.outbreak.map(|outbreak| Outbreak {
-            times: OutbreakTimes::new(config, &outbreak),
-            fields: Stream::new(config.seed, Purpose::OutbreakFields),
-            config: outbreak,
-        });
+        let outbreak = config.outbreak.map(|outbreak| Worm::of_drill(config, &outbreak));
         let exactly = match config.exact_packets {
             None => None,
             Some(packets) => {
-                let mut dry = outbreak.as_ref().map(|o| o.times.clone());
-                let outbreak = std::iter::from_fn(|| dry.as_mut()?.next_s()).fold(0_u64, |n, _| n + 1);
+                let outbreak = outbreak.as_ref().map_or(0, Worm::count);
                 Some(packets.checked_sub(outbreak).ok_or(ConfigError::OutbreakLarger { outbreak, packets })?)
             }
         };
+        let injects = (0..).zip(&config.injects).map(|(index, inject)| Player::new(config, index, inject));
+        let outbreak = outbreak.map(|worm| Player::Worm(Box::new(worm)));
+        let players = outbreak.into_iter().chain(injects).map(|mut player| {
+            let next_s = player.next_s();
+            (player, next_s)
+        });
+        let players = players.collect();
         let mut background = BackgroundTimes::new(config, exactly);
         let start_ns = config.start_s * 1_000_000_000;
         let duration_ns = u64::try_from(config.duration.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
-            seed: config.seed,
             start_ns,
             last_ns: start_ns,
             end_ns: start_ns.saturating_add(duration_ns),
             next_background_s: background.next_s(),
             background,
-            next_outbreak: outbreak.as_mut().and_then(|o| o.times.next_s()),
-            outbreak,
+            players,
             painter: Painter {
                 seed: config.seed,
                 dark_first: u32::from(config.dark.network()),
                 // A /8 is the largest prefix that is allowed.
                 dark_count: u32::try_from(config.dark_addresses()).unwrap_or(u32::MAX),
-                space: SourceSpace::new(config.dark),
+                space: SourceSpace::new(&config.all_dark()),
                 lookups: Lookups::new(),
-                fields: Stream::new(config.seed, Purpose::BackgroundFields),
+                fields: Stream::new(config.stream_seed(), Purpose::BackgroundFields),
                 frame: Frame::new(),
             },
+            config: config.clone(),
         })
     }
 
     /// The next packet, not before the one before it; `None` after the last. The frame lies in a buffer that the next
     /// call overwrites.
     pub fn next_packet(&mut self) -> Option<Packet<'_>> {
-        let outbreak_first = match (self.next_background_s, self.next_outbreak) {
-            (None, None) => return None,
-            (Some(background), Some((outbreak, _))) => outbreak < background,
-            (background, _) => background.is_none(),
-        };
-        let (at_s, info) = match (outbreak_first, &mut self.outbreak, self.next_outbreak) {
-            (true, Some(outbreak), Some((at_s, infected))) => {
-                self.next_outbreak = outbreak.times.next_s();
-                (at_s, self.painter.outbreak(&outbreak.config, &mut outbreak.fields, infected))
-            }
-            _ => {
-                let at_s = self.next_background_s?;
-                self.next_background_s = self.background.next_s();
-                (at_s, self.painter.background())
+        let (time_ns, info) = loop {
+            let (at_s, info) = self.next_written()?;
+            // Rounding may put the last packet on the end itself, which is no longer part of the drill.
+            let time_ns = (self.start_ns + to_u64(at_s * 1e9)).clamp(self.last_ns, self.end_ns - 1);
+            self.last_ns = time_ns;
+            if !self.is_out(time_ns, &info) {
+                break (time_ns, info);
             }
         };
-        // Rounding may put the last packet on the end itself, which is no longer part of the drill.
-        let time_ns = (self.start_ns + to_u64(at_s * 1e9)).clamp(self.last_ns, self.end_ns - 1);
-        self.last_ns = time_ns;
         Some(Packet { time_ns, frame: self.painter.frame.bytes(), info })
+    }
+
+    /// Writes whatever comes next into the frame.
+    fn next_written(&mut self) -> Option<(f64, PacketInfo)> {
+        let earliest = self.players.iter_mut().filter_map(|(player, next_s)| next_s.map(|at_s| (at_s, player, next_s)));
+        let earliest = earliest.min_by(|(one, ..), (other, ..)| one.total_cmp(other));
+        match (self.next_background_s, earliest) {
+            (background, Some((at_s, player, next_s))) if background.is_none_or(|background| at_s < background) => {
+                let info = player.paint(&mut self.painter, at_s);
+                *next_s = player.next_s();
+                Some((at_s, info))
+            }
+            (at_s, _) => {
+                let at_s = at_s?;
+                self.next_background_s = self.background.next_s();
+                Some((at_s, self.painter.background()))
+            }
+        }
+    }
+
+    /// Whether the part of the prefix that a packet reaches is out at this time.
+    fn is_out(&self, time_ns: u64, info: &PacketInfo) -> bool {
+        if self.config.outages.is_empty() {
+            return false;
+        }
+        let since = std::time::Duration::from_nanos(time_ns - self.start_ns);
+        let sensor = self.config.sensor_of(u32::from(info.destination) - self.painter.dark_first);
+        self.config.outages.iter().any(|it| it.sensor == sensor && (it.begin..it.end).contains(&since))
     }
 
     /// Unix time of the beginning, in nanoseconds.
@@ -129,7 +146,12 @@ impl Drill {
 
     /// The seed.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.config.seed
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &DrillConfig {
+        &self.config
     }
 }
 
@@ -180,23 +202,27 @@ impl Painter {
         Host { address, traits: mix(self.seed ^ TRAITS, u64::from(address)) }
     }
 
-    /// Writes one packet of the outbreak while `infected` hosts are.
-    fn outbreak(&mut self, outbreak: &OutbreakConfig, fields: &mut Stream, infected: f64) -> PacketInfo {
-        let infected = to_u64(infected).clamp(outbreak.initial_infected, outbreak.vulnerable);
-        let index = fields.below(u32::try_from(infected).unwrap_or(u32::MAX));
-        let host = self.host(self.space.permuted(mix(self.seed, OUTBREAK_HOSTS), index));
-        let destination = self.dark_first + fields.below(self.dark_count);
-        let probe = match (outbreak.mark, outbreak.transport) {
-            (OutbreakMark::Mirai, _) => Probe::Syn(Tool::Mirai),
-            (OutbreakMark::Slammer, _) => Probe::Slammer,
-            (OutbreakMark::None, Transport::Tcp) => Probe::Syn(Tool::Linux),
-            (OutbreakMark::None, Transport::Udp) => Probe::Udp,
-        };
-        // The outbreak draws from its own stream, so that the background is the same with and without it.
+    /// Writes a packet to a random dark address, with random fields of a stream of its own, so that the background is the
+    /// same with and without it.
+    pub(crate) fn probe(&mut self, fields: &mut Stream, probe: Probe, source: u32, port: u16) -> PacketInfo {
+        let offset = fields.below(self.dark_count);
+        self.probe_to(fields, probe, source, offset, port)
+    }
+
+    /// The same to the dark address at this offset.
+    pub(crate) fn probe_to(
+        &mut self,
+        fields: &mut Stream,
+        probe: Probe,
+        source: u32,
+        offset: u32,
+        port: u16,
+    ) -> PacketInfo {
+        let host = self.host(source);
         std::mem::swap(&mut self.fields, fields);
-        let info = self.write(probe, host, destination, outbreak.port);
+        let info = self.write(probe, host, self.dark_first + offset, port);
         std::mem::swap(&mut self.fields, fields);
-        PacketInfo { origin: Origin::Outbreak, ..info }
+        info
     }
 
     /// Writes a probe into the frame and describes it.

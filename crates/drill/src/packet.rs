@@ -43,6 +43,15 @@ pub enum Origin {
     Background(usize),
     /// The outbreak.
     Outbreak,
+    /// An inject; the index into [`crate::DrillConfig::injects`].
+    Inject(usize),
+}
+
+impl Origin {
+    pub(crate) fn inject(index: u32) -> Self {
+        // A drill has few injects.
+        Self::Inject(usize::try_from(index).unwrap_or(usize::MAX))
+    }
 }
 
 /// The fields of a packet that counters look at, as they were written.

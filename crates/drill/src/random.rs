@@ -11,10 +11,28 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 /// the same seed gives the same outbreak over any background.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
-    BackgroundTimes = 1,
-    BackgroundFields = 2,
-    OutbreakTimes = 3,
-    OutbreakFields = 4,
+    BackgroundTimes,
+    BackgroundFields,
+    OutbreakTimes,
+    OutbreakFields,
+    /// Times of the inject with this index.
+    InjectTimes(u32),
+    /// Everything else of it.
+    InjectFields(u32),
+}
+
+impl Purpose {
+    /// The number of its stream, another for each.
+    fn stream(self) -> u64 {
+        match self {
+            Self::BackgroundTimes => 1,
+            Self::BackgroundFields => 2,
+            Self::OutbreakTimes => 3,
+            Self::OutbreakFields => 4,
+            Self::InjectTimes(index) => 16 + 2 * u64::from(index),
+            Self::InjectFields(index) => 17 + 2 * u64::from(index),
+        }
+    }
 }
 
 /// One stream of random bits.
@@ -26,7 +44,7 @@ impl Stream {
         let mut bytes = *b"martlet drill, version 1........";
         bytes[24..].copy_from_slice(&seed.to_le_bytes());
         let mut rng = ChaCha8Rng::from_seed(bytes);
-        rng.set_stream(purpose as u64);
+        rng.set_stream(purpose.stream());
         Self(rng)
     }
 

@@ -5,12 +5,17 @@
 //! the bit relations of single packets; and `drill` with the parameters, the components as generated, and the outbreak.
 //! Rows are sorted. Times are Unix seconds.
 //!
+//! Where a drill has them, `drill` also holds `scenario`, `injects` and `outages`: of each inject what it is, when it
+//! begins and ends, what the prefix saw of it, the model if it is a worm, and what a detector must, may and must not call.
+//!
 //! Counts of distinct sources are exact, so memory grows with the distinct pairs of port and source, about 10 bytes each.
 
 use crate::arrivals::OutbreakModel;
-use crate::config::{DrillConfig, OutbreakMark, Transport};
+use crate::config::{DrillConfig, OutbreakConfig, OutbreakMark};
+use crate::inject::{Expectation, Inject, InjectKind, Outage};
 use crate::mix::COMPONENTS;
 use crate::packet::{Kind, Origin, Packet};
+use crate::worm::Neighbourhood;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -30,14 +35,15 @@ pub struct Truth {
     kinds: BTreeMap<(u8, Kind), Tally>,
     marks: [Tally; 4],
     components: [u64; COMPONENTS.len()],
-    outbreak: OutbreakSeen,
+    outbreak: Seen,
+    injects: Vec<Seen>,
 }
 
 /// Packets, bytes and sources by destination port.
 struct PortTable(Box<[[u64; 3]]>);
 
 /// Packets and distinct sources.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tally {
     packets: u64,
     sources: Set,
@@ -54,11 +60,26 @@ impl Tally {
     }
 }
 
-#[derive(Default)]
-struct OutbreakSeen {
+/// What the prefix saw of an outbreak or inject.
+#[derive(Clone, Default)]
+struct Seen {
     tally: Tally,
     first_ns: Option<u64>,
+    last_ns: Option<u64>,
     hours: Vec<u64>,
+}
+
+impl Seen {
+    fn add(&mut self, since_start_ns: u64, time_ns: u64, source: u64) {
+        self.tally.add(source);
+        self.first_ns.get_or_insert(time_ns);
+        self.last_ns = Some(time_ns);
+        let hour = usize::try_from(since_start_ns / 3_600_000_000_000).unwrap_or(usize::MAX);
+        if hour >= self.hours.len() {
+            self.hours.resize(hour + 1, 0);
+        }
+        self.hours[hour] += 1;
+    }
 }
 
 impl Truth {
@@ -77,7 +98,8 @@ impl Truth {
             kinds: BTreeMap::new(),
             marks: Default::default(),
             components: [0; COMPONENTS.len()],
-            outbreak: OutbreakSeen::default(),
+            outbreak: Seen::default(),
+            injects: vec![Seen::default(); config.injects.len()],
         }
     }
 
@@ -108,22 +130,12 @@ impl Truth {
         for (tally, _) in self.marks.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
             tally.add(source);
         }
+        let since_start_ns = packet.time_ns.saturating_sub(self.config.start_s * 1_000_000_000);
         match info.origin {
             Origin::Background(component) => self.components[component] += 1,
-            Origin::Outbreak => self.observe_outbreak(packet.time_ns, source),
+            Origin::Outbreak => self.outbreak.add(since_start_ns, packet.time_ns, source),
+            Origin::Inject(index) => self.injects[index].add(since_start_ns, packet.time_ns, source),
         }
-    }
-
-    fn observe_outbreak(&mut self, time_ns: u64, source: u64) {
-        let seen = &mut self.outbreak;
-        seen.tally.add(source);
-        seen.first_ns.get_or_insert(time_ns);
-        let since = time_ns.saturating_sub(self.config.start_s * 1_000_000_000) / 3_600_000_000_000;
-        let hour = usize::try_from(since).unwrap_or(usize::MAX);
-        if hour >= seen.hours.len() {
-            seen.hours.resize(hour + 1, 0);
-        }
-        seen.hours[hour] += 1;
     }
 
     /// Packets of the outbreak, and distinct hosts among their sources.
@@ -183,6 +195,44 @@ impl Truth {
             last_packet_s: self.last_ns.map(seconds),
             components: COMPONENTS.iter().map(|c| c.name).zip(self.components).collect(),
             outbreak: self.outbreak_truth(),
+            scenario: config.scenario.clone(),
+            injects: config
+                .injects
+                .iter()
+                .zip(&self.injects)
+                .map(|(inject, seen)| self.inject_truth(inject, seen))
+                .collect(),
+            outages: config.outages.clone(),
+            sensors: (!config.outages.is_empty()).then_some(config.sensors),
+        }
+    }
+
+    fn inject_truth(&self, inject: &Inject, seen: &Seen) -> InjectTruth {
+        let config = &self.config;
+        let begin_s = config.start_s as f64 + inject.begin.as_secs_f64();
+        let (transport, port) = inject.service();
+        let worm = match (&inject.kind, inject.model(config)) {
+            (InjectKind::Worm { outbreak, preference }, Some(model)) => {
+                let length_s = (inject.end - inject.begin).as_secs_f64();
+                let near = preference.map(|_| Neighbourhood::new(config, outbreak, *preference).near());
+                Some(WormTruth::new(outbreak, &model, begin_s, length_s, near))
+            }
+            _ => None,
+        };
+        InjectTruth {
+            name: inject.name.clone(),
+            proto: transport.protocol(),
+            port,
+            parameters: inject.kind.clone(),
+            onset_s: begin_s,
+            end_s: config.start_s as f64 + inject.end.as_secs_f64(),
+            packets: seen.tally.packets,
+            sources: seen.tally.sources.len(),
+            first_packet_s: seen.first_ns.map(seconds),
+            last_packet_s: seen.last_ns.map(seconds),
+            packets_by_hour: seen.hours.clone(),
+            worm,
+            expected: inject.expectation(config),
         }
     }
 
@@ -191,16 +241,8 @@ impl Truth {
         let model = OutbreakModel::new(&outbreak, self.config.dark_addresses());
         let begin_s = self.config.start_s as f64 + outbreak.start.as_secs_f64();
         let length_s = (self.config.duration.saturating_sub(outbreak.start)).as_secs_f64();
-        let shares = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99].into_iter().map(|share| Milestone {
-            infected_share: share,
-            time_s: begin_s + model.time_to_share_s(share),
-            expected_packets: model.sightings(model.time_to_share_s(share)),
-        });
         Some(OutbreakTruth {
-            proto: match outbreak.transport {
-                Transport::Tcp => 6,
-                Transport::Udp => 17,
-            },
+            proto: outbreak.transport.protocol(),
             port: outbreak.port,
             mark: outbreak.mark,
             start_s: begin_s,
@@ -214,10 +256,19 @@ impl Truth {
             packets: self.outbreak.tally.packets,
             sources: self.outbreak.tally.sources.len(),
             first_packet_s: self.outbreak.first_ns.map(seconds),
-            milestones: shares.collect(),
+            milestones: milestones(&model, begin_s),
             packets_by_hour: self.outbreak.hours.clone(),
         })
     }
+}
+
+fn milestones(model: &OutbreakModel, begin_s: f64) -> Vec<Milestone> {
+    let shares = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99].into_iter().map(|share| Milestone {
+        infected_share: share,
+        time_s: begin_s + model.time_to_share_s(share),
+        expected_packets: model.sightings(model.time_to_share_s(share)),
+    });
+    shares.collect()
 }
 
 fn seconds(time_ns: u64) -> f64 {
@@ -282,6 +333,80 @@ struct DrillTruth {
     /// Background packets by the component that made them.
     components: BTreeMap<&'static str, u64>,
     outbreak: Option<OutbreakTruth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scenario: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    injects: Vec<InjectTruth>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outages: Vec<Outage>,
+    /// Sensors among which the prefix is split, where outages are told by sensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensors: Option<u32>,
+}
+
+/// One inject: what it is and what the prefix saw of it.
+#[derive(Debug, Serialize)]
+struct InjectTruth {
+    name: String,
+    proto: u8,
+    /// The service concerned: of answers, the port that they come from.
+    port: u16,
+    parameters: InjectKind,
+    onset_s: f64,
+    end_s: f64,
+    packets: u64,
+    sources: usize,
+    first_packet_s: Option<f64>,
+    last_packet_s: Option<f64>,
+    /// By hour since the start of the drill; hours after the last packet are left out.
+    packets_by_hour: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worm: Option<WormTruth>,
+    expected: Expectation,
+}
+
+/// What a worm really was.
+#[derive(Debug, Serialize)]
+struct WormTruth {
+    mark: OutbreakMark,
+    scans_per_host_s: f64,
+    infection_chance: f64,
+    initial_infected: u64,
+    vulnerable: u64,
+    growth_per_s: f64,
+    doubling_s: f64,
+    infected_at_end: f64,
+    /// By the model, until the end of the inject. Where hosts prefer their own networks, those of near networks that are
+    /// not a whole host yet send nothing, so it is an upper bound then.
+    expected_packets: f64,
+    /// Vulnerable hosts elsewhere in the prefix's own /8 and in its own /16, where hosts prefer those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vulnerable_near: Option<(u64, u64)>,
+    milestones: Vec<Milestone>,
+}
+
+impl WormTruth {
+    fn new(
+        outbreak: &OutbreakConfig,
+        model: &OutbreakModel,
+        begin_s: f64,
+        length_s: f64,
+        vulnerable_near: Option<(u64, u64)>,
+    ) -> Self {
+        Self {
+            mark: outbreak.mark,
+            scans_per_host_s: outbreak.scans_per_host_s,
+            infection_chance: outbreak.infection_chance,
+            initial_infected: outbreak.initial_infected,
+            vulnerable: outbreak.vulnerable,
+            growth_per_s: model.growth_per_s(),
+            doubling_s: model.doubling_s(),
+            infected_at_end: model.infected(length_s),
+            expected_packets: model.sightings(length_s),
+            vulnerable_near,
+            milestones: milestones(model, begin_s),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

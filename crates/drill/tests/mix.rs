@@ -12,7 +12,7 @@ const PACKETS: u64 = 400_000;
 fn component(packet: &Read) -> &'static str {
     match packet.info.origin {
         Origin::Background(index) => COMPONENTS[index].name,
-        Origin::Outbreak => "outbreak",
+        Origin::Outbreak | Origin::Inject(_) => "outbreak",
     }
 }
 

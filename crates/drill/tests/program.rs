@@ -81,6 +81,13 @@ fn mistakes_are_named() {
         (&["--out", "/nonexistent/d.pcap"], 1, "cannot write /nonexistent/d.pcap"),
         (&["--out", "same", "--truth", "same"], 1, "same file"),
         (&[], 2, "--out"),
+        (&["--scenario", "code-blue"], 2, "there are slammer, code-red"),
+        (&["--scenario", "slammer", "--outbreak", "tcp/80"], 2, "cannot be used with"),
+        (&["--scenario", "slammer", "--prefix", "198.18.0.0/30", "--sensors", "5"], 2, "sensors"),
+        (&["--interface", "lo"], 2, "--bounded-by"),
+        (&["--interface", "lo", "--bounded-by", "1"], 2, "--counts-as-real"),
+        (&["--interface", "lo", "--bounded-by", "1", "--counts-as-real", "--dark", "8.8.8.0/24"], 2, "not sent to"),
+        (&["--interface", "none0", "--bounded-by", "1", "--counts-as-real"], 1, "no interface none0"),
     ] {
         let output = drill(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
@@ -97,4 +104,29 @@ fn a_full_disk_is_said_clearly() {
     let output = drill(&["--out", "/dev/full", "--force", "--packets", "100000"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot write /dev/full: No space left"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_scenario_without_a_name_for_its_file_says_in_it_that_it_is_a_drill() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_martlet-drill"))
+        .args(["--scenario", "research-sweep", "--seed", "7", "--rate", "0"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    // A header, and 256 SYNs of 66 bytes with headers of their own.
+    assert_eq!(std::fs::metadata(dir.path().join("drill-research-sweep-7.pcap")).unwrap().len(), 24 + 256 * (16 + 66));
+}
+
+#[test]
+fn every_parameter_of_a_scenario_is_in_the_guide() {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/drills.md")).unwrap();
+    for scenario in martlet_drill::scenarios::ALL {
+        let section = guide.split("\n### ").find(|section| section.starts_with(scenario.name)).unwrap_or_default();
+        for parameter in scenario.parameters {
+            let row = format!("| {} | {} | {} |", parameter.name, parameter.value, parameter.source);
+            assert!(section.contains(&row), "{}: {row}", scenario.name);
+        }
+    }
 }

@@ -1,33 +1,42 @@
 //! The program `martlet-drill`: command line, files, progress and the summary.
 
-use crate::arrivals::OutbreakModel;
+mod capture;
+mod exercise;
+mod send;
+
 use crate::config::{ConfigError, DrillConfig, OutbreakConfig, OutbreakMark, Transport};
 use crate::generator::Drill;
-use crate::pcap::{PcapWriter, Resolution};
-use crate::truth::Truth;
-use clap::{Parser, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::scenarios::{self, Scenario};
+use crate::send::interface::InterfaceError;
+use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use send::SendArgs;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Packets between two looks at the progress bar; at full speed a few hundred looks a second.
-const PACKETS_PER_TICK: u64 = 1 << 14;
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Sensors of a scenario, unless told otherwise.
+const SENSORS: u32 = 4;
 
-/// Write a drill: seeded synthetic background radiation on a dark prefix, with one outbreak whose parameters are known.
+/// Make a drill: seeded synthetic background radiation on a dark prefix, with one outbreak or a scenario whose parameters
+/// are known; write it to a capture, send it to a collector as sensors would, or onto a line.
 ///
-/// Nothing in the file is real. Source addresses are random numbers and stand for nobody; payloads are harmless; every
+/// Nothing in it is real. Source addresses are random numbers and stand for nobody; payloads are harmless; every
 /// frame's Ethernet source is 02:64:72:69:6c:6c ("drill"). The same options give the same bytes on every machine.
 #[derive(Parser, Debug)]
-#[command(name = "martlet-drill", version)]
+#[command(name = "martlet-drill", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Args {
-    /// Capture file to write; "-" is standard output
-    #[arg(long, short, value_name = "FILE")]
-    out: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Capture file to write; "-" is standard output [default with --scenario: drill-NAME-SEED.pcap]
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["scenario", "interface", "collector"])]
+    out: Option<PathBuf>,
+    /// Play this scenario instead of the outbreak; `martlet-drill scenarios` lists them
+    #[arg(long, value_name = "NAME", value_parser = parse_scenario,
+          conflicts_with_all = ["service", "mark", "begin", "scan_rate", "infected", "vulnerable", "packets"])]
+    scenario: Option<&'static Scenario>,
     /// Also write the ground truth as JSON (memory then grows with distinct ports and sources)
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
@@ -43,11 +52,11 @@ struct Args {
     /// Begin, RFC 3339
     #[arg(long, default_value = "2026-01-01T00:00:00Z", value_name = "TIME")]
     start: jiff::Timestamp,
-    /// Time covered: a number with ms, s, m, h or d
-    #[arg(long, default_value = "24h", value_parser = parse_duration)]
-    duration: Duration,
+    /// Time covered: a number with ms, s, m, h or d [default: 24h, or the scenario's]
+    #[arg(long, value_parser = parse_duration)]
+    duration: Option<Duration>,
     /// Dark IPv4 prefix, /8 to /32
-    #[arg(long, default_value = "198.18.0.0/24", value_name = "CIDR")]
+    #[arg(long, visible_alias = "dark", default_value = "198.18.0.0/24", value_name = "CIDR")]
     prefix: Ipv4Net,
     /// Mean background packets per address and day
     #[arg(long, default_value_t = crate::config::PACKETS_PER_ADDRESS_DAY.round(), value_name = "PACKETS_PER_ADDRESS_DAY")]
@@ -55,8 +64,13 @@ struct Args {
     /// Exact number of packets in total, outbreak included (--rate is then ignored)
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     packets: Option<u64>,
+    /// Sensors among which the prefix is split [default: 4 with --scenario or --collector]
+    #[arg(long, value_name = "N")]
+    sensors: Option<u32>,
     #[command(flatten)]
     outbreak: OutbreakArgs,
+    #[command(flatten)]
+    send: SendArgs,
     /// Neither progress nor summary
     #[arg(long, short)]
     quiet: bool,
@@ -83,6 +97,25 @@ struct OutbreakArgs {
     /// Vulnerable hosts, infected ones included
     #[arg(long, default_value_t = 10_000, value_name = "HOSTS")]
     vulnerable: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the scenarios with their parameters and where those are from
+    Scenarios,
+    /// Joint exercises from one shared file
+    #[command(subcommand)]
+    Exercise(exercise::ExerciseCommand),
+    /// Ask every participant's collector what it called, and print it beside what happened
+    #[command(after_help = "Exit code 1 if something was missed, wrongly called, or a collector could not be asked.")]
+    Review(exercise::ReviewArgs),
+}
+
+fn parse_scenario(text: &str) -> Result<&'static Scenario, String> {
+    Scenario::named(text).ok_or_else(|| {
+        let names: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+        format!("there is none of this name; there are {}", names.join(", "))
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -118,7 +151,7 @@ fn parse_service(text: &str) -> Result<Service, String> {
     Ok(Service(Some((transport, port))))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
@@ -144,8 +177,26 @@ enum Failure {
     Exists(PathBuf),
     #[error("--out and --truth are the same file")]
     SameFile,
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0:#}")]
+    Send(anyhow::Error),
+    #[error("something was missed, wrongly called or not answered: see above")]
+    NotClean,
     #[error("cannot write {}: {source}{}", path.display(), if *.removed { "; the incomplete file was removed" } else { "" })]
     Write { path: PathBuf, source: io::Error, removed: bool },
+}
+
+impl Failure {
+    /// Whether the command line is at fault.
+    const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_) | Self::Start(_) | Self::Usage(_) | Self::Interface(InterfaceError::Destination(_))
+        )
+    }
 }
 
 /// Runs the program: 0 when everything was written, 1 after a failure, 2 for a command line that makes no sense.
@@ -156,13 +207,21 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to do when standard error is closed, too.
             let _ = writeln!(io::stderr(), "martlet-drill: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Config(_) | Failure::Start(_)) { 2 } else { 1 })
+            ExitCode::from(if failure.is_usage() { 2 } else { 1 })
         }
     }
 }
 
 impl Args {
     fn config(&self) -> Result<DrillConfig, Failure> {
+        let duration = self.duration.unwrap_or_else(|| self.scenario.map_or(DAY, |scenario| scenario.duration));
+        let dark = self.prefix.trunc();
+        let addresses = 1_u64 << (32 - u32::from(dark.prefix_len()));
+        let sensors = self.sensors.unwrap_or_else(|| match (self.scenario, &self.send.collector) {
+            (None, None) => 1,
+            // Of a prefix of one or two addresses there are no four parts.
+            _ => u32::try_from(addresses).map_or(SENSORS, |addresses| SENSORS.min(addresses)),
+        });
         let outbreak = self.outbreak.service.0.map(|(transport, port)| OutbreakConfig {
             transport,
             port,
@@ -172,166 +231,56 @@ impl Args {
                 (Some(MarkArg::Slammer), ..) | (None, Transport::Udp, 1434) => OutbreakMark::Slammer,
                 (None, Transport::Udp, _) => OutbreakMark::None,
             },
-            start: self.outbreak.begin.unwrap_or(self.duration / 2),
+            start: self.outbreak.begin.unwrap_or(duration / 2),
             scans_per_host_s: self.outbreak.scan_rate,
             initial_infected: self.outbreak.infected,
             vulnerable: self.outbreak.vulnerable,
+            infection_chance: 1.0,
         });
-        Ok(DrillConfig {
+        let config = DrillConfig {
             seed: self.seed,
             start_s: u64::try_from(self.start.as_second()).map_err(|_| Failure::Start(self.start))?,
-            duration: self.duration,
-            dark: self.prefix.trunc(),
+            duration,
+            dark,
             packets_per_address_day: self.rate,
             outbreak,
             exact_packets: self.packets,
+            sensors,
+            ..DrillConfig::default()
+        };
+        // A part of a drill that cannot be is no base for a scenario, whose times depend on it.
+        Ok(match self.scenario {
+            Some(scenario) => scenario.drill(config),
+            None => config,
         })
     }
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let begun = Instant::now();
+    if let Some(command) = &args.command {
+        return match command {
+            Command::Scenarios => print(&scenarios::list()),
+            Command::Exercise(command) => exercise::main(command),
+            Command::Review(args) => exercise::review(args),
+        };
+    }
     let config = args.config()?;
-    let mut drill = Drill::new(&config)?;
-    if args.truth.as_ref() == Some(&args.out) {
-        return Err(Failure::SameFile);
+    let drill = Drill::new(&config)?;
+    match (&args.send.interface, &args.send.collector) {
+        (Some(device), _) => send::to_interface(args, drill, device),
+        (None, Some(collector)) => send::to_collector(args, drill, collector),
+        (None, None) => capture::write(args, drill),
     }
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Failure::Write { removed: remove_incomplete(&path), path, source }
-    };
-    // Both files are opened before the work begins: a mistake in the second name should not cost the whole run.
-    let out = open(&args.out, args.force)?;
-    let truth_out = match args.truth.as_ref().map(|path| open(path, args.force)).transpose() {
-        Ok(truth_out) => truth_out,
-        Err(failure) => {
-            remove_incomplete(&args.out);
-            return Err(failure);
+}
+
+/// Writes to standard output; whoever reads it may have seen enough.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Write { path: "standard output".into(), source: error, removed: false })
         }
-    };
-    let mut truth = args.truth.as_ref().map(|_| Truth::new(&config));
-    let bar = if args.quiet { ProgressBar::hidden() } else { progress(drill.end_ns() - drill.start_ns()) };
-    let written = generate(&mut drill, out, args.format, truth.as_mut(), &bar).map_err(failed(&args.out))?;
-    bar.finish_and_clear();
-    if let (Some(truth), Some(path), Some(out)) = (&truth, &args.truth, truth_out) {
-        write_truth(truth, out).map_err(failed(path))?;
+        _ => Ok(()),
     }
-    if !args.quiet {
-        // The files are complete; a closed terminal is no failure.
-        let _ = summarize(&config, &written, truth.as_ref(), begun.elapsed());
-    }
-    Ok(())
-}
-
-/// What a run wrote.
-struct Written {
-    packets: u64,
-    file_bytes: u64,
-}
-
-fn generate(
-    drill: &mut Drill,
-    out: Box<dyn Write>,
-    format: Format,
-    mut truth: Option<&mut Truth>,
-    bar: &ProgressBar,
-) -> io::Result<Written> {
-    let resolution = match format {
-        Format::Pcap => Resolution::Nanoseconds,
-        Format::PcapMicro => Resolution::Microseconds,
-    };
-    let start_ns = drill.start_ns();
-    let mut writer = PcapWriter::new(BufWriter::with_capacity(WRITE_BUFFER_BYTES, out), resolution)?;
-    let mut packets = 0_u64;
-    while let Some(packet) = drill.next_packet() {
-        writer.write(packet.time_ns, packet.frame)?;
-        if let Some(truth) = truth.as_deref_mut() {
-            truth.observe(&packet);
-        }
-        packets += 1;
-        if packets.is_multiple_of(PACKETS_PER_TICK) {
-            bar.set_position(packet.time_ns - start_ns);
-        }
-    }
-    let file_bytes = writer.bytes_written();
-    writer.finish()?;
-    Ok(Written { packets, file_bytes })
-}
-
-fn write_truth(truth: &Truth, out: Box<dyn Write>) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, out);
-    serde_json::to_writer(&mut out, &truth.report())?;
-    out.write_all(b"\n")?;
-    out.flush()
-}
-
-/// Opens a file for writing, or standard output for "-".
-fn open(path: &Path, force: bool) -> Result<Box<dyn Write>, Failure> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = if force { File::create(path) } else { File::create_new(path) };
-    file.map(|file| Box::new(file) as Box<dyn Write>).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => Failure::Exists(path.to_owned()),
-        _ => Failure::Write { path: path.to_owned(), source, removed: false },
-    })
-}
-
-/// A capture that ends in the middle looks like a short one: better none. Devices and pipes stay.
-fn remove_incomplete(path: &Path) -> bool {
-    path != Path::new("-")
-        && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
-        && std::fs::remove_file(path).is_ok()
-}
-
-fn progress(length_ns: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {percent}% of the time covered, {elapsed}, {eta} left");
-    ProgressBar::new(length_ns).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn summarize(config: &DrillConfig, written: &Written, truth: Option<&Truth>, took: Duration) -> io::Result<()> {
-    let mut err = io::stderr().lock();
-    writeln!(
-        err,
-        "{} packets, {} bytes, seed {}, {} on {} in {:.1} s",
-        written.packets,
-        written.file_bytes,
-        config.seed,
-        human(config.duration.as_secs_f64()),
-        config.dark,
-        took.as_secs_f64(),
-    )?;
-    let Some(outbreak) = &config.outbreak else {
-        return writeln!(err, "no outbreak");
-    };
-    let model = OutbreakModel::new(outbreak, config.dark_addresses());
-    let after_s = (config.duration - outbreak.start).as_secs_f64();
-    let transport = match outbreak.transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-    };
-    writeln!(
-        err,
-        "outbreak {transport}/{} after {}: a = {:.3e} per second, doubling in {}, N = {} hosts, {} scans a second each",
-        outbreak.port,
-        human(outbreak.start.as_secs_f64()),
-        model.growth_per_s(),
-        human(model.doubling_s()),
-        outbreak.vulnerable,
-        outbreak.scans_per_host_s,
-    )?;
-    writeln!(
-        err,
-        "  10 % infected {} after its begin, 50 % after {}; {:.0} infected at the end; {:.0} packets expected in the prefix",
-        human(model.time_to_share_s(0.1)),
-        human(model.time_to_share_s(0.5)),
-        model.infected(after_s),
-        model.sightings(after_s),
-    )?;
-    if let Some((packets, sources)) = truth.map(Truth::outbreak_seen) {
-        writeln!(err, "  {packets} packets from {sources} hosts were made")?;
-    }
-    Ok(())
 }
 
 /// A length of time for people.
