@@ -309,7 +309,8 @@ pub(crate) const SENDERS: &[Sender] = &[
             (1, "backscatter", 255),
             (6, "backscatter", 98),
         ],
-        marks: &[("nmap_shape", 4161), ("stealth", 15079)],
+        // One of its scans has several sequence numbers.
+        marks: &[("nmap", 854), ("nmap_shape", 4161), ("stealth", 15079)],
     },
     Sender {
         capture: "scanners/unicornscan.pcapng",
@@ -320,7 +321,8 @@ pub(crate) const SENDERS: &[Sender] = &[
             (17, "scan", 954),
             (1, "backscatter", 357),
         ],
-        marks: &[("stealth", 6084), ("tcp_data", 21)],
+        // All 3,718 SYNs but the first one of each of 11 runs.
+        marks: &[("stealth", 6084), ("tcp_data", 21), ("unicornscan", 3707)],
     },
     Sender {
         capture: "scanners/zmap_tcp_5k.pcapng",
@@ -334,4 +336,15 @@ pub(crate) const SENDERS: &[Sender] = &[
         marks: &[("masscan", 7667), ("masscan_ipid", 7667)],
     },
     Sender { capture: "worms/slammer_worm.pcap", kinds: &[(17, "scan", 9), (1, "scan", 1)], marks: &[("slammer", 9)] },
+];
+
+/// Captures of tools, with the marks that are no chance there.
+pub(crate) const TOOLS: &[(&str, &[&str])] = &[
+    ("scanners/masscan.pcap", &["masscan_ipid"]),
+    ("scanners/masscan_5k.pcapng", &["masscan_ipid"]),
+    ("scans/scan-1433.pcap", &["masscan_ipid"]),
+    ("scanners/zmap_tcp_5k.pcapng", &["zmap_ipid", "zmap"]),
+    ("scanners/nmap.pcapng", &["nmap"]),
+    ("scans/portscan.pcap", &["nmap"]),
+    ("scanners/unicornscan.pcapng", &["unicornscan"]),
 ];

@@ -27,7 +27,7 @@ impl Aim {
     }
 
     /// The IPv4 address aimed at, as a number.
-    const fn address(self, packet: &Packet<'_>) -> Option<u32> {
+    pub(crate) const fn address(self, packet: &Packet<'_>) -> Option<u32> {
         match (self, packet.destination) {
             (Aim::AsSeen, IpAddr::V4(seen)) => Some(seen.to_bits()),
             (Aim::Public(public), IpAddr::V4(_)) => Some(public.to_bits()),
