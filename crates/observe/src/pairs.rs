@@ -58,37 +58,40 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Adds the marks that a packet has together with an earlier one of its source. Each packet is shown once, in order.
+    /// The marks of a packet, with those that it has together with an earlier one of its source. Each packet is shown once, in
+    /// order.
     #[inline]
-    pub fn mark(&mut self, packet: &Packet<'_>, aim: Aim, marks: &mut Marks) {
+    pub fn complete(&mut self, packet: &Packet<'_>, aim: Aim, marks: Marks) -> Marks {
         // Nearly every packet ends here: one bit, or two fields of a SYN.
         if marks.contains(Mark::NmapShape) {
-            self.mark_nmap(packet, marks);
+            marks.with_if(Mark::Nmap, self.is_nmap(packet))
         } else if let Transport::Tcp(tcp) = &packet.transport
             && tcp.window.is_some_and(|window| UNICORNSCAN_WINDOWS.contains(&window))
         {
-            self.mark_unicornscan(packet, tcp, aim, marks);
+            marks.with_if(Mark::Unicornscan, self.is_unicornscan(packet, tcp, aim))
+        } else {
+            marks
         }
     }
 
     #[cold]
-    fn mark_nmap(&mut self, packet: &Packet<'_>, marks: &mut Marks) {
-        let Transport::Tcp(tcp) = &packet.transport else { return };
+    fn is_nmap(&mut self, packet: &Packet<'_>) -> bool {
+        let Transport::Tcp(tcp) = &packet.transport else { return false };
         let key = (tcp.sequence >> 16) ^ (tcp.sequence & 0xffff);
         let probe = Probe { sequence: tcp.sequence, keys: [Some(key), None] };
-        *marks = marks.with_if(Mark::Nmap, self.nmap.pairs(packet.source, probe));
+        self.nmap.pairs(packet.source, probe)
     }
 
     #[cold]
-    fn mark_unicornscan(&mut self, packet: &Packet<'_>, tcp: &Tcp<'_>, aim: Aim, marks: &mut Marks) {
+    fn is_unicornscan(&mut self, packet: &Packet<'_>, tcp: &Tcp<'_>, aim: Aim) -> bool {
         const NOT_WITH_SYN: u8 = TcpFlags::ACK | TcpFlags::RST | TcpFlags::FIN;
         let is_probe = tcp.flags.has(TcpFlags::SYN) && tcp.flags.lacks(NOT_WITH_SYN);
-        let Some(destination) = aim.address(packet).filter(|_| is_probe) else { return };
+        let Some(destination) = aim.address(packet).filter(|_| is_probe) else { return false };
         let ports = (u32::from(tcp.destination_port) << 16) + u32::from(tcp.source_port);
         // A sequence number that is the destination is Mirai's: from one port to another all its packets have equal keys.
         let key = |destination: u32| (tcp.sequence != destination).then_some(tcp.sequence ^ destination ^ ports);
         let probe = Probe { sequence: tcp.sequence, keys: [key(destination), key(destination.swap_bytes())] };
-        *marks = marks.with_if(Mark::Unicornscan, self.unicornscan.pairs(packet.source, probe));
+        self.unicornscan.pairs(packet.source, probe)
     }
 }
 
@@ -225,9 +228,7 @@ mod tests {
     /// The marks of several packets, of those packets whose bytes are given.
     fn marks(pairs: &mut Pairs, aim: Aim, packet: &[u8]) -> Marks {
         let packet = parse(LinkType::Raw, packet).unwrap();
-        let mut marks = classify(&packet, aim).marks;
-        pairs.mark(&packet, aim, &mut marks);
-        marks
+        pairs.complete(&packet, aim, classify(&packet, aim).marks)
     }
 
     /// Which packets of a sequence carry a mark.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use martlet_packet::{Packet, parse};
-use martlet_window::{PackedClass, RejectReason, Timestamp, address_bits};
+use martlet_window::{Class, PackedClass, RejectReason, Timestamp, address_bits};
 
 use crate::aggregate::{Aggregator, Observation, Sink};
 use crate::capture::Frame;
@@ -77,10 +77,10 @@ impl Pipeline {
 
     fn count(&mut self, packet: &Packet<'_>, time: Timestamp, sink: &mut dyn Sink) {
         self.outcomes.packets += 1;
-        let mut class = classify(packet, self.aim);
-        self.pairs.mark(packet, self.aim, &mut class.marks);
+        let class = classify(packet, self.aim);
+        let marks = self.pairs.complete(packet, self.aim, class.marks);
         let seen = Observation {
-            class: PackedClass::from(class),
+            class: PackedClass::from(Class { marks, ..class }),
             source: self.source(packet),
             target: target(packet.destination),
             bytes: packet.length,

@@ -13,7 +13,7 @@ use martlet_observe::pairs::Pairs;
 use martlet_observe::progress::progress_bar;
 use martlet_observe::screen::Screen;
 use martlet_packet::parse;
-use martlet_window::RejectReason;
+use martlet_window::{Class, RejectReason};
 
 pub use report::Format;
 pub use tally::Tally;
@@ -76,9 +76,9 @@ fn take(tally: &mut Tally, screen: &mut Screen, pairs: &mut Pairs, aim: Aim, fra
         Ok(packet) => match screen.check(&packet, frame.time) {
             Err(reason) => tally.reject(reason),
             Ok(()) => {
-                let mut class = classify(&packet, aim);
-                pairs.mark(&packet, aim, &mut class.marks);
-                tally.count(&packet, class, frame.time);
+                let class = classify(&packet, aim);
+                let marks = pairs.complete(&packet, aim, class.marks);
+                tally.count(&packet, Class { marks, ..class }, frame.time);
             }
         },
     }

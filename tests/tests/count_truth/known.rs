@@ -329,6 +329,34 @@ pub(crate) const SENDERS: &[Sender] = &[
         kinds: &[(6, "scan", 5000)],
         marks: &[("zmap", 5000), ("zmap_ipid", 5000)],
     },
+    Sender {
+        capture: "scanners/angryip.pcap",
+        kinds: &[
+            (17, "scan", 182),
+            (1, "scan", 153),
+            (1, "backscatter", 115),
+            (6, "scan", 114),
+            (6, "backscatter", 99),
+            (6, "other", 70),
+            (17, "backscatter", 38),
+        ],
+        marks: &[],
+    },
+    Sender { capture: "scanners/udp_0_1000_20190821.pcap", kinds: &[(17, "scan", 1001)], marks: &[] },
+    // nmap's, with both IP versions of the laboratory beside it.
+    Sender {
+        capture: "scans/portscan.pcap",
+        kinds: &[
+            (6, "scan", 1365),
+            (6, "backscatter", 1017),
+            (17, "scan", 6),
+            (17, "scan", 3),
+            (2, "other", 2),
+            (17, "backscatter", 2),
+            (17, "backscatter", 1),
+        ],
+        marks: &[("nmap", 1255), ("nmap_shape", 1365)],
+    },
     Sender { capture: "scans/23-tcp-scan.pcap", kinds: &[(6, "scan", 31933)], marks: &[("zmap_ipid", 1)] },
     Sender {
         capture: "scans/scan-1433.pcap",
@@ -347,4 +375,6 @@ pub(crate) const TOOLS: &[(&str, &[&str])] = &[
     ("scanners/nmap.pcapng", &["nmap"]),
     ("scans/portscan.pcap", &["nmap"]),
     ("scanners/unicornscan.pcapng", &["unicornscan"]),
+    // Two SYNs of somebody who scans with ZMap, at an address of the Internet.
+    ("backscatter/amp.TCP.syn.optionallyACK.optionallysamePort.pcapng", &["zmap_ipid", "zmap"]),
 ];
