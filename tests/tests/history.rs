@@ -133,7 +133,7 @@ fn populations(collector: &Collector, truth: &Value) {
     // There is one sensor.
     assert_eq!(number(find("reach", "several_sensors"), "packets"), 0);
     let half = "populations?class=import&from=2026-01-06T00:00:00Z&to=2026-01-06T12:00:00Z";
-    assert_eq!(refusal(collector, half), (404, "not-kept".to_owned()));
+    assert_eq!(refusal(collector, half), (400, "not-kept".to_owned()));
 }
 
 fn ports(collector: &Collector, truth: &Value) {

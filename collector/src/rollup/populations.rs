@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(confirmed(&[(pair, 2), (&[Mark::NmapShape], 15)], 17), []);
         // Other SYNs of the source, as of a shared address, do not count against it.
         assert_eq!(confirmed(&[(pair, 2), (&[Mark::NmapShape], 2)], 1_000), [(Population::Nmap, 2)]);
-        // masscan's packets of 2019 with MSS 1460, by the chance of 2^-15: 7,667 packets, and one pair in 30,000.
+        // Random sequence numbers with nmap's shape, as a masscan may send them, have one pair in 32,768 packets by chance.
         assert_eq!(confirmed(&[(pair, 2), (&[Mark::NmapShape], 60_000)], 60_002), []);
     }
 }
