@@ -261,6 +261,7 @@ fn the_description_has_every_path_parameter_and_answer() {
         "icmp",
         "marks",
         "networks",
+        "populations",
         "port",
         "port-sources",
         "ports",

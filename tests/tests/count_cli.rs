@@ -318,13 +318,13 @@ fn the_address_aimed_at_decides_some_marks() {
     for mark in Mark::ALL {
         // 0 would say that nobody looked like it; nobody could tell.
         let expected = match mark {
-            Mark::Mirai | Mark::MasscanIpid | Mark::Masscan => json!("unavailable"),
+            Mark::Mirai | Mark::MasscanIpid | Mark::Masscan | Mark::Unicornscan => json!("unavailable"),
             _ => row(0),
         };
         assert_eq!(unknown[mark.name()], expected, "{}", mark.name());
     }
     let table = count_frames(&["--public-address", "unknown"], &frames);
-    assert_eq!(table.text().matches("unavailable\n").count(), 3, "{}", table.text());
+    assert_eq!(table.text().matches("unavailable\n").count(), 4, "{}", table.text());
 }
 
 #[test]

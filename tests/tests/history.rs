@@ -101,6 +101,7 @@ fn history_says_what_duckdb_finds_in_the_archive() {
     first_seen(&collector, &truth);
     sources(&collector, &truth);
     sources_of_ports(&collector, &truth);
+    populations(&collector, &truth);
     weeks(&collector);
     assert_eq!(collector.stop(), Some(0));
 
@@ -113,6 +114,26 @@ fn history_says_what_duckdb_finds_in_the_archive() {
     assert_eq!(answer["basis"]["week"]["state"], "closed");
     assert_eq!(answer["basis"]["week"]["revision"], 2);
     assert_eq!(collector.stop(), Some(0));
+}
+
+/// Every packet is of one kind, and what one packet confirms is confirmed of every source that has the mark.
+fn populations(collector: &Collector, truth: &Value) {
+    let entries = pages(collector, "populations", "populations", "");
+    let kinds = entries.iter().filter(|entry| entry["by"] == "kind");
+    assert_eq!(kinds.map(|entry| number(entry, "packets")).sum::<u64>(), number(truth, "packets"));
+    let find = |by: &str, name: &str| {
+        let is_it = |entry: &&Value| entry["by"] == by && entry["name"] == name && entry["kind"] == "scan";
+        entries.iter().find(is_it).unwrap_or_else(|| panic!("{by} {name} among {entries:?}"))
+    };
+    let (mark, confirmed) = (find("mark", "mirai"), find("confirmed", "mirai"));
+    assert!(number(mark, "packets") > 0);
+    for figure in ["packets", "sources"] {
+        assert_eq!(mark[figure], confirmed[figure], "{figure}");
+    }
+    // There is one sensor.
+    assert_eq!(number(find("reach", "several_sensors"), "packets"), 0);
+    let half = "populations?class=import&from=2026-01-06T00:00:00Z&to=2026-01-06T12:00:00Z";
+    assert_eq!(refusal(collector, half), (400, "not-kept".to_owned()));
 }
 
 fn ports(collector: &Collector, truth: &Value) {

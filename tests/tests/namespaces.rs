@@ -107,6 +107,8 @@ fn real_scanners_are_counted_with_their_kinds_and_marks() {
     fs::write(&empty, "").unwrap();
 
     network.scan("nmap -sS -Pn -n --max-retries 0 --host-timeout 60s -p 1001-1003 198.18.0.0/28");
+    // With second tries, which have another sequence number.
+    network.scan("nmap -sS -Pn -n --max-retries 1 --host-timeout 60s -p 1005,1006 198.18.0.0/28");
     network.scan("nmap -sF -Pn -n --max-retries 0 --host-timeout 60s -p 1004 198.18.0.1");
     network.scan(&format!(
         "masscan 198.18.0.0/24 -p2001,2002 --rate 2000 --wait 0 --adapter scan0 --adapter-ip {SCANNER} --router-mac {router}"
@@ -154,7 +156,12 @@ fn real_scanners_are_counted_with_their_kinds_and_marks() {
     assert_eq!(echo["packets"], 5);
 
     let mark = |name: &str| summary["marks"][name]["packets"].as_u64().unwrap();
-    assert_eq!(mark("nmap_shape"), port("tcp dst portrange 1001-1003"));
+    let twice = port("tcp dst portrange 1005-1006");
+    assert_eq!(mark("nmap_shape"), port("tcp dst portrange 1001-1003") + twice);
+    // Whatever comes behind the first second try has a pair, and nothing before it: no scan here shares its mask with another.
+    let pairs = mark("nmap");
+    assert!(twice >= 48 && pairs >= twice / 3 && pairs < twice, "{pairs} of {twice}");
+    assert_eq!(mark("unicornscan"), 0);
     assert_eq!(mark("stealth"), port("tcp dst port 1004"));
     // Debian's zmap is older than 4.1, its masscan older than November 2023.
     // The IP ID alone is met by chance once in 65,536 packets: as the witness saw, whoever sent it.
@@ -171,6 +178,50 @@ fn real_scanners_are_counted_with_their_kinds_and_marks() {
     assert!((sensor["exposure"]["ipv4_address_seconds"].as_f64().unwrap() - 256.0 * watched).abs() < 1.0);
     assert!(watched > 1.0);
     drop(setup.collector);
+}
+
+/// What the kernel and the tools of an ordinary machine send looks like no scanner's.
+#[test]
+fn ordinary_stacks_carry_no_tool_mark() {
+    if !root_with(&TOOLS) {
+        return;
+    }
+    let mut setup = Setup::start(&format!("\"{DARK}\""));
+    let network = &setup.network;
+    let bash = |line: &str| run(Network::command(&network.scanner, "bash").args(["-c", line]), b"");
+    // Connections that nobody answers: SYNs, and their repetitions. Curl's to several ports, bash's own.
+    for (host, port) in [(5, 80), (6, 443), (7, 8080), (8, 22)] {
+        let url = format!("http://198.18.0.{host}:{port}/");
+        let _ = run(Network::command(&network.scanner, "curl").args(["--silent", "--max-time", "3", &url]), b"");
+    }
+    bash("timeout 2 bash -c 'echo > /dev/tcp/198.18.0.9/25'");
+    let _ =
+        run(Network::command(&network.scanner, "ping").args(["-c", "3", "-i", "0.2", "-W", "1", "198.18.0.10"]), b"");
+    // A question of DNS, one of mDNS, and the first bytes of a QUIC client's Initial, by the kernel's UDP.
+    bash("printf '\\x12\\x34\\x01\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x01a\\0\\0\\x01\\0\\x01' > /dev/udp/198.18.0.11/53");
+    bash("printf '\\0\\0\\0\\0\\0\\x01\\0\\0\\0\\0\\0\\0\\x05local\\0\\0\\x0c\\0\\x01' > /dev/udp/198.18.0.12/5353");
+    bash(
+        "printf '\\xc3\\0\\0\\0\\x01\\x08\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\0\\0%1180s' > /dev/udp/198.18.0.13/443",
+    );
+    let capture = setup.finish();
+
+    let all = witnessed(&capture, "dst net 198.18.0.0/24 and ip");
+    let syns = witnessed(&capture, "dst net 198.18.0.0/24 and tcp[tcpflags] & tcp-syn != 0");
+    assert!(syns >= 10 && all >= syns + 6, "{syns} SYNs of {all}");
+    eventually("all packets at the collector", || {
+        setup.api("/api/v1/summary")["totals"]["packets"].as_u64().unwrap() >= all
+    });
+    let summary = setup.api("/api/v1/summary?limit=100");
+    assert_eq!(summary["totals"]["packets"], all);
+    for (mark, count) in summary["marks"].as_object().unwrap() {
+        // The scanner's address is of a block for benchmarks, which is special; and an IP ID alone is met by chance.
+        let expected = match mark.as_str() {
+            "spoofed_looking" => all,
+            "masscan_ipid" | "zmap_ipid" => continue,
+            _ => 0,
+        };
+        assert_eq!(count["packets"], expected, "{mark}");
+    }
 }
 
 #[test]

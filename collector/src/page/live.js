@@ -25,6 +25,7 @@ const MARKS = {
 	nmap_shape: w("TCP SYN, window 1024, only MSS 1460"), slammer: w("UDP 1434, 404 bytes, begins with 4"), stealth: w("TCP: FIN, nothing, or FIN+PSH+URG"),
 	syn_data: w("TCP SYN with data"), tcp_data: w("TCP PSH+ACK with data"), tunnel: w("IP in IP, IPv6 in IP, GRE"),
 	spoofed_looking: w("odd source or bits; a hint only"), weak_backscatter: w("backscatter by source port alone"),
+	nmap: w("nmap's packet shape and a pair of its sequence numbers"), unicornscan: w("two sequence numbers with unicornscan's key"),
 };
 export const markText = (mark) => Object.hasOwn(MARKS, mark) ? t(MARKS[mark]) : null;
 const spanText = (span) => span === "all" ? t("all") : span.replace(/[hd]/, (unit) => THIN + t(unit));

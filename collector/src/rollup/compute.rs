@@ -12,20 +12,21 @@ use super::best::Best;
 use super::cells::{Amount, CellKey, Cells, Dimension, Places};
 use super::error::RollupError;
 use super::exclusions::Exclusion;
-use super::facts::Facts;
+use super::facts::{Facts, ObserverFacts};
 use super::networks::{NetworkSums, Of};
+use super::populations::PopulationSums;
 use super::quarters::{self, QUARTER_SECONDS, QUARTERS};
 use super::ranks::{Light, Ranks};
 use super::records::{Record, Slot};
 use super::sensors::{SensorLists, SensorTotals};
 use super::settings::{ALL_SENSORS, Settings};
 use super::sketch::{self, Sketch, SketchHash};
-use super::sources::{Sent, SourceList, Told};
+use super::sources::{Ended, Sensors, Sent, SourceList, Told};
 use super::stage::{DaySummary, Stage};
 use super::tally::{Tallies, Tally};
 use super::zones::{DAY_SECONDS, Segments};
 use crate::archive::{Labels, Row};
-use crate::config::Port;
+use crate::config::{Port, TCP};
 use crate::live::{ServiceKey, ServiceKind, Source};
 
 /// A rollup on its way from rows into the store.
@@ -60,6 +61,7 @@ pub(super) struct Computation<'a, 'c> {
     sensors: SensorLists,
     sources: [SourceList; TrafficClass::ALL.len()],
     networks: NetworkSums,
+    populations: PopulationSums,
     ranks: Ranks,
     run: Run,
 }
@@ -69,6 +71,8 @@ struct Current {
     service: ServiceKind,
     protocol_name: u32,
     is_port: bool,
+    /// Whether its rows are TCP SYNs: scans but for stealthy ones.
+    is_syn: bool,
     is_watched: bool,
     class: PackedClass,
     /// Numbers of the names of the class's marks.
@@ -96,6 +100,7 @@ struct RunPart {
     class: TrafficClass,
     network: u32,
     bytes: u64,
+    sensors: Sensors,
     /// By segment.
     packets: Vec<u64>,
 }
@@ -133,6 +138,7 @@ impl<'a, 'c> Computation<'a, 'c> {
             sensors: SensorLists::new(limits.sensor_services),
             sources: std::array::from_fn(|_| SourceList::new(limits.tracked_sources)),
             networks: NetworkSums::new(limits.networks, count),
+            populations: PopulationSums::new(count),
             ranks: Ranks::default(),
             run: Run::default(),
         }
@@ -184,7 +190,7 @@ impl<'a, 'c> Computation<'a, 'c> {
         if network.is_coarse {
             summary.coarse_packets = summary.coarse_packets.saturating_add(row.packets);
         }
-        self.run.add(facts.class, row.network, segment, self.segments.count(), row);
+        self.run.add(facts, segment, self.segments.count(), row);
         self.sensors.add(facts.list, quarter, row.packets);
         let (ip, kind) = (row.class.ip(), current.service.kind);
         for (number, &slot) in facts.slots.iter().enumerate() {
@@ -241,6 +247,7 @@ impl<'a, 'c> Computation<'a, 'c> {
             service,
             protocol_name: names.number(&unpacked.protocol.to_string()),
             is_port: port.is_some() && service.kind == Kind::Scan,
+            is_syn: unpacked.protocol == TCP && service.kind == Kind::Scan && !unpacked.marks.contains(Mark::Stealth),
             is_watched: port.is_some_and(|port| self.settings.watched.contains(&port)),
             class,
             marks: class.marks().iter().map(|mark: Mark| names.number(mark.name())).collect(),
@@ -259,9 +266,12 @@ impl<'a, 'c> Computation<'a, 'c> {
         // The same order, whatever came first.
         parts.sort_unstable_by_key(|part| (part.class, labels.network(part.network)));
         let ip = current.class.ip();
-        let (cells, networks, facts) = (&mut self.cells, &mut self.networks, &self.facts);
-        for RunPart { class, network, bytes, packets } in parts {
-            let (class, network, bytes) = (*class, *network, *bytes);
+        let marks = current.class.marks();
+        let facts = &self.facts;
+        let mut sets =
+            Sets { cells: &mut self.cells, networks: &mut self.networks, populations: &mut self.populations };
+        for RunPart { class, network, bytes, sensors, packets } in parts {
+            let (class, network, bytes, sensors) = (*class, *network, *bytes, *sensors);
             let mask =
                 packets.iter().enumerate().filter(|(_, packets)| **packets > 0).fold(0, |mask, (n, _)| mask | 1 << n);
             let sent = Sent {
@@ -273,10 +283,12 @@ impl<'a, 'c> Computation<'a, 'c> {
                 service: self.services,
                 is_port: current.is_port,
                 network,
+                marks,
+                is_syn: current.is_syn,
+                sensors,
             };
-            networks.add(Of { class, ip, kind, network }, labels, packets, bytes);
-            self.sources[class as usize]
-                .add(&sent, labels, &mut |told| tell(cells, networks, facts, labels, class, &told));
+            sets.networks.add(Of { class, ip, kind, network }, labels, packets, bytes);
+            self.sources[class as usize].add(&sent, labels, &mut |told| sets.tell(facts, labels, class, &told));
         }
         run.used = 0;
     }
@@ -351,12 +363,18 @@ impl<'a, 'c> Computation<'a, 'c> {
         self.end_run(labels);
         self.end_service()?;
         self.ranks.slots().into_iter().try_for_each(|slot| self.fold(slot))?;
-        let (cells, networks, facts) = (&mut self.cells, &mut self.networks, &self.facts);
+        let facts = &self.facts;
+        let mut sets =
+            Sets { cells: &mut self.cells, networks: &mut self.networks, populations: &mut self.populations };
         for (class, list) in TrafficClass::ALL.into_iter().zip(&self.sources) {
-            list.tell_all(&mut |told| tell(cells, networks, facts, labels, class, &told));
+            list.tell_all(labels, &mut |told| sets.tell(facts, labels, class, &told));
         }
-        let Computation { mut stage, facts, cells, folded, mark_lists, sensors, sources, networks, ranks, .. } = self;
         let failed = crate::store::StoreError::from;
+        let sources = &self.sources;
+        let populations =
+            self.populations.into_records(|class| sources[class as usize].is_complete()).map_err(failed)?;
+        let Computation { mut stage, facts, cells, folded, mark_lists, sensors, sources, networks, ranks, .. } = self;
+        populations.into_iter().try_for_each(|record| stage.push(record))?;
         for (key, cell) in folded.iter() {
             let (slot, _, ip, kind, _) = key.parts();
             let (service, slot) = (ServiceKey::rest(ip), facts.slot_of(slot));
@@ -397,13 +415,15 @@ impl<'a, 'c> Computation<'a, 'c> {
 }
 
 impl Run {
-    fn add(&mut self, class: TrafficClass, network: u32, segment: usize, segments: usize, row: &Row) {
+    fn add(&mut self, facts: &ObserverFacts, segment: usize, segments: usize, row: &Row) {
+        let (class, network) = (facts.class, row.network);
+        let sensors = Sensors::one(facts.sensor);
         let known = self.parts[..self.used].iter().position(|part| (part.class, part.network) == (class, network));
         let place = known.unwrap_or_else(|| {
-            let fresh = || RunPart { class, network, bytes: 0, packets: vec![0; segments] };
+            let fresh = || RunPart { class, network, bytes: 0, sensors, packets: vec![0; segments] };
             match self.parts.get_mut(self.used) {
                 Some(part) => {
-                    (part.class, part.network, part.bytes) = (class, network, 0);
+                    (part.class, part.network, part.bytes, part.sensors) = (class, network, 0, sensors);
                     part.packets.fill(0);
                 }
                 None => self.parts.push(fresh()),
@@ -412,27 +432,33 @@ impl Run {
             self.used - 1
         });
         let part = &mut self.parts[place];
+        part.sensors = part.sensors.and(sensors);
         part.bytes = part.bytes.saturating_add(row.bytes);
         part.packets[segment] = part.packets[segment].saturating_add(row.packets);
     }
 }
 
-/// Tells region, list of known scanners and network of a source.
-fn tell(
-    cells: &mut Cells,
-    networks: &mut NetworkSums,
-    facts: &Facts,
-    labels: &Labels,
-    class: TrafficClass,
-    told: &Told,
-) {
-    let Told { kind, source, network, seen } = *told;
-    networks.see(Of { class, ip: source.ip, kind, network }, labels, seen);
-    let Some(slot) = facts.slot_number(Slot { class, scope: ALL_SENSORS }) else { return };
-    let known = facts.network(network);
-    cells.cell(CellKey::new(slot, Dimension::Region, source.ip, kind, known.region)).see(seen);
-    if let Some(scanner) = known.scanner {
-        cells.cell(CellKey::new(slot, Dimension::Scanner, source.ip, kind, scanner)).see(seen);
+/// What is told of sources.
+struct Sets<'a> {
+    cells: &'a mut Cells,
+    networks: &'a mut NetworkSums,
+    populations: &'a mut PopulationSums,
+}
+
+impl Sets<'_> {
+    /// Tells region, list of known scanners and network of a source; and populations of one that has ended.
+    fn tell(&mut self, facts: &Facts, labels: &Labels, class: TrafficClass, told: &Told) {
+        let Told { kind, source, network, seen, ref ended } = *told;
+        self.networks.see(Of { class, ip: source.ip, kind, network }, labels, seen);
+        if let Some(Ended { segments, belongs }) = ended {
+            self.populations.add((class, source.ip, kind), (seen.0, *segments), belongs);
+        }
+        let Some(slot) = facts.slot_number(Slot { class, scope: ALL_SENSORS }) else { return };
+        let known = facts.network(network);
+        self.cells.cell(CellKey::new(slot, Dimension::Region, source.ip, kind, known.region)).see(seen);
+        if let Some(scanner) = known.scanner {
+            self.cells.cell(CellKey::new(slot, Dimension::Scanner, source.ip, kind, scanner)).see(seen);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
 use super::cells::Dimension;
+use super::populations::Population;
 use super::sketch::Sketch;
 use crate::archive::Network;
 use crate::live::ServiceKey;
@@ -86,6 +87,15 @@ pub(super) enum Record {
         multi_port_sources: u64,
         multi_port_packets: u64,
     },
+    Population {
+        class: TrafficClass,
+        ip: IpVersion,
+        kind: Kind,
+        population: Population,
+        packets: u64,
+        is_complete: bool,
+        sketch: Sketch,
+    },
     Ranks {
         slot: Slot,
         kind: Kind,
@@ -130,6 +140,7 @@ impl Record {
                 }
                 Record::Network { segments, sketch, .. } => segments.len() + sketch.blob.len(),
                 Record::SensorService { hours, .. } => hours.len(),
+                Record::Population { sketch, .. } => sketch.blob.len(),
                 Record::Ranks { entries, .. } => entries.len(),
                 Record::Source { .. } | Record::SourceList { .. } | Record::ScopeSensor { .. } => 0,
             }
@@ -207,6 +218,23 @@ impl Record {
                 let (floor, sources, packets) = (count(*floor), count(*multi_port_sources), count(*multi_port_packets));
                 insert.execute(params![rollup, class, kind, floor, is_complete, sources, packets])
             }
+            Record::Population { class, ip, kind, population, packets, is_complete, sketch } => {
+                let Sketch { blob, sources, is_exact } = sketch;
+                let (class, ip, kind, population) = (*class as u8, *ip as u8, *kind as u8, *population as u8);
+                let (packets, sources) = (count(*packets), count(*sources));
+                insert.execute(params![
+                    rollup,
+                    class,
+                    ip,
+                    kind,
+                    population,
+                    packets,
+                    is_complete,
+                    sources,
+                    is_exact,
+                    blob
+                ])
+            }
             Record::Ranks { slot, kind, ordering, page, entries } => {
                 insert.execute(params![rollup, slot.class as u8, slot.scope, *kind as u8, ordering, page, entries])
             }
@@ -240,6 +268,10 @@ impl Record {
             Record::SourceList { .. } => {
                 "INSERT INTO rollup_source_lists (rollup, class, kind, floor, is_complete, multi_port_sources,
                  multi_port_packets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            }
+            Record::Population { .. } => {
+                "INSERT INTO rollup_populations (rollup, class, ip_version, kind, population, packets, is_complete, sources,
+                 is_exact, sketch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
             }
             Record::Ranks { .. } => {
                 "INSERT INTO rollup_ranks (rollup, class, scope, kind, ordering, page, entries)

@@ -20,6 +20,10 @@ const STRIDE: usize = 1 << 20;
 /// So many rows of a table are deleted together.
 const DELETED_ROWS: u32 = 4096;
 
+/// The tables of rollups beside that of services, which is the large one.
+const TABLES: [&str; 8] =
+    ["ranks", "groups", "sensor_services", "networks", "sources", "source_lists", "populations", "scope_sensors"];
+
 /// What is said of a day as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DaySummary {
@@ -243,7 +247,7 @@ pub(super) fn sweep(connection: &Connection, rests: bool) -> Result<(), RollupEr
             }
             rest(rests, begun);
         }
-        for table in ["ranks", "groups", "sensor_services", "networks", "sources", "source_lists", "scope_sensors"] {
+        for table in TABLES {
             let begun = Instant::now();
             connection.execute(&format!("DELETE FROM rollup_{table} WHERE rollup = ?1"), params![rollup])?;
             rest(rests, begun);

@@ -130,7 +130,8 @@ impl Site {
     /// All rows of all days' rollups as text, without what is said of how they were made.
     pub(crate) fn dump(&self) -> BTreeSet<String> {
         let mut dump = BTreeSet::new();
-        let tables = ["services", "ranks", "groups", "sensor_services", "networks", "sources", "source_lists"];
+        let tables =
+            ["services", "ranks", "groups", "sensor_services", "networks", "sources", "source_lists", "populations"];
         for table in tables.into_iter().chain(["days"]) {
             let sql = match table {
                 "days" => "SELECT * FROM rollup_days".to_owned(),
@@ -160,7 +161,8 @@ impl Site {
 
     /// Rows of rollups that belong to no day.
     pub(crate) fn stale_rows(&self) -> i64 {
-        let tables = ["services", "ranks", "groups", "sensor_services", "networks", "sources", "source_lists"];
+        let tables =
+            ["services", "ranks", "groups", "sensor_services", "networks", "sources", "source_lists", "populations"];
         let count = |table| {
             let sql =
                 format!("SELECT count(*) FROM rollup_{table} WHERE rollup NOT IN (SELECT rollup FROM rollup_days)");

@@ -1,7 +1,7 @@
 //! From a frame to a batch: what a live sensor, a replay and an import into the collector have in common.
 //!
 //! ```text
-//! capture --frame--> packet --Packet--> screen --counts?--> classify --Class-->
+//! capture --frame--> packet --Packet--> screen --counts?--> classify --Class--> pairs --more marks-->
 //!     aggregate (windows) --closed part--> batch --frame of the wire--> whoever takes batches
 //! ```
 //!
@@ -15,6 +15,7 @@ pub mod capture;
 pub mod screen;
 
 pub mod classify;
+pub mod pairs;
 
 pub mod aggregate;
 pub mod pipeline;

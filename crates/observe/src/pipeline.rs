@@ -4,11 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use martlet_packet::{Packet, parse};
-use martlet_window::{PackedClass, RejectReason, Timestamp, address_bits};
+use martlet_window::{Class, PackedClass, RejectReason, Timestamp, address_bits};
 
 use crate::aggregate::{Aggregator, Observation, Sink};
 use crate::capture::Frame;
 use crate::classify::{Aim, classify};
+use crate::pairs::Pairs;
 use crate::screen::{AddressSet, Screen};
 
 /// Outcomes of all frames since the start: frames = packets + the sum of `rejected`.
@@ -46,6 +47,7 @@ impl fmt::Display for Outcomes {
 pub struct Pipeline {
     screen: Screen,
     aim: Aim,
+    pairs: Pairs,
     /// Sources that are masked: a packet that claims to come from an observed address would give it away.
     observed: AddressSet,
     aggregator: Aggregator,
@@ -56,7 +58,7 @@ impl Pipeline {
     /// A pipeline without frames.
     #[must_use]
     pub fn new(screen: Screen, aim: Aim, observed: AddressSet, aggregator: Aggregator) -> Pipeline {
-        Pipeline { screen, aim, observed, aggregator, outcomes: Outcomes::default() }
+        Pipeline { screen, aim, pairs: Pairs::default(), observed, aggregator, outcomes: Outcomes::default() }
     }
 
     /// Takes one frame.
@@ -75,8 +77,10 @@ impl Pipeline {
 
     fn count(&mut self, packet: &Packet<'_>, time: Timestamp, sink: &mut dyn Sink) {
         self.outcomes.packets += 1;
+        let class = classify(packet, self.aim);
+        let marks = self.pairs.complete(packet, self.aim, class.marks);
         let seen = Observation {
-            class: PackedClass::from(classify(packet, self.aim)),
+            class: PackedClass::from(Class { marks, ..class }),
             source: self.source(packet),
             target: target(packet.destination),
             bytes: packet.length,

@@ -1,9 +1,9 @@
 //! Marks: bits that one packet carries about the tool, bot or oddity it looks like.
 
-/// One single-packet mark. The number is the bit on the wire and never changes its meaning.
+/// One mark. The number is the bit on the wire and never changes its meaning.
 ///
 /// The rule, version date and chance of each per random packet stand beside the code that sets it
-/// (the sensor's `classify::marks`) and in docs/fingerprints.md.
+/// (`classify::marks` of the sensor for marks of one packet, `pairs` for those of several) and in docs/fingerprints.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Mark {
@@ -35,11 +35,17 @@ pub enum Mark {
     SpoofedLooking = 12,
     /// Called backscatter by source port alone, because no payload test exists for the service.
     WeakBackscatter = 13,
+    /// `NmapShape`, and the sequence number is that of an earlier packet of the source but for what nmap writes into both
+    /// of its halves.
+    Nmap = 14,
+    /// TCP SYN whose sequence number hides the same key behind its addresses and ports as that of an earlier packet of
+    /// the source: unicornscan.
+    Unicornscan = 15,
 }
 
 impl Mark {
     /// Every mark, in wire order.
-    pub const ALL: [Mark; 14] = [
+    pub const ALL: [Mark; 16] = [
         Mark::Stealth,
         Mark::SynData,
         Mark::TcpData,
@@ -54,6 +60,8 @@ impl Mark {
         Mark::Tunnel,
         Mark::SpoofedLooking,
         Mark::WeakBackscatter,
+        Mark::Nmap,
+        Mark::Unicornscan,
     ];
 
     /// The name used in JSON, metrics and reports.
@@ -74,6 +82,8 @@ impl Mark {
             Mark::Tunnel => "tunnel",
             Mark::SpoofedLooking => "spoofed_looking",
             Mark::WeakBackscatter => "weak_backscatter",
+            Mark::Nmap => "nmap",
+            Mark::Unicornscan => "unicornscan",
         }
     }
 
@@ -90,7 +100,8 @@ impl Marks {
     /// No mark.
     pub const NONE: Marks = Marks(0);
     /// The marks whose rule tests the destination address; behind an unknown NAT they are unavailable, not absent.
-    pub const DESTINATION_TESTS: Marks = Marks(Mark::Mirai.bit() | Mark::MasscanIpid.bit() | Mark::Masscan.bit());
+    pub const DESTINATION_TESTS: Marks =
+        Marks(Mark::Mirai.bit() | Mark::MasscanIpid.bit() | Mark::Masscan.bit() | Mark::Unicornscan.bit());
     /// All bits that have a meaning.
     const KNOWN: u32 = (1 << Mark::ALL.len()) - 1;
 

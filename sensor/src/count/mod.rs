@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use martlet_observe::capture::Frame;
 use martlet_observe::capture::file::{CaptureError, CaptureFile, Progress};
 use martlet_observe::classify::{Aim, classify};
+use martlet_observe::pairs::Pairs;
 use martlet_observe::progress::progress_bar;
 use martlet_observe::screen::Screen;
 use martlet_packet::parse;
-use martlet_window::RejectReason;
+use martlet_window::{Class, RejectReason};
 
 pub use report::Format;
 pub use tally::Tally;
@@ -35,6 +36,7 @@ pub struct CountOptions {
 #[must_use]
 pub fn count(files: &[PathBuf], mut screen: Screen, aim: Aim) -> (Tally, Vec<CaptureError>) {
     let mut tally = Tally::new(aim);
+    let mut pairs = Pairs::default();
     let mut errors = Vec::new();
     let progress = Progress::default();
     let bar = progress_bar(files);
@@ -49,7 +51,7 @@ pub fn count(files: &[PathBuf], mut screen: Screen, aim: Aim) -> (Tally, Vec<Cap
         loop {
             match file.next_frame() {
                 Ok(Some(frame)) => {
-                    take(&mut tally, &mut screen, aim, frame);
+                    take(&mut tally, &mut screen, &mut pairs, aim, frame);
                     if tally.frames().is_multiple_of(65_536) {
                         bar.set_position(progress.bytes());
                     }
@@ -67,13 +69,17 @@ pub fn count(files: &[PathBuf], mut screen: Screen, aim: Aim) -> (Tally, Vec<Cap
     (tally, errors)
 }
 
-fn take(tally: &mut Tally, screen: &mut Screen, aim: Aim, frame: Frame<'_>) {
+fn take(tally: &mut Tally, screen: &mut Screen, pairs: &mut Pairs, aim: Aim, frame: Frame<'_>) {
     let Some(link) = frame.link else { return tally.reject(RejectReason::UnsupportedLinkType) };
     match parse(link, frame.bytes) {
         Err(reject) => tally.reject(reject.into()),
         Ok(packet) => match screen.check(&packet, frame.time) {
             Err(reason) => tally.reject(reason),
-            Ok(()) => tally.count(&packet, classify(&packet, aim), frame.time),
+            Ok(()) => {
+                let class = classify(&packet, aim);
+                let marks = pairs.complete(&packet, aim, class.marks);
+                tally.count(&packet, Class { marks, ..class }, frame.time);
+            }
         },
     }
 }

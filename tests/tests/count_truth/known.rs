@@ -309,7 +309,8 @@ pub(crate) const SENDERS: &[Sender] = &[
             (1, "backscatter", 255),
             (6, "backscatter", 98),
         ],
-        marks: &[("nmap_shape", 4161), ("stealth", 15079)],
+        // One of its scans has several sequence numbers.
+        marks: &[("nmap", 854), ("nmap_shape", 4161), ("stealth", 15079)],
     },
     Sender {
         capture: "scanners/unicornscan.pcapng",
@@ -320,12 +321,41 @@ pub(crate) const SENDERS: &[Sender] = &[
             (17, "scan", 954),
             (1, "backscatter", 357),
         ],
-        marks: &[("stealth", 6084), ("tcp_data", 21)],
+        // All 3,718 SYNs but the first one of each of 11 runs.
+        marks: &[("stealth", 6084), ("tcp_data", 21), ("unicornscan", 3707)],
     },
     Sender {
         capture: "scanners/zmap_tcp_5k.pcapng",
         kinds: &[(6, "scan", 5000)],
         marks: &[("zmap", 5000), ("zmap_ipid", 5000)],
+    },
+    Sender {
+        capture: "scanners/angryip.pcap",
+        kinds: &[
+            (17, "scan", 182),
+            (1, "scan", 153),
+            (1, "backscatter", 115),
+            (6, "scan", 114),
+            (6, "backscatter", 99),
+            (6, "other", 70),
+            (17, "backscatter", 38),
+        ],
+        marks: &[],
+    },
+    Sender { capture: "scanners/udp_0_1000_20190821.pcap", kinds: &[(17, "scan", 1001)], marks: &[] },
+    // nmap's, with both IP versions of the laboratory beside it.
+    Sender {
+        capture: "scans/portscan.pcap",
+        kinds: &[
+            (6, "scan", 1365),
+            (6, "backscatter", 1017),
+            (17, "scan", 6),
+            (17, "scan", 3),
+            (2, "other", 2),
+            (17, "backscatter", 2),
+            (17, "backscatter", 1),
+        ],
+        marks: &[("nmap", 1255), ("nmap_shape", 1365)],
     },
     Sender { capture: "scans/23-tcp-scan.pcap", kinds: &[(6, "scan", 31933)], marks: &[("zmap_ipid", 1)] },
     Sender {
@@ -334,4 +364,17 @@ pub(crate) const SENDERS: &[Sender] = &[
         marks: &[("masscan", 7667), ("masscan_ipid", 7667)],
     },
     Sender { capture: "worms/slammer_worm.pcap", kinds: &[(17, "scan", 9), (1, "scan", 1)], marks: &[("slammer", 9)] },
+];
+
+/// Captures of tools, with the marks that are no chance there.
+pub(crate) const TOOLS: &[(&str, &[&str])] = &[
+    ("scanners/masscan.pcap", &["masscan_ipid"]),
+    ("scanners/masscan_5k.pcapng", &["masscan_ipid"]),
+    ("scans/scan-1433.pcap", &["masscan_ipid"]),
+    ("scanners/zmap_tcp_5k.pcapng", &["zmap_ipid", "zmap"]),
+    ("scanners/nmap.pcapng", &["nmap"]),
+    ("scans/portscan.pcap", &["nmap"]),
+    ("scanners/unicornscan.pcapng", &["unicornscan"]),
+    // Two SYNs of somebody who scans with ZMap, at an address of the Internet.
+    ("backscatter/amp.TCP.syn.optionallyACK.optionallysamePort.pcapng", &["zmap_ipid", "zmap"]),
 ];

@@ -87,6 +87,57 @@ fn kinds_and_marks_of_known_senders() {
     }
 }
 
+/// Marks that are met by chance, of everything in the captures that is not known to be the tool's: no more than docs/fingerprints.md
+/// says. Of TCP SYNs, with the chance of one.
+const BY_CHANCE: [(&str, f64); 7] = [
+    ("mirai", 1.0 / 4_294_967_296.0),
+    ("zmap_ipid", 1.0 / 65_536.0),
+    ("zmap", 1.0 / 4_294_967_296.0),
+    ("zmap_4", 1e-30),
+    ("masscan_ipid", 1.0 / 65_536.0),
+    ("nmap", 1.0 / 32_768.0),
+    ("unicornscan", 1.0 / 1_073_741_824.0),
+];
+
+#[test]
+fn false_positives_are_as_rare_as_stated() {
+    let Some(captures) = shared::captures() else { return };
+    let files = shared::files_below(&captures);
+    let files = files.iter().filter(|file| !name(file).ends_with(".truth.json"));
+    let (mut syns, mut found) = (BTreeMap::new(), BTreeMap::new());
+    for file in files {
+        let capture = file.strip_prefix(&captures).unwrap().to_str().unwrap().replace('\\', "/");
+        let outcome = count(&[], file);
+        // A file that is no capture has nothing to count.
+        let Ok(json) = serde_json::from_str::<Value>(outcome.text()) else { continue };
+        let scans = json["kinds"].as_array().unwrap().iter();
+        let scans = scans.filter(|row| row["proto"] == 6 && row["kind"] == "scan").map(|row| figure(row, "packets"));
+        let of_capture = scans.sum::<u64>() - figure(&json["marks"]["stealth"], "packets");
+        for (mark, _) in BY_CHANCE {
+            if known::TOOLS.iter().any(|(tool, marks)| *tool == capture && marks.contains(&mark)) {
+                continue;
+            }
+            *syns.entry(mark).or_insert(0) += of_capture;
+            let packets = figure(&json["marks"][mark], "packets");
+            if packets > 0 {
+                println!("{mark}: {packets} of {of_capture} SYNs of {capture}");
+            }
+            *found.entry(mark).or_insert(0) += packets;
+        }
+    }
+    for (mark, chance) in BY_CHANCE {
+        let (packets, syns) = (found[mark], syns[mark]);
+        let expected = syns as f64 * chance;
+        println!("{mark}: {packets} of {syns} SYNs, {expected:.6} expected");
+        // Five standard deviations of a Poisson distribution, and one packet where nearly none is expected at all.
+        assert!(
+            packets as f64 <= (expected + 5.0 * expected.sqrt()).max(0.0) + f64::from(u8::from(expected > 0.01)),
+            "{mark}"
+        );
+        assert!(syns > 50_000, "{mark}: only {syns} SYNs");
+    }
+}
+
 /// The link types that docs/fingerprints.md says are read.
 const LINK_TYPES: [u32; 10] = [0, 1, 12, 14, 101, 108, 113, 228, 229, 276];
 

@@ -36,7 +36,8 @@ pub fn classify(packet: &Packet<'_>, aim: Aim) -> Class {
     Class { ip: packet.ip(), protocol: packet.protocol, service, kind, marks }
 }
 
-/// The kind of a TCP segment, and whether it is a stealth scan. Cuts: RST wins over SYN; SYN with FIN is other.
+/// The kind of a TCP segment, and whether it is a stealth scan. Cuts: RST wins over SYN; SYN with FIN is other. Stealthy are 3 of
+/// the 64 combinations of RFC 793's flags: nmap's -sF, -sN and -sX.
 const fn tcp_kind(flags: TcpFlags) -> (Kind, bool) {
     const SYN: u8 = TcpFlags::SYN;
     const ACK: u8 = TcpFlags::ACK;

@@ -10,6 +10,7 @@ mod first_seen;
 mod groups;
 mod icmp;
 mod networks;
+mod populations;
 mod port;
 mod port_sources;
 mod ports;
@@ -67,6 +68,7 @@ pub(super) fn paths(paths: Paths) -> Paths {
         .with::<Over<groups::By<groups::Scanners>>>()
         .with::<Over<groups::By<groups::Sensors>>>()
         .with::<Over<networks::Path>>()
+        .with::<Over<populations::Path>>()
         .with::<Over<sources::Path>>()
         .with::<Over<source::Path>>()
         .with::<Over<exposure::Path>>()
