@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::events::{Book, Courier, TellError};
 use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// A time zone of `history.report_zones` cannot be used.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// Receivers of events cannot be told.
+    #[error("events: {0}")]
+    Events(#[from] TellError),
     /// The archive cannot be used.
     #[error("cannot open the archive in {}: {source}", path.display())]
     Archive {
@@ -274,6 +278,8 @@ pub(crate) fn start_threads(
     let path = || config.store.data_dir.join("martlet.db");
     let failed = |source| StartError::Store { path: path(), source };
     let store = Store::open(location.clone()).map_err(failed)?;
+    // Its place in the history is noted before anything can be added to that.
+    let courier = Courier::open(&config.events, location.clone(), links.event_targets.clone(), links.clock.clone())?;
     let archiver = config.archive.enabled.then(|| open_archive(config, links, geo, location, &journal)).transpose()?;
     let (pipeline, visible) =
         Pipeline::new(config, links, geo.clone(), journal, store, Drive::Threads).map_err(failed)?;
@@ -285,6 +291,8 @@ pub(crate) fn start_threads(
         })
     };
     let mut threads = pipeline.start(start)?;
+    let stop_telling = stop.clone();
+    threads.push(start("events".to_owned(), Box::new(move || courier.run(&stop_telling)))?);
     if let Some(archiver) = archiver {
         let (keeper, stop_history) = (open_history(config, links)?, stop.clone());
         threads.push(start("archive".to_owned(), Box::new(move || archiver.run(&stop)))?);
@@ -439,6 +447,8 @@ fn sources(
         store: Location::in_directory(&config.store.data_dir),
         history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
         archive: rollup::Archive(config.archive_directory()),
+        events: Arc::new(Book::new(Location::in_directory(&config.store.data_dir))),
+        event_targets: links.event_targets.clone(),
         streams: Arc::new(Streams::new(config.http.max_streams, stopped)),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,

@@ -1,6 +1,7 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
 mod archive;
+mod events;
 mod geo;
 mod hours;
 mod latencies;
@@ -40,6 +41,7 @@ pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), p
     families.archive()?;
     families.stages()?;
     families.geo()?;
+    families.events()?;
     families.http()?;
     families.latencies()
 }
