@@ -148,8 +148,8 @@ fn a_webhook_is_told_once_it_takes_it_and_can_tell_who_it_was() {
         ];
     });
     let location = server.location();
-    record(&location, TrafficClass::Real, &[finding(23, FindingType::FirstSeenPort, 0)], TEN);
-    record(&location, TrafficClass::Real, &[finding(23, FindingType::Outbreak, 2)], TEN);
+    let (first, outbreak) = (finding(23, FindingType::FirstSeenPort, 0), finding(23, FindingType::Outbreak, 2));
+    record(&location, TrafficClass::Real, &[first, outbreak], TEN);
     record(&location, TrafficClass::Drill, &[finding(445, FindingType::Outbreak, 2)], TEN);
     // Refused, and taken when it is tried again.
     let requests = failing.wait_for(3);
@@ -202,7 +202,7 @@ fn a_webhook_is_told_once_it_takes_it_and_can_tell_who_it_was() {
         let outcome = |target: &str, outcome: &str| {
             sample(
                 &metrics,
-                &format!("martlet_collector_event_deliveries_total{{outcome=\"{outcome}\",target=\"{target}\"}}"),
+                &format!("martlet_collector_event_deliveries_total{{target=\"{target}\",outcome=\"{outcome}\"}}"),
             )
         };
         outcome("csirt", "delivered") == Some(3.0)
@@ -212,10 +212,10 @@ fn a_webhook_is_told_once_it_takes_it_and_can_tell_who_it_was() {
     let metrics = server.metrics();
     assert_eq!(sample(&metrics, "martlet_collector_event_deliveries_pending{target=\"csirt\"}"), Some(0.0));
     assert_eq!(
-        sample(&metrics, "martlet_collector_event_records{class=\"real\",state=\"assessed\",type=\"outbreak\"}"),
+        sample(&metrics, "martlet_collector_event_records{class=\"real\",type=\"outbreak\",state=\"assessed\"}"),
         Some(1.0)
     );
-    let series = "martlet_observed_event_detected_timestamp_seconds{class=\"real\",ip=\"4\",mark=\"mirai\",port=\"23\",protocol=\"tcp\",severity=\"high\",type=\"outbreak\"}";
+    let series = "martlet_observed_event_detected_timestamp_seconds{class=\"real\",type=\"outbreak\",severity=\"high\",ip=\"4\",protocol=\"tcp\",port=\"23\",mark=\"mirai\"}";
     assert_eq!(sample(&metrics, series), Some((TEN + 7200) as f64));
     assert!(!metrics.contains(SECRET) && !server.ok("/api/v1/status").to_string().contains(SECRET));
 }
@@ -313,7 +313,11 @@ fn alertmanager_knows_what_is_open_and_what_is_over() {
     );
     std::fs::write(&file, receivers).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new(program);
+    // Debian's Alertmanager reads its templates from /usr/share, where nothing was installed: it sees the folder of the unpacked
+    // package there, and nobody else does.
+    let share = program.parent().unwrap().with_file_name("share");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", "mount --bind \"$0\" /usr/share && exec \"$@\""]).arg(share).arg(program);
     command.arg(format!("--config.file={}", file.display())).arg(format!("--storage.path={}", folder.path().display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{port}")).arg("--cluster.listen-address=");
     let _running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
