@@ -1,6 +1,7 @@
 //! `[events]`: how long events are kept, and who is told.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use axum::http::Uri;
@@ -20,6 +21,8 @@ const LONGEST_NAME: usize = 32;
 const MOST_LABELS: usize = 16;
 /// Where Debian and its like keep the certificates that a system trusts.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Bits of a file's mode that let others than its owner at it.
+const OTHERS: u32 = 0o077;
 /// Longest time that events are kept, in days: a century.
 const MOST_DAYS: u32 = 36_525;
 
@@ -145,6 +148,22 @@ impl EventsConfig {
     pub fn uses_tls(&self) -> bool {
         let webhooks = self.webhook.iter().map(|webhook| &webhook.url);
         webhooks.chain(self.alertmanager().map(|alertmanager| &alertmanager.url)).any(|url| url.starts_with("https:"))
+    }
+
+    /// What an operator should know although it is allowed.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let exposed = self.webhook.iter().filter_map(|webhook| {
+            let mode = std::fs::metadata(&webhook.secret_file).ok()?.permissions().mode() & 0o777;
+            let told = || {
+                let (name, path) = (&webhook.name, webhook.secret_file.display());
+                format!(
+                    "the secret of events.webhook {name:?} in {path} is open to others (mode {mode:04o}): chmod 600"
+                )
+            };
+            (mode & OTHERS != 0).then(told)
+        });
+        exposed.collect()
     }
 
     /// Checks what can be checked without reading files.

@@ -26,6 +26,8 @@ use crate::store::Location;
 
 /// How often it looks whether something has happened or is due.
 const POLL: Duration = Duration::from_secs(1);
+/// After how long it leaves the rest of what is due to the next turn: alerts must be repeated in time.
+const LONGEST_TURN: Duration = Duration::from_secs(20);
 /// How often it looks for what is too old.
 const RETENTION: Duration = Duration::from_secs(3600);
 /// Most open events that are told again: the newest.
@@ -204,8 +206,13 @@ impl Courier {
         }
         let rules = &self.rules;
         while self.book.with(|connection| outbox::fill(connection, rules, now_ms))? {}
-        // Receivers that take their time must not keep a collector that is to stop.
-        while self.deliver()? && stop.try_recv() == Err(TryRecvError::Empty) {}
+        // One that failed waits for the next turn, so that a backlog to a receiver that hangs holds up neither others nor what is
+        // repeated; and receivers that take their time must not keep a collector that is to stop.
+        let mut has_failed = vec![false; self.rules.len()];
+        while self.deliver(&mut has_failed)?
+            && now.elapsed() < LONGEST_TURN
+            && stop.try_recv() == Err(TryRecvError::Empty)
+        {}
         self.repeat(now)?;
         for (rule, counters) in self.rules.iter().zip(&*self.counters) {
             let pending = self.book.with(|connection| outbox::pending(connection, &rule.target))?;
@@ -216,10 +223,13 @@ impl Courier {
 
     /// Sends what has waited longest, one of each target at a time, so that a slow one holds others up for one timeout at most;
     /// `false` if nothing was due.
-    fn deliver(&mut self) -> Result<bool, EventError> {
+    fn deliver(&mut self, has_failed: &mut [bool]) -> Result<bool, EventError> {
         let now_ms = self.clock.now_ms();
         let mut sent = Vec::new();
         for (place, rule) in self.rules.iter().enumerate() {
+            if has_failed.get(place) == Some(&true) {
+                continue;
+            }
             let due = self.book.with(|connection| outbox::due(connection, &rule.target, now_ms))?;
             sent.extend(due.map(|due| (place, due)));
         }
@@ -229,6 +239,9 @@ impl Courier {
         let messages = sent.iter().map(|(place, due)| self.message(*place, due, now_ms)).collect();
         let outcomes = self.send(messages);
         for ((place, due), outcome) in sent.into_iter().zip(outcomes) {
+            if let Some(failed) = has_failed.get_mut(place) {
+                *failed = outcome.is_err();
+            }
             self.settle(place, &due, outcome)?;
         }
         Ok(true)

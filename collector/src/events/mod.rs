@@ -25,6 +25,8 @@ mod kinds;
 mod outbox;
 mod recorder;
 mod retention;
+#[cfg(test)]
+mod tests;
 mod text;
 mod webhook;
 

@@ -5,7 +5,7 @@ import { chart } from "./chart.js";
 import { card, h, h2, long, mono, pick, soft, strong, sub, table, tag, para } from "./dom.js";
 import { regionCell } from "./live.js";
 import { CLASSES, link, portLink } from "./state.js";
-import { duration, figure, instant, isNumber, minute, NONE, num, percent, serviceName, spoken, t, w } from "./text.js";
+import { date, duration, figure, instant, isNumber, minute, NONE, num, percent, serviceName, spoken, t, w } from "./text.js";
 
 const EVENTS_SECONDS = 10, MOST_LISTED = 20;
 const TYPES = { first_seen_port: w("port seen first"), surge: w("surge"), outbreak: w("outbreak") };
@@ -34,12 +34,9 @@ export async function loadEvents(next, before, signal) {
 	next.eventsAt = next.asked;
 }
 
-/** A value with its interval; absent ends are open. */
-function interval(estimate, text) {
-	if (!estimate) return NONE;
-	const { value, low, high } = estimate, ends = high === null ? t("{low} or more", { low: text(low) }) : t("{low} to {high}", { low: text(low), high: text(high) });
-	return isNumber(value) ? [strong(text(value)), " ", soft("(" + ends + ")")] : ends;
-}
+/** An interval of 95 %; absent ends are open. */
+const ends = ({ low, high }, text) => high === null ? t("{low} or more", { low: text(low) }) : t("{low} to {high}", { low: text(low), high: text(high) });
+const interval = (estimate, text) => isNumber(estimate.value) ? [strong(text(estimate.value)), " ", soft("(" + ends(estimate, text) + ")")] : ends(estimate, text);
 const nameOf = (event) => serviceName({ ...event, protocol_name: event.protocol });
 const kindOf = (event) => isOpen(event) && event.type === "outbreak" ? tag("up", "▲ " + say(TYPES, event.type)) : say(TYPES, event.type);
 const markOf = (event) => event.mark === "none" ? soft(NONE) : mono(event.mark);
@@ -54,26 +51,24 @@ export function eventsCard({ events }) {
 }
 
 const tile = (name, testid, value, note) => h("div", { class: "card" }, h("dt", null, name), h("dd", { testid, class: "v" }, value), h("dd", { class: "s" }, note));
+const estimated = (name, testid, estimate, text) => estimate && tile(name, testid, isNumber(estimate.value) ? text(estimate.value) : NONE, t("{interval} (95 %)", { interval: ends(estimate, text) }));
 /** The page of one event. */
 export function eventView(view, said) {
 	const { one } = view, back = h("p", { class: "range" }, h("a", { href: link({}) }, t("← All events")));
 	if (!one) return [back, h("section", { testid: "no-event", class: "card empty" }, h2(t("There is no such event.")))];
-	const { evidence, estimates } = one, length = (seconds) => duration(seconds);
+	const { evidence, estimates } = one;
 	return [h("p", { class: "range" }, h("a", { href: link({}) }, t("← All events")), " ", strong(say(TYPES, one.type), ": "), h("a", { href: portLink({ ...one, protocol_name: one.protocol }) }, nameOf(one)), one.service && [" ", soft(one.service)], " ", soft(one.id)),
 		h("dl", { class: "tiles", testid: "event", data: { id: one.id, state: one.state, version: one.version } },
 			tile(t("State"), "event-state", say(STATES, one.state), one.ended ? t("over since {time} UTC", { time: minute(instant(one.ended)) }) : t("last active {time} UTC", { time: minute(instant(one.last_active)) })),
 			tile(t("Severity"), "event-severity", say(SEVERITIES, one.severity), one.owner && t("owner: {name}", { name: one.owner })),
-			tile(t("Onset, UTC"), "event-onset", minute(instant(one.onset)), t("called {time} UTC", { time: minute(instant(one.detected)) })),
-			estimates && tile(t("Growth an hour"), "event-rate", interval(estimates.rate_per_hour, figure), t("95 % interval")),
-			estimates && tile(t("Doubling time"), "event-doubling", interval(estimates.doubling_seconds, length), t("95 % interval")),
-			estimates && estimates.infected && tile(t("Hosts that scan"), "event-infected", interval(estimates.infected, figure), t("estimate")),
-			estimates && estimates.susceptible && tile(t("Hosts that can be infected"), "event-susceptible", interval(estimates.susceptible, figure), t("estimate")),
+			tile(t("Onset, UTC"), "event-onset", minute(instant(one.onset)).slice(11), [date(instant(one.onset)), "; ", t("called {time} UTC", { time: minute(instant(one.detected)) })]),
+			estimates && [estimated(t("Growth an hour"), "event-rate", estimates.rate_per_hour, figure), estimated(t("Doubling time"), "event-doubling", estimates.doubling_seconds, duration),
+				estimated(t("Hosts that scan"), "event-infected", estimates.infected, figure), estimated(t("Hosts that can be infected"), "event-susceptible", estimates.susceptible, figure)],
 			tile(t("Mark"), "event-mark", markOf(one), one.labels.map((label) => say(LABELS, label)).join("; ")),
 			tile(t("Sources remembered"), "event-sources", num(evidence.sources), t("{n} addresses observed", { n: num(evidence.addresses) }))),
 		h("div", { class: "cols" }, seriesChart(evidence)),
 		h("div", { class: "cols two" }, regionsTable(evidence), networksTable(evidence), sensorsTable(evidence)),
-		historyTable(one), !view.isPublic && one.deliveries.length > 0 && deliveriesTable(one),
-		!view.isPublic && one.actions.length > 0 && changeForm(one, said), !view.isPublic && draftCard(said)];
+		h("div", { class: "cols" }, historyTable(one), one.deliveries.length > 0 && deliveriesTable(one), one.actions.length > 0 && changeForm(one, said), !view.isPublic && draftCard(said))];
 }
 function seriesChart({ series, bin_seconds: step, growth_over_step: growth }) {
 	if (!series.length) return null;

@@ -5,7 +5,7 @@ use martlet_window::TrafficClass;
 
 use super::super::text::figure;
 use super::Tlp;
-use super::facts::{Facts, day, duration, estimate, utc};
+use super::facts::{Facts, duration, estimate, utc, utc_day};
 
 /// What the marking means, in the words of TLP 2.0.
 const fn meaning(tlp: Tlp) -> &'static str {
@@ -42,7 +42,7 @@ pub(super) fn draft(facts: &Facts<'_>) -> String {
     text.push_str(&format!(
         "# Alert: {}\n\nDate: {} \\\nDraft made from event {}. Every `[ANALYST: ...]` is to be filled in or struck out before anybody is told.\n\n",
         title(facts),
-        day(facts.now, false),
+        utc_day(facts.now),
         facts.id
     ));
     text.push_str(&format!("## 1. Overview\n\n{}\n\n", overview(facts)));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
-use martlet_detect::{Estimate, FindingType, Population};
+use martlet_detect::{Estimate, FindingType, Label, Population};
 use martlet_window::TrafficClass;
 
 use super::super::event::Whole;
@@ -62,6 +62,11 @@ impl<'a> Facts<'a> {
         let named: u32 = regions.iter().fold(0, |sum, (_, sources)| sum.saturating_add(*sources));
         let rest = all - named;
         let networks = evidence.networks.iter().filter(|network| may_tell(network.sources) && !tlp.is_wide());
+        let mut labels: Vec<_> = event.labels.iter().map(|label| label_name(*label)).collect();
+        let forged = label_name(Label::SpoofedLooking);
+        if event.key.population == Population::Spoofed && !labels.contains(&forged) {
+            labels.push(forged);
+        }
         let names = evidence.sensors.iter().filter(|_| !tlp.is_wide());
         Facts {
             tlp,
@@ -72,13 +77,17 @@ impl<'a> Facts<'a> {
             port,
             service: service(protocol, port),
             ip,
-            mark: Some(event.key.population).filter(|mark| *mark != Population::None).map(Population::name),
+            // That sources look forged is no mark of a tool: it is said as a caution.
+            mark: match event.key.population {
+                Population::None | Population::Spoofed => None,
+                population => Some(population.name()),
+            },
             onset: event.onset,
             detected: event.detected,
             last_active: event.last_active,
             ended: event.ended,
             now,
-            labels: event.labels.iter().map(|label| label_name(*label)).collect(),
+            labels,
             estimates: event.estimates,
             addresses: evidence.addresses,
             sources: Some(evidence.sources).filter(|sources| may_tell(*sources)),
@@ -102,18 +111,24 @@ pub(super) fn utc(seconds: i64) -> String {
     time.unwrap_or_else(|_| seconds.to_string())
 }
 
-/// `2026-11-21 19:20（日本時間）`.
+/// `2026年11月21日 19:20（日本時間）`.
 pub(super) fn japanese(seconds: i64) -> String {
     let zone = TimeZone::fixed(Offset::constant(JAPAN));
     let time = Timestamp::from_second(seconds).map(|time| time.to_zoned(zone));
-    time.map_or_else(|_| seconds.to_string(), |time| format!("{}（日本時間）", time.strftime("%Y-%m-%d %H:%M")))
+    time.map_or_else(|_| seconds.to_string(), |time| format!("{}（日本時間）", time.strftime("%Y年%-m月%-d日 %H:%M")))
 }
 
-/// The day, `2026-11-21`, hours ahead of UTC.
-pub(super) fn day(seconds: i64, is_japanese: bool) -> String {
-    let zone = TimeZone::fixed(Offset::constant(if is_japanese { JAPAN } else { 0 }));
-    let time = Timestamp::from_second(seconds).map(|time| time.to_zoned(zone).strftime("%Y-%m-%d").to_string());
+/// The day in UTC, `2026-11-21`.
+pub(super) fn utc_day(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d").to_string());
     time.unwrap_or_else(|_| seconds.to_string())
+}
+
+/// The day in Japan, `2026年11月21日`.
+pub(super) fn japanese_day(seconds: i64) -> String {
+    let zone = TimeZone::fixed(Offset::constant(JAPAN));
+    let time = Timestamp::from_second(seconds).map(|time| time.to_zoned(zone));
+    time.map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y年%-m月%-d日").to_string())
 }
 
 /// An estimate whose numbers are written by `number`, and joined by `join`, which is given value, lower end and upper end.

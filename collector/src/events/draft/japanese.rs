@@ -5,7 +5,7 @@ use martlet_window::TrafficClass;
 
 use super::super::text::figure;
 use super::Tlp;
-use super::facts::{Facts, day, duration, estimate, japanese};
+use super::facts::{Facts, duration, estimate, japanese, japanese_day};
 
 /// What the marking means, after TLP 2.0.
 const fn meaning(tlp: Tlp) -> &'static str {
@@ -40,16 +40,16 @@ pub(super) fn draft(facts: &Facts<'_>) -> String {
     let label = facts.tlp.label();
     let mut text = format!("**{label}**\n\n{}\n\n{}", meaning(facts.tlp), banner(facts.class));
     text.push_str(&format!(
-        "# {}に関する注意喚起（案）\n\n発行日：{} \\\n本案は観測イベント {} から作成されました。公開前に、すべての【要記入】を記入または削除してください。\n\n",
+        "# {}に関する注意喚起（案）\n\n発行日：{} \\\n本案は観測イベント（{}）から作成されました。公開前に、すべての【要記入】を記入または削除してください。\n\n",
         title(facts),
-        day(facts.now, true),
+        japanese_day(facts.now),
         facts.id
     ));
     text.push_str(&format!("## I. 概要\n\n{}\n\n", overview(facts)));
     text.push_str("【要記入：事象の説明を2文程度で。判明している場合は、マルウェアや攻撃活動の名称と、その確度】\n\n");
     text.push_str(&table(facts));
     text.push_str(&format!(
-        "## II. 対象\n\nインターネットから {} に接続できる機器やサービスを運用している組織および個人が対象です。\n\n\
+        "## II. 対象\n\nインターネットから{}に接続できる機器やサービスを運用している組織および個人が対象です。\n\n\
          【要記入：攻撃の対象となっている製品とバージョン。不明な場合は「不明」と記載】\n\n",
         port(facts)
     ));
@@ -57,7 +57,7 @@ pub(super) fn draft(facts: &Facts<'_>) -> String {
         "## III. 影響\n\n【要記入：攻撃が成功した場合に想定される影響と、被害の確認状況】\n\n## IV. 対策\n\n",
     );
     text.push_str(&format!(
-        "- {} がインターネットから接続可能な状態になっていないかを確認し、不要な場合はアクセスを制限してください。\n\
+        "- {}がインターネットから接続可能な状態になっていないかを確認し、不要な場合はアクセスを制限してください。\n\
          - 自組織のネットワークから同じポートへの外向きの通信がないか、ログを確認してください。該当する通信を行っている機器は、マルウェアに感染している可能性があります。\n\
          - 【要記入：該当製品のアップデート、設定変更、回避策】\n\n",
         port(facts)
@@ -73,9 +73,9 @@ pub(super) fn draft(facts: &Facts<'_>) -> String {
 
 fn title(facts: &Facts<'_>) -> String {
     match facts.finding_type {
-        FindingType::FirstSeenPort => format!("{} を探索する新たな通信", port(facts)),
-        FindingType::Surge => format!("{} を探索する通信の増加", port(facts)),
-        FindingType::Outbreak => format!("{} を探索する通信の急増", port(facts)),
+        FindingType::FirstSeenPort => format!("{}宛の新たな探索通信", port(facts)),
+        FindingType::Surge => format!("{}宛の探索通信の増加", port(facts)),
+        FindingType::Outbreak => format!("{}宛の探索通信の急増", port(facts)),
     }
 }
 
@@ -90,20 +90,20 @@ fn overview(facts: &Facts<'_>) -> String {
     let (onset, port) = (japanese(facts.onset), port(facts));
     let what = match facts.finding_type {
         FindingType::FirstSeenPort => {
-            format!("{onset} 以降、これまで観測されていなかった {port} を探索する通信を、センサーで観測しています。")
+            format!("{onset}以降、これまで観測されていなかった{port}宛の探索通信を、センサーで観測しています。")
         }
         FindingType::Surge => {
             format!(
-                "{onset} 以降、{port} を探索する通信の送信元が、平常時の想定を大きく上回って増加していることを観測しています。"
+                "{onset}以降、{port}宛の探索通信の送信元が、平常時の想定を大きく上回って増加していることを観測しています。"
             )
         }
         FindingType::Outbreak => format!(
-            "{onset} 以降、{port} を探索する通信の送信元が指数関数的に増加していることを観測しています。このような増加は、自己増殖するマルウェアの感染拡大時にみられるものです。"
+            "{onset}以降、{port}宛の探索通信の送信元が指数関数的に増加していることを観測しています。このような増加は、自己増殖するマルウェアの感染拡大時にみられるものです。"
         ),
     };
     match facts.ended {
-        Some(ended) => format!("{what}なお、{} までに終息したことを確認しています。", japanese(ended)),
-        None => format!("{what}最後に観測した日時は {} です。", japanese(facts.last_active)),
+        Some(ended) => format!("{what}なお、{}までに終息したことを確認しています。", japanese(ended)),
+        None => format!("{what}最後に観測した日時は{}です。", japanese(facts.last_active)),
     }
 }
 
@@ -114,7 +114,7 @@ fn table(facts: &Facts<'_>) -> String {
     row(
         "パケットの特徴",
         facts.mark.map_or("既知のツールやボットの特徴は確認されていません".to_owned(), |mark| {
-            format!("`{mark}` の特徴と一致")
+            format!("`{mark}`の特徴と一致")
         }),
     );
     row("増加の始まり", japanese(facts.onset));

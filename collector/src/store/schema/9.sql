@@ -27,6 +27,9 @@ CREATE TABLE events (
     UNIQUE (class, finding)
 ) STRICT;
 CREATE INDEX events_detected ON events (class, detected);
+-- What is asked with every scrape of the metrics is read from indices: rows carry their evidence along.
+CREATE INDEX events_counted ON events (class, type, state);
+CREATE INDEX events_open ON events (detected) WHERE ended IS NULL AND state != 'resolved';
 CREATE TABLE event_history (
     -- In the order in which it happened; a number is never used again, since targets remember up to which they were told.
     change INTEGER PRIMARY KEY AUTOINCREMENT,
