@@ -81,8 +81,11 @@ fn what_is_called_late_ends_up_the_same() {
     let together = Books::new();
     let surge = finding(80, FindingType::Surge, 1);
     let ended = Finding { ended: Some(TEN + 7200), ..finding(80, FindingType::Outbreak, 2) };
-    assert_eq!(together.record(&[ended.clone()]), Recorded { detected: 1, ended: 1, ..Recorded::default() });
-    assert_eq!(together.record(&[surge.clone()]), Recorded { known: 1, ..Recorded::default() });
+    assert_eq!(
+        together.record(std::slice::from_ref(&ended)),
+        Recorded { detected: 1, ended: 1, ..Recorded::default() }
+    );
+    assert_eq!(together.record(std::slice::from_ref(&surge)), Recorded { known: 1, ..Recorded::default() });
     assert_eq!(together.event().0, "outbreak detected high 1 2");
     let apart = Books::new();
     apart.record(&[surge]);

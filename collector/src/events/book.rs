@@ -266,11 +266,11 @@ impl Change {
         if self.owner.as_ref().is_some_and(|owner| !is_name(owner)) {
             return bad("owner", format!("at most {LONGEST_NAME} printable characters"));
         }
-        if let Some(recipients) = &self.recipients {
-            if recipients.len() > MOST_RECIPIENTS || recipients.iter().any(|name| name.is_empty() || !is_name(name)) {
-                let rule = format!("at most {MOST_RECIPIENTS} names of 1 to {LONGEST_NAME} printable characters");
-                return bad("recipients", rule);
-            }
+        let is_recipient = |name: &String| !name.is_empty() && is_name(name);
+        let is_list = |names: &Vec<String>| names.len() <= MOST_RECIPIENTS && names.iter().all(is_recipient);
+        if !self.recipients.as_ref().is_none_or(is_list) {
+            let rule = format!("at most {MOST_RECIPIENTS} names of 1 to {LONGEST_NAME} printable characters");
+            return bad("recipients", rule);
         }
         let has_note = self.note.as_ref().is_some_and(|note| !note.trim().is_empty());
         let assigns = self.owner.is_some() || self.recipients.is_some() || self.severity.is_some();

@@ -13,8 +13,6 @@ use crate::tokens::Scope;
 pub(super) const VARY: HeaderValue = HeaderValue::from_static("accept, authorization");
 /// Media type of problem details.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
-/// What nearly every path takes.
-const READ_ONLY: &str = "GET, HEAD";
 /// Longest piece of a request that is repeated in an answer, in characters.
 const LONGEST_QUOTE: usize = 60;
 
@@ -209,16 +207,25 @@ pub(super) struct Problem {
     /// What `WWW-Authenticate` says.
     #[serde(skip)]
     challenge: Option<Box<str>>,
-    /// What `Allow` says of a method that the path does not take.
+    /// Whether the path also takes changes: `Allow` says so of a method that it does not take.
     #[serde(skip)]
-    allow: &'static str,
+    takes_changes: bool,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
         let (status, problem, title) = kind.parts();
         let (status, detail) = (status.as_u16(), detail.into());
-        Problem { problem, title, status, detail, parameter: None, expected: None, challenge: None, allow: READ_ONLY }
+        Problem {
+            problem,
+            title,
+            status,
+            detail,
+            parameter: None,
+            expected: None,
+            challenge: None,
+            takes_changes: false,
+        }
     }
 
     fn about(self, parameter: &str, expected: impl Display) -> Problem {
@@ -299,7 +306,7 @@ impl Problem {
     /// The same of the path that changes something.
     pub(super) fn method_not_allowed_of_change() -> Problem {
         let problem = Problem::new(Kind::MethodNotAllowed, "an event is read, and changed with POST");
-        Problem { allow: "GET, HEAD, POST", ..problem.expecting("GET, HEAD or POST") }
+        Problem { takes_changes: true, ..problem.expecting("GET, HEAD or POST") }
     }
 
     pub(super) fn starting() -> Problem {
@@ -354,7 +361,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(self.allow));
+                let allowed = if self.takes_changes { "GET, HEAD, POST" } else { "GET, HEAD" };
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
             _ => {}
         }
