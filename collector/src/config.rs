@@ -12,12 +12,14 @@ use martlet_wire::v1::Limits;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::detect::DetectSettings;
+use crate::events::{EventsConfig, EventsConfigError};
 use crate::publish::PublicationConfig;
 use crate::rollup::{MOST_ZONES, RollupLimits, ZoneError, Zones};
 use crate::tokens::LoopbackScope;
 
 /// The whole configuration. Every key has a default; `systemd/collector.toml` explains each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where state is kept.
@@ -40,6 +42,10 @@ pub struct Config {
     pub publication: PublicationConfig,
     /// What Prometheus is told of observed traffic.
     pub metrics: MetricsConfig,
+    /// Whether outbreaks are looked for, and how.
+    pub detect: DetectSettings,
+    /// How long events are kept, and who is told.
+    pub events: EventsConfig,
     /// Log lines.
     pub log: LogConfig,
 }
@@ -404,6 +410,20 @@ pub struct SettingError {
     rule: String,
 }
 
+/// A setting that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CheckError {
+    /// A number is out of its range.
+    #[error(transparent)]
+    Range(#[from] SettingError),
+    /// A threshold of `[detect]`.
+    #[error("detect.thresholds.{0}: {1}")]
+    Detect(&'static str, &'static str),
+    /// One of `[events]`.
+    #[error(transparent)]
+    Events(#[from] EventsConfigError),
+}
+
 impl StoreConfig {
     /// How often what is new is committed to the store.
     #[must_use]
@@ -526,11 +546,18 @@ impl Config {
         }
     }
 
-    /// Checks every number against its range.
+    /// Checks every setting.
     ///
     /// # Errors
-    /// The first setting that is out of its range.
-    pub fn check(&self) -> Result<(), SettingError> {
+    /// The first one that cannot be used.
+    pub fn check(&self) -> Result<(), CheckError> {
+        self.check_ranges()?;
+        self.detect.thresholds.check().map_err(|(name, rule)| CheckError::Detect(name, rule))?;
+        Ok(self.events.check()?)
+    }
+
+    /// Checks every number against its range.
+    fn check_ranges(&self) -> Result<(), SettingError> {
         let within = |key, value: u64, low: u64, high: u64| {
             let rule = format!("take a number from {low} to {high}");
             if (low..=high).contains(&value) { Ok(()) } else { Err(SettingError { key, value, rule }) }

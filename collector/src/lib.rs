@@ -25,6 +25,7 @@
 //! - [`live`]: what is held in memory, by class and bucket of event time.
 //! - [`store`]: what survives, in SQLite.
 //! - [`rollup`]: what the archive's days come to, in SQLite; [`query`]: SQL on it, from the command line.
+//! - [`events`]: what the detector calls, what analysts say of it, and who is told.
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
 //! - [`tokens`]: who may ask what over HTTP.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
@@ -45,6 +46,8 @@ pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod detect;
+pub mod events;
 pub mod geo;
 pub mod hex;
 pub mod import;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::aggregate::{self, DecodeJob, Delta, Job, Plan, Rules, SourceHash, Worker, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::{Config, Port};
+use crate::events::TargetCounters;
 use crate::geo::Geo;
 use crate::ingest::{Behind, Budget};
 use crate::journal::{self, Ledger, Parts, Queue, Request, Stage, State, Sweeper};
@@ -36,6 +37,8 @@ pub struct Links {
     pub queues: WorkerQueues,
     /// The way to the journal stage.
     pub queue: Queue,
+    /// What is counted of those who are told of events.
+    pub event_targets: Arc<[TargetCounters]>,
     newest: Arc<[AtomicI64; 3]>,
     batch_memory: Budget,
     decode: Sender<DecodeJob>,
@@ -62,6 +65,7 @@ impl Links {
             latencies: Latencies::default(),
             queues: WorkerQueues { decode: decode_queue, jobs: job_queue },
             queue,
+            event_targets: TargetCounters::of(&config.events),
             newest,
             batch_memory: Budget::new(config.ingest.batch_memory_bytes),
             decode,

@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, watch};
 use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::detect::{self, DetectError, Follower};
+use crate::events::{Book, Courier, TellError};
 use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
@@ -59,6 +61,12 @@ pub enum StartError {
     /// A time zone of `history.report_zones` cannot be used.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// Receivers of events cannot be told.
+    #[error("events: {0}")]
+    Events(#[from] TellError),
+    /// What the detector knows cannot be read.
+    #[error("the detector: {0}")]
+    Detect(#[from] DetectError),
     /// The archive cannot be used.
     #[error("cannot open the archive in {}: {source}", path.display())]
     Archive {
@@ -274,6 +282,10 @@ pub(crate) fn start_threads(
     let path = || config.store.data_dir.join("martlet.db");
     let failed = |source| StartError::Store { path: path(), source };
     let store = Store::open(location.clone()).map_err(failed)?;
+    // Its place in the history is noted before anything can be added to that.
+    let courier = Courier::open(&config.events, location.clone(), links.event_targets.clone(), links.clock.clone())?;
+    let follower =
+        config.detect.enabled.then(|| open_detector(config, links, geo, location.clone(), &journal)).transpose()?;
     let archiver = config.archive.enabled.then(|| open_archive(config, links, geo, location, &journal)).transpose()?;
     let (pipeline, visible) =
         Pipeline::new(config, links, geo.clone(), journal, store, Drive::Threads).map_err(failed)?;
@@ -285,12 +297,32 @@ pub(crate) fn start_threads(
         })
     };
     let mut threads = pipeline.start(start)?;
+    let stop_telling = stop.clone();
+    threads.push(start("events".to_owned(), Box::new(move || courier.run(&stop_telling)))?);
+    if let Some(follower) = follower {
+        let stop = stop.clone();
+        threads.push(start("detect".to_owned(), Box::new(move || follower.run(&stop)))?);
+    }
     if let Some(archiver) = archiver {
         let (keeper, stop_history) = (open_history(config, links)?, stop.clone());
         threads.push(start("archive".to_owned(), Box::new(move || archiver.run(&stop)))?);
         threads.push(start("history".to_owned(), Box::new(move || keeper.run(&stop_history)))?);
     }
     Ok((threads, visible))
+}
+
+/// Opens the detector behind an opened journal and store. From now on the journal keeps what it has not saved.
+fn open_detector(
+    config: &Config,
+    links: &Links,
+    geo: &Arc<Geo>,
+    location: Location,
+    journal: &Journal<RealDisk>,
+) -> Result<Follower<RealDisk>, StartError> {
+    let reader = journal.reader(0).map_err(DetectError::Journal)?;
+    let (settings, geo) = (config.detect.clone(), geo.clone());
+    let (state, clock) = (links.state.clone(), links.clock.clone());
+    Ok(Follower::new(detect::Parts { settings, location, reader, geo, state, clock })?)
 }
 
 /// Opens the archive behind an opened journal and store. From now on the journal keeps what is not archived.
@@ -439,6 +471,8 @@ fn sources(
         store: Location::in_directory(&config.store.data_dir),
         history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
         archive: rollup::Archive(config.archive_directory()),
+        events: Arc::new(Book::new(Location::in_directory(&config.store.data_dir))),
+        event_targets: links.event_targets.clone(),
         streams: Arc::new(Streams::new(config.http.max_streams, stopped)),
         clock: links.clock.clone(),
         max_clock_offset_ms: i64::from(config.ingest.max_clock_offset_seconds) * 1000,

@@ -42,18 +42,19 @@ fn a_token_opens_what_its_scope_says() {
     }
     let tokens = Scope::ALL.map(|scope| token(&server, scope, None));
     for (path, statuses) in [
-        ("/api/v1/status", [200, 200, 200]),
-        ("/api/v1/summary", [200, 200, 200]),
-        ("/api/v1/ports", [200, 200, 200]),
-        ("/api/v1/sources", [200, 200, 200]),
-        ("/api/v1/sensors", [403, 200, 200]),
-        ("/api/v1/coverage", [403, 200, 200]),
-        ("/api/v1/ports?sensor=alpha", [403, 200, 200]),
-        ("/api/v1/ports?class=import", [403, 200, 200]),
-        ("/metrics", [403, 200, 200]),
-        ("/api/v1/nothing", [404, 404, 404]),
+        ("/api/v1/status", [200, 200, 200, 200]),
+        ("/api/v1/summary", [200, 200, 200, 200]),
+        ("/api/v1/ports", [200, 200, 200, 200]),
+        ("/api/v1/sources", [200, 200, 200, 200]),
+        ("/api/v1/sensors", [403, 200, 200, 200]),
+        ("/api/v1/coverage", [403, 200, 200, 200]),
+        ("/api/v1/ports?sensor=alpha", [403, 200, 200, 200]),
+        ("/api/v1/ports?class=import", [403, 200, 200, 200]),
+        ("/metrics", [403, 200, 200, 200]),
+        ("/api/v1/events", [200, 200, 200, 200]),
+        ("/api/v1/nothing", [404, 404, 404, 404]),
     ] {
-        assert_eq!([0, 1, 2].map(|i| server.ask_with(&tokens[i], path).status), statuses, "{path}");
+        assert_eq!([0, 1, 2, 3].map(|i| server.ask_with(&tokens[i], path).status), statuses, "{path}");
     }
     let refused = server.ask_with(&tokens[0], "/api/v1/sensors");
     let challenge = "Bearer realm=\"martlet\", error=\"insufficient_scope\", scope=\"read\"";

@@ -274,6 +274,7 @@ fn the_description_has_every_path_parameter_and_answer() {
         "sources",
         "weeks",
     ];
+    names.extend(["events", "events/{id}", "events/{id}/draft"].map(str::to_owned));
     names.extend(of_history.map(|name| format!("history/{name}")));
     names.sort();
     let names = names.iter().map(|name| format!("/api/v1/{name}")).collect::<Vec<_>>();
@@ -300,12 +301,18 @@ fn the_description_has_every_path_parameter_and_answer() {
             "group_by",
             "direction",
             "sources",
+            "type",
+            "state",
+            "since",
+            "until",
+            "lang",
+            "tlp",
             "limit",
             "cursor",
             "format",
             "points",
         ] {
-            let (_, problem) = server.get(&format!("{path}?{name}=%00"));
+            let (_, problem) = server.get(&format!("{}?{name}=%00", path.replace("{id}", "00000000000000000")));
             let kind = if known(name) { "bad" } else { "unknown" };
             assert_eq!(problem["type"], format!("urn:martlet:problem:{kind}-parameter"), "{path} {name}");
         }
@@ -317,6 +324,15 @@ fn the_description_has_every_path_parameter_and_answer() {
         assert!(operation["responses"].as_object().unwrap().values().all(described), "{path}");
         assert_eq!(operation["security"].as_array().unwrap().len(), 2, "{path}");
     }
+    // The one that changes something says what it takes, and when it does not.
+    let change = &paths["/api/v1/events/{id}"]["post"];
+    let body = &change["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!((&body["required"], &body["additionalProperties"]), (&json!(["action"]), &json!(false)));
+    for status in ["200", "400", "401", "403", "404", "405", "406", "409", "413", "415", "429", "503"] {
+        assert!(change["responses"][status].is_object(), "{status}");
+    }
+    let changing = paths.values().filter(|item| item.as_object().is_some_and(|item| item.len() > 1));
+    assert_eq!(changing.count(), 1);
     // What has no end is described as what it is.
     let stream = &paths["/api/v1/stream"]["get"]["responses"]["200"]["content"];
     assert_eq!(stream.as_object().unwrap().keys().collect::<Vec<_>>(), ["text/event-stream"]);

@@ -412,7 +412,22 @@ def laid_out(panels):
 def dashboard(uid, title, variables, panels):
     datasource = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "refresh": 1, "current": {"text": "default", "value": "default"}}
     others = [link(name.split(" / ")[1], other) for other, name in DASHBOARDS if other != uid]
+    # What the collector's detector called: the value is the time, so a mark stands where the event was detected, not where it was
+    # scraped.
     events = {
+        "name": "Events",
+        "datasource": SOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": VERMILION,
+        "expr": "martlet_observed_event_detected_timestamp_seconds * 1000",
+        "useValueForTime": True,
+        "titleFormat": "{{type}}",
+        "textFormat": "{{protocol}}/{{port}} {{mark}} ({{class}})",
+        "tagKeys": "severity",
+        "step": "60s",
+    }
+    alerts = {
         "name": "Alerts",
         "datasource": SOURCE,
         "enable": True,
@@ -437,7 +452,7 @@ def dashboard(uid, title, variables, panels):
         "refresh": "1m",
         "time": {"from": "now-6h" if uid in ("martlet-worm", "martlet-collector", "martlet-sensors") else "now-7d", "to": "now"},
         "links": others,
-        "annotations": {"list": [events]},
+        "annotations": {"list": [events, alerts]},
         "templating": {"list": [datasource] + [VARIABLES[name] for name in variables]},
         "panels": laid_out(panels),
     }

@@ -28,8 +28,9 @@ const CLASS: &str = "import";
 const ALERT: Duration = Duration::from_secs(240);
 
 /// Expressions that may be empty here, by what they contain, and why.
-const EMPTY: [(&str, &str); 3] = [
+const EMPTY: [(&str, &str); 4] = [
     ("_last_hour_", "a sensor must have reported for an hour"),
+    ("martlet_observed_event_", "nothing here says a finding"),
     ("count_over_time(", "a growth rate takes seven and a half minutes of sources"),
     ("[10m] offset 30m", "it needs the half hour before"),
 ];

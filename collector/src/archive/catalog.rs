@@ -160,7 +160,9 @@ impl Catalog {
         }
         drop(gap);
         transaction.execute("UPDATE archive SET record = ?1", [Bits(records.end)])?;
-        transaction.execute("DELETE FROM archive_skips WHERE end_record <= ?1", [Bits(records.end)])?;
+        // What the detector may read again it must skip again.
+        let sql = "DELETE FROM archive_skips WHERE end_record <= ?1 AND end_record <= coalesce((SELECT min(record) FROM detector), ?1)";
+        transaction.execute(sql, [Bits(records.end)])?;
         transaction.execute("DELETE FROM archive_operations WHERE operation = ?1", [operation])?;
         transaction.commit()?;
         Ok(())

@@ -62,6 +62,8 @@ enum ScopeChoice {
     Public,
     /// Everything that is counted.
     Read,
+    /// Also saying what events are: their state, severity, notes, and whom they concern.
+    Analyst,
     /// Also what changes the collector; nothing does yet.
     Admin,
 }
@@ -116,6 +118,7 @@ fn create(
     let scope = match scope {
         ScopeChoice::Public => Scope::Public,
         ScopeChoice::Read => Scope::Read,
+        ScopeChoice::Analyst => Scope::Analyst,
         ScopeChoice::Admin => Scope::Admin,
     };
     let expires = expires.map(end_of).transpose()?;

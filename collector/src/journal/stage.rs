@@ -284,7 +284,8 @@ impl<D: Disk> Stage<D> {
         self.ledger.committed(checkpoint);
         let sweepings = &self.sweepings;
         // If nobody can take one now it is closed here.
-        let done = checkpoint.record.min(self.state.counters.archived.load(Relaxed));
+        let counters = &self.state.counters;
+        let done = checkpoint.record.min(counters.archived.load(Relaxed)).min(counters.detected.load(Relaxed));
         let released = self.journal.release_to(done, |segment| drop(sweepings.try_send(segment)));
         if let Err(error) = released {
             // The next release tries again; until then the journal is longer than it must be.

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::ledger::SensorRecord;
 use crate::archive::ArchiveState;
+use crate::detect::DetectState;
 use crate::rollup::HistoryState;
 use crate::signal::Event;
 
@@ -124,6 +125,8 @@ pub struct Counters {
     pub committed: AtomicU64,
     /// Records below this one are in the archive; the greatest number where there is none. The journal keeps the others.
     pub archived: AtomicU64,
+    /// Records below this one need not be read again by the detector; the greatest number where there is none.
+    pub detected: AtomicU64,
     /// Commits.
     pub commits: AtomicU64,
     /// When the last commit was made, in milliseconds since the Unix epoch; 0 before the first.
@@ -163,6 +166,8 @@ pub struct State {
     pub archive: ArchiveState,
     /// What history says of itself.
     pub history: HistoryState,
+    /// What the detector says of itself.
+    pub detect: DetectState,
     /// Counters.
     pub counters: Counters,
     /// Sensors that are durable, by their number.
@@ -180,8 +185,13 @@ impl Default for State {
             store: Health::new("committing to the store"),
             archive: ArchiveState::default(),
             history: HistoryState::default(),
-            // Nothing waits for an archive that there is not.
-            counters: Counters { archived: AtomicU64::new(u64::MAX), ..Counters::default() },
+            detect: DetectState::default(),
+            // Nothing waits for an archive or a detector that there is not.
+            counters: Counters {
+                archived: AtomicU64::new(u64::MAX),
+                detected: AtomicU64::new(u64::MAX),
+                ..Counters::default()
+            },
             sensors: ArcSwap::default(),
             replayed: AtomicBool::new(false),
             commits: Event::default(),

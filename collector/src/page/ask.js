@@ -34,6 +34,16 @@ export async function ask(path, parameters, signal) {
 		throw error instanceof Refused || signal.aborted ? error : new Refused(0, "no answer");
 	}
 }
+async function plainly(path, parameters, more) {
+	const answer = await fetch(path + (parameters ? "?" + new URLSearchParams(parameters) : ""), { ...more, headers: { ...headers(), ...more.headers }, signal: AbortSignal.timeout(TIMEOUT_SECONDS * 1000), cache: "no-store" });
+	if (answer.ok) return answer;
+	const body = await answer.json().catch(() => null);
+	throw new Refused(answer.status, (body && (body.detail || body.title)) || "status " + answer.status);
+}
+/** Asks for a text. */
+export const askText = async (path, parameters) => (await plainly("api/v1/" + path, parameters, {})).text();
+/** Says something to the collector. */
+export const tell = async (path, body) => (await plainly("api/v1/" + path, null, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
 /**
  * Server-sent events, read by `fetch` since EventSource sends no token. Calls `told` with the data of each event; returns at the end of
  * the stream, and throws where there is none.

@@ -1,6 +1,6 @@
 // Charts over time: drawn as SVG, read by pointer, by keyboard (a slider over the steps) and as text.
 
-import { clamp, clock, DAY, duration, flat, minute, num, per, scaled, stepText, t } from "./text.js";
+import { clamp, clock, DAY, duration, flat, minute, num, per, scaled, stepText, t, w } from "./text.js";
 import { element, fill, h, h2, li, small, soft, strong, swatch } from "./dom.js";
 
 const LEFT = 46, RIGHT = 6;
@@ -29,7 +29,8 @@ function axis(max, isLog) {
 /**
  * A figure. model: start, step (seconds), count; parts: [{key, label, values}] that are stacked; sources: distinct counts or null by
  * step, or none; previous: values of the time before, by step, or none; begins, ends: where the data does; complete: steps that
- * are; gaps: steps of which nothing is known, and `gap` what to say of them; log: axes are logarithmic.
+ * are; gaps: steps of which nothing is known, and `gap` what to say of them; log: axes are logarithmic; unit and read: what is
+ * counted a step, and how a count is read, if not packets.
  */
 export function chart(id, title, note, model, extra) {
 	const state = plots.get(id) || { cursor: null };
@@ -81,7 +82,7 @@ function draw(id) {
 	let peak = 0;
 	for (let i = 0; i < count; i++) if (stepTotal(model, i) > stepTotal(model, peak)) peak = i;
 	const gap = inner / count > 4 ? 1 : 0, before = (i) => model.previous && model.previous[i];
-	panel(150, t("packets per {unit}", { unit: per(step) }), Math.max(stepTotal(model, peak), ...(model.previous || []).map((value) => value || 0)), (y) => {
+	panel(150, t(model.unit || w("packets per {unit}"), { unit: per(step) }), Math.max(stepTotal(model, peak), ...(model.previous || []).map((value) => value || 0)), (y) => {
 		for (let i = 0; i < count; i++) {
 			let base = 0;
 			for (const part of model.parts) {
@@ -115,7 +116,7 @@ function draw(id) {
 function readOut(id, box, model, i, chosen, before) {
 	const { start, step, count } = model;
 	const read = (i) => !known(model, i) ? model.gap || t("no report") : [
-		strong(t("{n} packets", { n: num(stepTotal(model, i)) })), i >= model.complete && t(" so far"),
+		strong(t(model.read || w("{n} packets"), { n: num(stepTotal(model, i)) })), i >= model.complete && t(" so far"),
 		model.parts.length > 1 && " (" + model.parts.map((part) => part.label + " " + num(part.values[i])).join(", ") + ")",
 		before(i) != null && ["; ", model.previousLabel, " ", num(before(i))],
 		model.sources && model.sources[i] && [", ", strong(flat(model.sources[i])), t(" unique sources")]];

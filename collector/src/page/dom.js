@@ -1,6 +1,6 @@
 // Building and updating the document.
 
-import { clean, error, iso, num, percent, rough, stamp, clock, t } from "./text.js";
+import { clean, cleanLong, error, iso, num, percent, rough, stamp, clock, t } from "./text.js";
 
 const SVG = new Set(["svg", "g", "title", "rect", "path", "line", "text", "circle", "pattern", "defs"]);
 /** An element. Children are nodes or text; text goes into text nodes only. */
@@ -36,6 +36,12 @@ export const element = (id) => document.getElementById(id);
 const made = (tag, cls) => (...children) => h(tag, cls && { class: cls }, children);
 export const soft = made("span", "soft"), small = made("span", "soft small"), sub = made("div", "soft small"), mono = made("span", "mono"), para = made("p", "soft");
 export const strong = made("strong"), h2 = made("h2"), li = made("li"), pre = made("pre", "mono"), card = made("section", "card");
+/** A text of several lines. */
+export function long(text) {
+	const node = h("div", { class: "long" });
+	node.textContent = cleanLong(text);
+	return node;
+}
 export const tag = (look, text) => h("span", { class: "tag " + look }, text);
 export const pick = (row, names) => Object.fromEntries(names.split(" ").map((name) => [name, row[name]]));
 export const swatch = (kind) => h("svg", { class: "swatch", viewBox: "0 0 8 8", "aria-hidden": "true" }, h("rect", { width: 8, height: 8, class: "f-" + kind }));

@@ -2,6 +2,7 @@
 
 import { ask, hasToken, listen, Refused, save, setToken } from "./ask.js";
 import { drawAll, watchPointers } from "./chart.js";
+import { change, classOf, draftOf, eventsCard, eventView, loadEvents } from "./events.js";
 import { element, h, h2, para, show, when } from "./dom.js";
 import { historyView, loadHistory, nothingYet, periodText, withoutHistory } from "./history.js";
 import { emptyState, liveView, loadLive, loadPublic, spanChoices } from "./live.js";
@@ -25,12 +26,16 @@ async function load(before, told, signal) {
 	const next = { ...wanted(), status, asked, isPublic: isPublic(), now: instant(status.now), sensors: [] };
 	if (next.isPublic) {
 		Object.assign(next, { class: "real", classes: [], info: null });
-		await loadPublic(next, before, signal);
+		await loadEvents(next, before, signal);
+		if (!next.event) await loadPublic(next, before, signal);
 		return next;
 	}
 	// The collector lists real first.
-	const { classes } = status, name = next.class || (classes.length ? classes[0].class : "real"), info = classes.find((c) => c.class === name);
+	const { classes } = status, name = (next.event && classOf(next.event)) || next.class || (classes.length ? classes[0].class : "real"), info = classes.find((c) => c.class === name);
 	Object.assign(next, { class: name, classes, info });
+	next.isChanged = isChanged;
+	await loadEvents(next, before, signal);
+	if (next.event) return next;
 	await (next.range === "live" ? loadLive : loadHistory)(next, before && before.range === next.range ? before : null, signal);
 	return next;
 }
@@ -71,7 +76,7 @@ function frame() {
 	text("token-label", t("Token of scope read (martlet-collector token create)"));
 	text("token-use", t("Use"));
 	text("pause", paused ? t("Resume") : t("Pause"));
-	show(element("languages"), Object.entries(LANGUAGES).map(([tag, name], i) => [i > 0 && " · ", tag === spoken() ? h("strong", { lang: tag }, name) : h("a", { href: link({ lang: tag }), lang: tag, testid: "language", data: { value: tag } }, name)]));
+	show(element("languages"), Object.entries(LANGUAGES).map(([tag, name], i) => [i > 0 && " · ", tag === spoken() ? h("strong", { lang: tag }, name) : h("a", { href: link({ lang: tag, event: wanted().event }), lang: tag, testid: "language", data: { value: tag } }, name)]));
 }
 function footer({ status, isPublic }) {
 	const line = (term, text) => h("div", null, h("dt", null, term + ": "), h("dd", null, text)), started = instant(status.started);
@@ -93,7 +98,14 @@ function footer({ status, isPublic }) {
 // ---- showing
 /** What was unfolded by hand. */
 const unfolded = { ports: false, strips: false, hours: null, log: false };
+/** What was said to the collector of an event and refused, and the draft that is shown. */
+let said = {}, isChanged = false;
 function body(view) {
+	if (view.event) return ["ready", eventView(view, said)];
+	const [state, parts] = numbers(view);
+	return [state, [state === "ready" && !view.port && eventsCard(view), parts]];
+}
+function numbers(view) {
 	if (view.isPublic) return ["ready", view.port ? livePort(view, unfolded) : liveView(view, unfolded)];
 	if (!view.info && !view.classes.length) return ["empty", emptyState(view)];
 	if (!view.info) return ["no-class", h("section", { class: "card empty" }, h2(t("No {class} traffic", { class: t(CLASS_WORDS[view.class]) })), para(t("There is data of: "), view.classes.map((c, i) => [i > 0 && ", ", h("a", { href: link({ class: c.class }) }, t(CLASS_WORDS[c.class]))]), "."))];
@@ -138,7 +150,7 @@ function connection() {
 			failed.status === 400 ? para(t("What is asked for in the address has no answer: "), failed.message, ". ", h("a", { href: "#" }, t("Show live"))) : para(t("This page keeps trying."))));
 	}
 }
-const isSame = (a, b) => ["class", "range", "from", "span", "sensor"].every((name) => a[name] === b[name] || (name === "class" && !b.class)) && JSON.stringify(a.port) === JSON.stringify(b.port);
+const isSame = (a, b) => ["class", "range", "from", "span", "sensor", "event"].every((name) => a[name] === b[name] || (name === "class" && !b.class)) && JSON.stringify(a.port) === JSON.stringify(b.port);
 async function round() {
 	clearTimeout(timer);
 	if (running) running.abort();
@@ -151,6 +163,7 @@ async function round() {
 		if (running !== mine) return;
 		render(view);
 		shown = view;
+		isChanged = false;
 		failed = view.partly || null;
 	} catch (error) {
 		if (running !== mine) return;
@@ -209,6 +222,22 @@ element("pause").addEventListener("click", () => {
 	frame();
 	if (paused) { rest(); connection(); } else round();
 });
+document.addEventListener("submit", async (event) => {
+	const { target, submitter } = event;
+	if (target.id !== "event-form" && target.id !== "draft-form") return;
+	event.preventDefault();
+	try {
+		if (target.id === "draft-form") said.draft = await draftOf(shown.event);
+		else {
+			await change(target, submitter.value);
+			element("event-note").value = "";
+			isChanged = true;
+		}
+		said.failed = null;
+	} catch (error) { said.failed = error.message; }
+	render(shown);
+	if (isChanged) round();
+});
 element("skip").addEventListener("click", (event) => { event.preventDefault(); element("app").focus(); });
 document.addEventListener("change", ({ target: { id, name, value } }) => {
 	if (name === "range") location.hash = link({ range: value, from: null });
@@ -227,7 +256,7 @@ document.addEventListener("click", (event) => {
 	else unfolded[act] = !unfolded[act];
 	render(shown);
 });
-window.addEventListener("hashchange", () => { round(); });
+window.addEventListener("hashchange", () => { said = {}; round(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden) rest(); else if (!paused) round(); });
 watchPointers();
 setInterval(() => { if (!document.hidden) connection(); }, 1000);

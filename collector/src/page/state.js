@@ -34,12 +34,13 @@ export function wanted() {
 		// History is over all sensors.
 		sensor: isPublic() || range !== "live" ? null : hash.get("sensor") || null,
 		port: portOf(hash.get("port"), hash.get("ip")),
+		event: /^[0-2][0-9a-f]{16}$/.test(hash.get("event")) ? hash.get("event") : null,
 		lang: hash.get("lang"),
 	};
 }
-/** The hash of the present choice with `change` made. */
+/** The hash of the present choice with `change` made; it leads away from an event unless it names one. */
 export function link(change) {
-	const next = { ...wanted(), ...change }, hash = new URLSearchParams(), history = next.range !== "live";
+	const next = { ...wanted(), event: null, ...change }, hash = new URLSearchParams(), history = next.range !== "live";
 	if (next.class) hash.set("class", next.class);
 	if (history) hash.set("range", next.range);
 	if (history && next.from) hash.set("from", next.from);
@@ -47,6 +48,7 @@ export function link(change) {
 	if (!history && next.sensor) hash.set("sensor", next.sensor);
 	if (next.port) hash.set("port", next.port.protocol + "/" + next.port.port);
 	if (next.port && next.port.ip === 6) hash.set("ip", "6");
+	if (next.event) hash.set("event", next.event);
 	if (next.lang) hash.set("lang", next.lang);
 	// A slash may stand there as it is, and reads better.
 	return "#" + String(hash).replaceAll("%2F", "/");

@@ -27,7 +27,9 @@ export function t(words, values) {
 export const listed = (texts) => texts.join(t(", "));
 
 // Control and direction characters can disguise a name: none is shown.
-export const clean = (text) => String(text).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, "\ufffd").slice(0, 300);
+const DISGUISES = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+export const cleanLong = (text) => String(text).replace(DISGUISES, "\ufffd");
+export const clean = (text) => cleanLong(text).replaceAll("\n", "\ufffd").slice(0, 300);
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 export function num(value, digits = 0) {

@@ -39,13 +39,15 @@ pub(super) struct Access {
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) scope: Scope,
+    /// The name of its token; `None` for whoever asks without one.
+    pub(super) name: Option<Arc<str>>,
     queries: Arc<Semaphore>,
 }
 
 impl Caller {
     /// Anybody, who may see what is published; all of them have so many queries at a time.
     pub(super) fn anybody(most_queries: usize) -> Caller {
-        Caller { scope: Scope::Public, queries: Arc::new(Semaphore::new(most_queries)) }
+        Caller { scope: Scope::Public, name: None, queries: Arc::new(Semaphore::new(most_queries)) }
     }
 
     /// Refuses a caller who may see too little.
@@ -79,14 +81,16 @@ impl Access {
         let Some(first) = shown.next() else {
             let is_local = peer.is_some_and(|peer| peer.is_loopback) && is_called_local(uri, headers);
             return match self.loopback.filter(|_| is_local) {
-                Some(scope) => Ok(Caller { scope, queries: self.queries.clone() }),
+                Some(scope) => Ok(Caller { scope, name: None, queries: self.queries.clone() }),
                 None => Err(Problem::unauthorized(Kind::TokenMissing)),
             };
         };
         let token = first.to_str().ok().and_then(bearer).filter(|_| shown.next().is_none());
         let known = token.and_then(|token| self.tokens.find(token, self.clock.now()));
         match known {
-            Some(known) => Ok(Caller { scope: known.scope, queries: known.queries.clone() }),
+            Some(known) => {
+                Ok(Caller { scope: known.scope, name: Some(known.name.clone()), queries: known.queries.clone() })
+            }
             None => Err(Problem::unauthorized(Kind::TokenInvalid)),
         }
     }
@@ -118,6 +122,12 @@ fn needed(path: &str) -> Option<Scope> {
     }
 }
 
+/// Whether a browser says that another site's page asks.
+pub(super) fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    !headers.get_all(FETCH_SITE).iter().all(is_own)
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750).
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
@@ -128,8 +138,7 @@ fn bearer(authorization: &str) -> Option<&str> {
 /// another site's page, which could read nothing but would take places of others. A page of another site whose name leads here
 /// (DNS rebinding) sends that name.
 fn is_called_local(uri: &Uri, headers: &HeaderMap) -> bool {
-    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
-    if FORWARDED.iter().any(|name| headers.contains_key(*name)) || !headers.get_all(FETCH_SITE).iter().all(is_own) {
+    if FORWARDED.iter().any(|name| headers.contains_key(*name)) || is_of_another_site(headers) {
         return false;
     }
     let mut named = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok());

@@ -1,6 +1,8 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
 mod archive;
+mod detect;
+mod events;
 mod geo;
 mod hours;
 mod latencies;
@@ -38,8 +40,10 @@ pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), p
     families.durability()?;
     families.disk()?;
     families.archive()?;
+    families.detect()?;
     families.stages()?;
     families.geo()?;
+    families.events()?;
     families.http()?;
     families.latencies()
 }

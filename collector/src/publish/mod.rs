@@ -9,7 +9,7 @@ mod page;
 mod problem;
 mod public_view;
 mod publication;
-mod services;
+pub(crate) mod services;
 mod streams;
 mod tag;
 
@@ -33,6 +33,7 @@ pub use self::streams::Streams;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::events::{Book, TargetCounters};
 use crate::geo::Geo;
 use crate::ingest;
 use crate::journal;
@@ -74,6 +75,10 @@ pub struct Sources {
     pub history: Arc<Pool>,
     /// Where the archive's files are.
     pub archive: Archive,
+    /// Events.
+    pub events: Arc<Book>,
+    /// What is counted of those who are told of them.
+    pub event_targets: Arc<[TargetCounters]>,
     /// Streams of live updates.
     pub streams: Arc<Streams>,
     /// The wall clock.

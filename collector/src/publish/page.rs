@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = files![
     "chart.js",
     "coverage.js",
     "dom.js",
+    "events.js",
     "history.js",
     "ja.js",
     "live.js",

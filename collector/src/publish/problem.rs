@@ -42,11 +42,25 @@ pub(super) enum Kind {
     Store,
     /// A defect; the log says more.
     Failed,
+    /// Of paths that name an event.
+    NoSuchEvent,
+    /// Of the path that changes something: its body, and what it is refused for.
+    BadBody,
+    UnsupportedMediaType,
+    CrossSite,
+    EventChanged,
+    IllegalTransition,
 }
 
 impl Kind {
+    /// What only paths that name an event answer.
+    pub(super) const OF_EVENTS: [Kind; 1] = [Kind::NoSuchEvent];
+    /// What only the path that changes something answers.
+    pub(super) const OF_CHANGES: [Kind; 5] =
+        [Kind::BadBody, Kind::UnsupportedMediaType, Kind::CrossSite, Kind::EventChanged, Kind::IllegalTransition];
+
     /// Every kind.
-    pub(super) const ALL: [Kind; 19] = [
+    pub(super) const ALL: [Kind; 25] = [
         Kind::BadParameter,
         Kind::UnknownParameter,
         Kind::RepeatedParameter,
@@ -66,6 +80,12 @@ impl Kind {
         Kind::Starting,
         Kind::Store,
         Kind::Failed,
+        Kind::NoSuchEvent,
+        Kind::BadBody,
+        Kind::UnsupportedMediaType,
+        Kind::CrossSite,
+        Kind::EventChanged,
+        Kind::IllegalTransition,
     ];
 
     /// Its status.
@@ -101,16 +121,18 @@ impl Kind {
             Kind::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "urn:martlet:problem:method-not-allowed",
-                "The path is read with GET or HEAD only",
+                "The path is not asked with this method",
             ),
             Kind::NotAcceptable => (
                 StatusCode::NOT_ACCEPTABLE,
                 "urn:martlet:problem:not-acceptable",
                 "The path has no answer in such a format",
             ),
-            Kind::BodyNotTaken => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "urn:martlet:problem:body-not-taken", "Requests have no body here")
-            }
+            Kind::BodyNotTaken => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "urn:martlet:problem:body-not-taken",
+                "The request has a body that is not taken",
+            ),
             Kind::UriTooLong => {
                 (StatusCode::URI_TOO_LONG, "urn:martlet:problem:uri-too-long", "The request target is too long")
             }
@@ -137,6 +159,26 @@ impl Kind {
             }
             Kind::Failed => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "urn:martlet:problem:failed", "The collector failed to answer")
+            }
+            Kind::NoSuchEvent => {
+                (StatusCode::NOT_FOUND, "urn:martlet:problem:no-such-event", "There is no event of this name")
+            }
+            Kind::BadBody => (StatusCode::BAD_REQUEST, "urn:martlet:problem:bad-body", "The body cannot be understood"),
+            Kind::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "urn:martlet:problem:unsupported-media-type",
+                "The body is not of a type that is taken",
+            ),
+            Kind::CrossSite => {
+                (StatusCode::FORBIDDEN, "urn:martlet:problem:cross-site", "Another site's page asks for a change")
+            }
+            Kind::EventChanged => (
+                StatusCode::CONFLICT,
+                "urn:martlet:problem:event-changed",
+                "The event has changed since the caller looked at it",
+            ),
+            Kind::IllegalTransition => {
+                (StatusCode::CONFLICT, "urn:martlet:problem:illegal-transition", "The event's life does not go there")
             }
         }
     }
@@ -165,13 +207,25 @@ pub(super) struct Problem {
     /// What `WWW-Authenticate` says.
     #[serde(skip)]
     challenge: Option<Box<str>>,
+    /// Whether the path also takes changes: `Allow` says so of a method that it does not take.
+    #[serde(skip)]
+    takes_changes: bool,
 }
 
 impl Problem {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Problem {
         let (status, problem, title) = kind.parts();
         let (status, detail) = (status.as_u16(), detail.into());
-        Problem { problem, title, status, detail, parameter: None, expected: None, challenge: None }
+        Problem {
+            problem,
+            title,
+            status,
+            detail,
+            parameter: None,
+            expected: None,
+            challenge: None,
+            takes_changes: false,
+        }
     }
 
     fn about(self, parameter: &str, expected: impl Display) -> Problem {
@@ -246,7 +300,13 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Problem {
-        Problem::new(Kind::MethodNotAllowed, "nothing is changed over HTTP").expecting("GET or HEAD")
+        Problem::new(Kind::MethodNotAllowed, "nothing is changed by this path").expecting("GET or HEAD")
+    }
+
+    /// The same of the path that changes something.
+    pub(super) fn method_not_allowed_of_change() -> Problem {
+        let problem = Problem::new(Kind::MethodNotAllowed, "an event is read, and changed with POST");
+        Problem { takes_changes: true, ..problem.expecting("GET, HEAD or POST") }
     }
 
     pub(super) fn starting() -> Problem {
@@ -301,7 +361,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                let allowed = if self.takes_changes { "GET, HEAD, POST" } else { "GET, HEAD" };
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
             _ => {}
         }

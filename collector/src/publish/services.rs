@@ -84,7 +84,7 @@ const UDP_ONLY: [(u16, &str); 7] = [
 ];
 
 /// The IANA name of a port, if it is one that is often scanned.
-pub(super) fn service(protocol: u8, port: u16) -> Option<&'static str> {
+pub(crate) fn service(protocol: u8, port: u16) -> Option<&'static str> {
     let own: &[(u16, &str)] = match protocol {
         TCP => &TCP_ONLY,
         UDP => &UDP_ONLY,
@@ -94,7 +94,7 @@ pub(super) fn service(protocol: u8, port: u16) -> Option<&'static str> {
 }
 
 /// The name of an IP protocol in lower case, or its number as text.
-pub(super) fn protocol_name(protocol: u8) -> String {
+pub(crate) fn protocol_name(protocol: u8) -> String {
     let name = match protocol {
         1 => "icmp",
         2 => "igmp",

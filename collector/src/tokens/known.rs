@@ -20,6 +20,8 @@ const NEVER: i64 = i64::MIN;
 pub struct Known {
     hash: Hash,
     expires: Option<i64>,
+    /// Its name: who did what is done with it.
+    pub name: Arc<str>,
     /// What it allows.
     pub scope: Scope,
     /// How many of its queries may wait or be computed at a time.
@@ -63,7 +65,8 @@ impl Tokens {
                 Some(known) => (known.queries.clone(), known.used.clone()),
                 None => (Arc::new(Semaphore::new(self.queries_per_token)), Arc::new(AtomicI64::new(NEVER))),
             };
-            let known = Known { hash: record.hash, expires: record.expires, scope: record.scope, queries, used };
+            let name = record.name.as_str().into();
+            let known = Known { hash: record.hash, expires: record.expires, name, scope: record.scope, queries, used };
             (record.public_id, Arc::new(known))
         });
         self.current.store(Arc::new(known.collect()));

@@ -10,13 +10,15 @@ pub enum Scope {
     Public,
     /// Everything that is counted.
     Read,
+    /// Also saying what events are: their state, severity, notes, and whom they concern.
+    Analyst,
     /// Also what changes the collector; nothing does yet.
     Admin,
 }
 
 impl Scope {
     /// Every scope, ascending.
-    pub const ALL: [Scope; 3] = [Scope::Public, Scope::Read, Scope::Admin];
+    pub const ALL: [Scope; 4] = [Scope::Public, Scope::Read, Scope::Analyst, Scope::Admin];
 
     /// Its name.
     #[must_use]
@@ -24,6 +26,7 @@ impl Scope {
         match self {
             Scope::Public => "public",
             Scope::Read => "read",
+            Scope::Analyst => "analyst",
             Scope::Admin => "admin",
         }
     }
@@ -46,6 +49,8 @@ pub enum LoopbackScope {
     /// As [`Scope::Read`].
     #[default]
     Read,
+    /// As [`Scope::Analyst`].
+    Analyst,
     /// As [`Scope::Admin`].
     Admin,
 }
@@ -58,6 +63,7 @@ impl LoopbackScope {
             LoopbackScope::None => None,
             LoopbackScope::Public => Some(Scope::Public),
             LoopbackScope::Read => Some(Scope::Read),
+            LoopbackScope::Analyst => Some(Scope::Analyst),
             LoopbackScope::Admin => Some(Scope::Admin),
         }
     }

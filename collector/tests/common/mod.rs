@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
+pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod mmdb;
 pub(crate) mod simulated;
@@ -307,4 +308,18 @@ pub(crate) fn deliver(client: &mut Client, spool: &mut Spool, batches: &[(i64, V
         client.send_bytes(&frame);
     }
     client.expect_acks(spool.stream, spool.next - batches.len() as u64, spool.next);
+}
+
+impl Server {
+    /// Posts JSON with further headers, each as a line.
+    pub(crate) fn post(&self, path: &str, lines: &[&str], body: &str) -> Answer {
+        let has = |name: &str| lines.iter().any(|line| line.starts_with(name));
+        let host = if has("host:") { "" } else { "host: localhost\r\n" };
+        let media_type = if has("content-type:") { "" } else { "content-type: application/json\r\n" };
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let head = format!("POST {path} HTTP/1.1\r\nconnection: close\r\n{host}{media_type}{lines}");
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let (status, head, body) = send(self.http, &request);
+        Answer { status, head, body }
+    }
 }

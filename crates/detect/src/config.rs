@@ -74,7 +74,7 @@ impl Default for DetectConfig {
             surge_deviations: 8.0,
             surge_sightings: 30,
             surge_sources: 10,
-            growth_over_step: 4.0,
+            growth_over_step: 4.5,
             steady_bins: 2,
             outbreak_sources: 10,
             rate_error: 0.28,

@@ -292,12 +292,12 @@ impl Detector {
         }
     }
 
-    /// Candidates that had nothing in the bin do not grow.
+    /// Candidates that had nothing in the bin do not grow. `touched` is sorted by number.
     fn rest(&mut self, level: usize, touched: &[u32]) {
+        let keys = &mut self.state.keys;
         for &number in self.state.candidates.keys() {
-            let place = self.places[number as usize];
-            if !touched.contains(&place) {
-                self.state.keys[place as usize].positive[level] = 0;
+            if touched.binary_search_by_key(&number, |&place| keys[place as usize].number).is_err() {
+                keys[self.places[number as usize] as usize].positive[level] = 0;
             }
         }
     }

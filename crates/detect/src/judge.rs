@@ -18,6 +18,8 @@ const MUCH_BACKGROUND: f64 = 3.0;
 const FEWEST_LEARNT: u8 = 16;
 /// How much the level of now differs from that of the day before, as a share.
 const LEVEL_SCATTER: f64 = 0.2;
+/// A share of what growth must add to the newest bin, below which nobody asks: the bin before may have half.
+const NEARLY_ENOUGH: f64 = 0.4;
 /// Below so many sources nobody asks whether they grow.
 const FEWEST_SOURCES: u32 = 5;
 /// Sources that are seen several times make chance look like growth: by this factor at most, since hosts that scan fast are, too.
@@ -85,10 +87,13 @@ pub(crate) fn newest(key: &KeyState, at: &Level<'_>) -> u64 {
 pub(crate) fn surprise(config: &DetectConfig, key: &mut KeyState, at: &Level<'_>) -> Option<Surprise> {
     let counts = key.rings[at.level].until(at.bin);
     let recent: u64 = counts[BINS - RECENT..].iter().sum();
+    if recent < u64::from(config.candidate_sightings) {
+        return None;
+    }
     let older: u64 = counts[..BINS - RECENT].iter().sum();
     // Most keys are no more than before at most times, which little arithmetic tells.
     let usual = to_f64(older) * RECENT as f64 / (BINS - RECENT) as f64;
-    let is_much = recent >= u64::from(config.candidate_sightings) && to_f64(recent) > usual + (usual + 1.0).sqrt();
+    let is_much = to_f64(recent) > usual + (usual + 1.0).sqrt();
     let mut series = series(key, at, counts, is_much);
     if key.positive[at.level] == 0 {
         scatter(&mut key.dispersion[at.level], &mut key.learnt[at.level], &series);
@@ -203,7 +208,8 @@ pub(crate) fn judge(
     spoofed: u64,
 ) -> Judged {
     // One host or a few are no outbreak, however they scan.
-    let growth = (candidate.source_count() >= FEWEST_SOURCES).then(|| growth::fit(&surprise.series)).flatten();
+    let is_worth_it = candidate.source_count() >= FEWEST_SOURCES && may_convince(config, at, surprise);
+    let growth = is_worth_it.then(|| growth::fit(&surprise.series)).flatten();
     let positive = &mut key.positive[at.level];
     let grows = growth.as_ref().is_some_and(|growth| growth.low > 0.0 && growth.over_step > 1.0);
     *positive = if grows { positive.saturating_add(1) } else { 0 };
@@ -226,6 +232,19 @@ pub(crate) fn judge(
     Judged { finding_type, onset: onset(at, surprise), labels, estimates, evidence: Box::new(move || evidence) }
 }
 
+/// Whether the newest bins have anything near what growth must add: a fit costs a thousand times what this does, and busy ports are
+/// often a little more than expected.
+fn may_convince(config: &DetectConfig, at: &Level<'_>, surprise: &Surprise) -> bool {
+    let newest = surprise.series.counts[BINS - 2..].iter().copied().max().unwrap_or_default();
+    let over_level = over_level(config, at) * surprise.level;
+    let over_scatter = config.growth_over_scatter * (surprise.series.dispersion * surprise.level).sqrt();
+    to_f64(newest) - surprise.level >= NEARLY_ENOUGH * over_level.max(over_scatter)
+}
+
+fn over_level(config: &DetectConfig, at: &Level<'_>) -> f64 {
+    if at.level == 0 { config.short_growth_over_level } else { config.growth_over_level }
+}
+
 /// Whether growth is so clear, so sure and so much that it is an outbreak.
 fn is_convincing(config: &DetectConfig, growth: &Growth, at: &Level<'_>, surprise: &Surprise, clumping: f64) -> bool {
     let is_early = growth.excess < config.patience_share * at.watched.addresses;
@@ -235,14 +254,13 @@ fn is_convincing(config: &DetectConfig, growth: &Growth, at: &Level<'_>, surpris
     } else {
         enough.sqrt().recip().clamp(config.late_rate_error, config.rate_error)
     };
-    let over_level = if at.level == 0 { config.short_growth_over_level } else { config.growth_over_level };
     let error = (growth.high / growth.low).ln() / (2.0 * NORMAL);
     let doublings = growth.rate * BINS as f64 / std::f64::consts::LN_2;
     growth.over_step >= config.growth_over_step * clumping.min(MOST_CLUMPED)
         && growth.low > 0.0
         && error <= most_error
         && doublings >= config.doublings
-        && growth.newest >= over_level * growth.level.max(surprise.level)
+        && growth.newest >= over_level(config, at) * growth.level.max(surprise.level)
         && growth.newest >= config.growth_over_scatter * (surprise.series.dispersion * growth.level).sqrt()
 }
 

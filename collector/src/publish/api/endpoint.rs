@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -72,6 +72,10 @@ pub(super) struct Asked<'a> {
     pub(super) view: &'a LiveView,
     pub(super) geo: &'a Snapshot,
     pub(super) query: &'a Query,
+    /// What the caller may do.
+    pub(super) scope: Scope,
+    /// What the path names, where it names something.
+    pub(super) item: Option<&'a str>,
     /// The collector's clock, in milliseconds since the Unix epoch.
     pub(super) now_ms: i64,
     pub(super) publication: &'a super::super::PublicationConfig,
@@ -111,6 +115,7 @@ struct Written {
 pub(super) async fn answer<E: Endpoint>(
     State(api): State<Api>,
     caller: Caller,
+    items: RawPathParams,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -133,11 +138,14 @@ pub(super) async fn answer<E: Endpoint>(
         return Ok(unchanged(tag));
     }
     let turn = if about.walks { Some(turn(&api, &caller).await?) } else { None };
+    let scope = caller.scope;
+    let item = items.iter().next().map(|(_, value)| value.to_owned());
     let work = move || {
         // The turn lasts as long as the work, also when the client has gone.
         let _turn = turn;
         let (sources, publication) = (&api.sources, &*api.publication);
-        let asked = Asked { sources, view: &view, geo: &geo, query: &query, now_ms, publication };
+        let asked =
+            Asked { sources, view: &view, geo: &geo, query: &query, scope, item: item.as_deref(), now_ms, publication };
         let answer = E::answer(&asked)?;
         write(&answer, format, E::generation(&answer))
     };
@@ -150,7 +158,7 @@ pub(super) async fn answer<E: Endpoint>(
         work()?
     };
     let tag = match about.validity {
-        Validity::Counts if public.is_some() => Some(Tag::new(0, 0, &written.body)),
+        Validity::Counts | Validity::Answer if public.is_some() => Some(Tag::new(0, 0, &written.body)),
         Validity::Counts => tag,
         // History goes on behind a start of the collector.
         Validity::Answer => Some(match written.history {

@@ -12,6 +12,7 @@
 mod coverage;
 mod cursor;
 mod endpoint;
+mod events;
 mod exposure;
 mod format;
 mod geo;
@@ -38,6 +39,7 @@ use axum::routing::get;
 use self::endpoint::{Api, Endpoint, answer};
 use self::openapi::{Description, Needs};
 use super::Sources;
+use super::problem::Problem;
 use crate::config::Config;
 use crate::tokens::LoopbackScope;
 
@@ -59,7 +61,10 @@ pub(super) fn router(config: &Config, sources: Sources) -> Router {
         .with::<ports::Path>()
         .with::<sources::Path>()
         .with::<sensors::Path>()
-        .with::<coverage::Path>();
+        .with::<coverage::Path>()
+        .with::<events::list::Path>()
+        .with_changes::<events::event::Path>()
+        .with_draft();
     history::paths(paths).finish(api)
 }
 
@@ -70,6 +75,8 @@ pub(super) fn public_router(prefix: &'static str, config: &Config, sources: Sour
         .with::<summary::Path>()
         .with::<ports::Path>()
         .with::<sources::Path>()
+        .with::<events::list::Path>()
+        .with::<events::event::Path>()
         .finish(Api::new(config, sources, 1))
 }
 
@@ -95,6 +102,23 @@ impl Paths {
     fn with_stream(mut self) -> Paths {
         self.router = self.router.route(&stream::ABOUT.path(self.prefix), get(stream::answer));
         self.description.add_stream();
+        self
+    }
+
+    /// An event, which can also be changed.
+    fn with_changes<E: Endpoint>(mut self) -> Paths {
+        let method = get(answer::<E>)
+            .post(events::change::answer)
+            .fallback(|| std::future::ready(Problem::method_not_allowed_of_change()));
+        self.router = self.router.route(&E::ABOUT.path(self.prefix), method);
+        self.description.add::<E>();
+        self.description.add_change();
+        self
+    }
+
+    fn with_draft(mut self) -> Paths {
+        self.router = self.router.route(&events::draft::ABOUT.path(self.prefix), get(events::draft::answer));
+        self.description.add_draft();
         self
     }
 

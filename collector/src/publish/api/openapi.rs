@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use martlet_telemetry::counters::Labelled;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ArrayItems, KnownFormat, ObjectBuilder, SchemaFormat, Type,
+};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, HttpMethod, InfoBuilder, LicenseBuilder, OpenApiBuilder, Paths,
@@ -22,7 +26,8 @@ use super::json::{class_schema, words};
 use super::parameter::{GroupBy, Parameter};
 use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Ranges};
 use super::validator::Validity;
-use super::{status, stream};
+use super::{events, status, stream};
+use crate::events::{LONGEST_NAME, LONGEST_NOTE, Language, MOST_RECIPIENTS, Request, Severity, State, TYPES, Tlp};
 use crate::tokens::Scope;
 
 const SCHEME: &str = "token";
@@ -76,21 +81,74 @@ impl Description {
         self.operation(&stream::ABOUT, false, success);
     }
 
+    /// Describes the path whose answer is a text.
+    pub(super) fn add_draft(&mut self) {
+        let about = &events::draft::ABOUT;
+        let words = "A draft in Markdown, with a marking of TLP 2.0 at both ends.";
+        let draft: Schema = ObjectBuilder::new().schema_type(Type::String).description(Some(words)).into();
+        let success = ResponseBuilder::new()
+            .description(about.summary)
+            .header("Cache-Control", text("That the answer is not kept."))
+            .header("Vary", text("Which headers of the request decide about the answer."))
+            .content(events::draft::MEDIA_TYPE, ContentBuilder::new().schema(Some(draft)).build());
+        self.operation(about, false, success);
+    }
+
+    /// Describes the path that changes something.
+    pub(super) fn add_change(&mut self) {
+        let about = &events::change::ABOUT;
+        let json = ContentBuilder::new().schema(Some(self.register::<<events::event::Path as Endpoint>::Answer>()));
+        let success = ResponseBuilder::new()
+            .description("The event as it is then")
+            .header("Cache-Control", text("That the answer is not kept."))
+            .header("Vary", text("Which headers of the request decide about the answer."))
+            .content(Format::Json.media_type(), json.build());
+        let body = ContentBuilder::new().schema(Some(change_schema())).build();
+        let body = RequestBodyBuilder::new()
+            .description(Some("What is said. `version` is that of the event that the caller has seen."))
+            .content(Format::Json.media_type(), body)
+            .required(Some(Required::True))
+            .build();
+        let operation = self.described_operation(about, false, success, &Kind::OF_CHANGES).request_body(Some(body));
+        let operation = operation.operation_id(Some("change_event"));
+        self.paths.add_path_operation(about.path(self.prefix), vec![HttpMethod::Post], operation.build());
+    }
+
     fn operation(&mut self, about: &About, has_table: bool, success: ResponseBuilder) {
-        let path = about.path(self.prefix);
+        let operation = self.described_operation(about, has_table, success, &[]).response("304", unchanged(about));
+        self.paths.add_path_operation(about.path(self.prefix), vec![HttpMethod::Get], operation.build());
+    }
+
+    /// With what all paths answer, and with problems that `only` this one has.
+    fn described_operation(
+        &mut self,
+        about: &About,
+        has_table: bool,
+        success: ResponseBuilder,
+        only: &[Kind],
+    ) -> OperationBuilder {
+        let names_an_event = about.name.contains("{id}");
         let mut operation = OperationBuilder::new()
-            .operation_id(Some(about.name.replace(['/', '-'], "_")))
+            .operation_id(Some(about.name.replace(['/', '-'], "_").replace(['{', '}'], "")))
             .summary(Some(about.summary))
-            .description(Some(format!("See docs/api.md, GET {}.", about.path(""))))
+            .description(Some(format!("See docs/api.md, {}.", about.path(""))))
             .securities(Some(self.security(about.scope)))
-            .response("200", success)
-            .response("304", unchanged(about));
+            .response("200", success);
+        if names_an_event {
+            operation = operation.parameter(event_id());
+        }
         for parameter in about.accepts.parameters {
             operation = operation.parameter(described(*parameter, about, has_table));
         }
         let mut statuses: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
         // What no path is there for is not described at one.
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::NotFound) {
+        let is_answered = |kind: &Kind| match kind {
+            Kind::NotFound => false,
+            kind if Kind::OF_EVENTS.contains(kind) => names_an_event,
+            kind if Kind::OF_CHANGES.contains(kind) => only.contains(kind),
+            _ => true,
+        };
+        for kind in Kind::ALL.into_iter().filter(is_answered) {
             statuses.entry(kind.status().as_u16()).or_default().push(kind);
         }
         if self.needs == Needs::Nothing {
@@ -102,7 +160,7 @@ impl Description {
         for (status, kinds) in statuses {
             operation = operation.response(status.to_string(), refusal(status, &kinds));
         }
-        self.paths.add_path_operation(path, vec![HttpMethod::Get], operation.build());
+        operation
     }
 
     /// With a token of the scope, or, if that is so here, without one.
@@ -163,7 +221,7 @@ impl Description {
     pub(super) fn finish(self) -> Document {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("martlet_<id>_<secret>");
         let scheme = scheme.description(Some(
-            "A token that `martlet-collector token create` made, with one of the scopes public, read, admin; each has what those \
+            "A token that `martlet-collector token create` made, with one of the scopes public, read, analyst, admin; each has what those \
              before it have. Programs of the collector's machine need none unless http.loopback_scope says so.",
         ));
         let components = ComponentsBuilder::new()
@@ -201,6 +259,37 @@ fn require_all(schema: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// The event that a path names.
+fn event_id() -> utoipa::openapi::path::Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-2][0-9a-f]{16}$"));
+    ParameterBuilder::new()
+        .name("id")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("What the event is called."))
+        .schema(Some(schema))
+        .build()
+}
+
+/// What may be asked for of an event. Beside `action` everything may be left out, unlike in answers.
+fn change_schema() -> Schema {
+    let text = |most: usize| ObjectBuilder::new().schema_type(Type::String).max_length(Some(most));
+    let recipients = ArrayBuilder::new()
+        .items(ArrayItems::RefOrSchema(Box::new(Schema::from(text(LONGEST_NAME).min_length(Some(1))).into())))
+        .max_items(Some(MOST_RECIPIENTS));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("action", words(Request::NAMES))
+        .property("version", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)))
+        .property("note", text(LONGEST_NOTE))
+        .property("owner", text(LONGEST_NAME))
+        .property("recipients", recipients)
+        .property("severity", words(Severity::NAMES))
+        .required("action")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        .into()
 }
 
 fn text(description: &str) -> utoipa::openapi::Header {
@@ -304,6 +393,17 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
         Parameter::Sources => (
             words(&["yes", "no"]),
             "Whether distinct sources of each step are wanted; no if it is not given.".to_owned(),
+        ),
+        Parameter::Type => (words(&TYPES.map(|(_, name)| name)), "Only events of this type.".to_owned()),
+        Parameter::State => (words(State::NAMES), "Only events in this state.".to_owned()),
+        Parameter::Since => (time().into(), "Only events that were detected then or later.".to_owned()),
+        Parameter::Until => (time().into(), "Only events that were detected before.".to_owned()),
+        Parameter::Lang => {
+            (words(&Language::ALL.map(|(_, name)| name)), "In which language; en if it is not given.".to_owned())
+        }
+        Parameter::Tlp => (
+            words(&Tlp::ALL.map(|(_, name)| name)),
+            "How far the draft may be passed on, which decides what it says; red if it is not given.".to_owned(),
         ),
         Parameter::Limit => {
             let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));

@@ -20,6 +20,12 @@ pub(super) enum Parameter {
     GroupBy,
     Direction,
     Sources,
+    Type,
+    State,
+    Since,
+    Until,
+    Lang,
+    Tlp,
     Limit,
     Cursor,
     Format,
@@ -43,6 +49,12 @@ impl Parameter {
             Parameter::GroupBy => "group_by",
             Parameter::Direction => "direction",
             Parameter::Sources => "sources",
+            Parameter::Type => "type",
+            Parameter::State => "state",
+            Parameter::Since => "since",
+            Parameter::Until => "until",
+            Parameter::Lang => "lang",
+            Parameter::Tlp => "tlp",
             Parameter::Limit => "limit",
             Parameter::Cursor => "cursor",
             Parameter::Format => "format",
@@ -53,7 +65,7 @@ impl Parameter {
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Parameter::Class => "one of real, drill, import",
-            Parameter::From | Parameter::To => {
+            Parameter::From | Parameter::To | Parameter::Since | Parameter::Until => {
                 "a time in UTC such as 2026-11-21T10:20:30Z (RFC 3339), in the years from 1700 to 2200"
             }
             Parameter::Step => "a whole number with s, m, h or d behind it, such as 10m",
@@ -68,6 +80,10 @@ impl Parameter {
             Parameter::GroupBy => "one of none, port, kind, protocol, region, known_scanner, mark, sensor",
             Parameter::Direction => "up or down",
             Parameter::Sources => "yes or no",
+            Parameter::Type => "one of first_seen_port, surge, outbreak",
+            Parameter::State => "one of detected, acknowledged, assessed, resolved",
+            Parameter::Lang => "en or ja",
+            Parameter::Tlp => "one of clear, green, amber, amber+strict, red",
             Parameter::Limit => "a whole number from 1 to 1000",
             Parameter::Cursor => "next_cursor of an answer to the same query, unchanged",
             Parameter::Format => "one of json, csv, ndjson",

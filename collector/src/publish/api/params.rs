@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::Query as UrlQuery;
 use axum::http::Uri;
+use martlet_detect::FindingType;
 use martlet_window::{IpVersion, Kind, SensorName, TrafficClass};
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,7 @@ use super::parameter::{GroupBy, Parameter};
 use super::public::Minimum;
 use super::time::{Rounding, read_step, read_time, step_text};
 use crate::aggregate::HOUR_SECONDS;
+use crate::events::{Language, State, Tlp, named, type_named};
 use crate::ingest::SensorId;
 use crate::live::{LiveView, SensorView};
 use crate::rollup::query::Change;
@@ -53,6 +55,8 @@ pub(super) enum Ranges {
     Hours,
     /// Quarter hours of history, which [`super::history`] resolves: only it knows how far that goes.
     History,
+    /// None is taken.
+    None,
 }
 
 impl Accepts {
@@ -64,6 +68,11 @@ impl Accepts {
     /// Ranges of history.
     pub(super) const fn history(parameters: &'static [Parameter]) -> Accepts {
         Accepts { parameters, ranges: Ranges::History }
+    }
+
+    /// Without a range.
+    pub(super) const fn without_range(parameters: &'static [Parameter]) -> Accepts {
+        Accepts { parameters, ranges: Ranges::None }
     }
 
     fn has_hours(self) -> bool {
@@ -113,6 +122,14 @@ pub(super) struct Wanted {
     pub(super) group_by: Option<GroupBy>,
     pub(super) change: Option<Change>,
     pub(super) sources: Option<bool>,
+    /// Of events.
+    pub(super) finding_type: Option<FindingType>,
+    pub(super) state: Option<State>,
+    pub(super) since: Option<i64>,
+    pub(super) until: Option<i64>,
+    /// Of a draft.
+    pub(super) language: Option<Language>,
+    pub(super) tlp: Option<Tlp>,
 }
 
 /// A query that can be computed.
@@ -270,6 +287,13 @@ impl Params {
                     _ => return Err(bad()),
                 });
             }
+            Parameter::Type => self.wanted.finding_type = Some(type_named(value).ok_or_else(bad)?),
+            Parameter::State => self.wanted.state = Some(named(State::ALL, value).ok_or_else(bad)?),
+            Parameter::Since => self.wanted.since = Some(read_time(value, Rounding::Up).ok_or_else(bad)?),
+            Parameter::Until => self.wanted.until = Some(read_time(value, Rounding::Up).ok_or_else(bad)?),
+            Parameter::Lang => self.wanted.language = Some(Language::named(value).ok_or_else(bad)?),
+            // A plus sign in a query is a blank to whoever reads forms, and nobody escapes it.
+            Parameter::Tlp => self.wanted.tlp = Some(Tlp::named(&value.replace(' ', "+")).ok_or_else(bad)?),
             Parameter::Limit => {
                 let plain = !value.starts_with(['0', '+']);
                 let limit = value.parse().ok().filter(|limit| plain && (1..=MAX_LIMIT).contains(limit));
@@ -279,6 +303,11 @@ impl Params {
             Parameter::Format => self.format = Some(Format::named(value).ok_or_else(bad)?),
         }
         Ok(())
+    }
+
+    /// What few paths are asked about, as given.
+    pub(super) const fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     /// Whether a parameter was given.
@@ -327,7 +356,7 @@ impl Params {
         };
         let Against { view, now, public } = against;
         let class = self.class.unwrap_or(TrafficClass::Real);
-        if accepts.ranges == Ranges::History {
+        if matches!(accepts.ranges, Ranges::History | Ranges::None) {
             let Params { from, to, step_seconds, .. } = self;
             return Ok(Query {
                 class,

@@ -13,6 +13,8 @@ use std::env;
 use martlet_detect::DetectConfig;
 use outbreak::{Background, Outcome, Telescope, Worm};
 
+/// Published figures where there are: Slammer's 75,000 hosts at 4,000 scans a second (Moore et al. 2003); Code Red's 359,000 hosts,
+/// and the rate at which they grew, 1.8 an hour (Moore, Shannon, Brown 2002). The others are the drill's.
 const WORMS: [Worm; 4] = [
     Worm { name: "slammer", scans: 4000.0, hosts: 75_000.0 },
     Worm { name: "code-red", scans: 6.0, hosts: 359_000.0 },
@@ -24,6 +26,8 @@ const TELESCOPES: [Telescope; 3] = [
     Telescope { name: "/24", addresses: 256, sensors: 1 },
     Telescope { name: "/16", addresses: 65_536, sensors: 1 },
 ];
+/// Sightings per address and day. NICTER saw 6,646 packets at each address and day in 2024, of which 40 % were not research, and
+/// of those 24 % went to port 23 (2019): 640. A port that nobody means has a share of the rest by chance.
 const BACKGROUNDS: [Background; 3] = [
     Background { name: "quiet", per_address_day: 0.1 },
     Background { name: "busy", per_address_day: 50.0 },

@@ -1,6 +1,6 @@
 //! One outbreak on one port over its background, told to a detector step by step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use martlet_detect::{DetectConfig, Detector, Finding, FindingType, Key, Population, Report, STEP};
 use martlet_window::IpVersion;
@@ -101,8 +101,7 @@ impl Scanners {
                 self.planned.entry(step + later).or_default().push(source);
             }
         }
-        let sources: BTreeSet<u128> = self.planned.remove(&step).unwrap_or_default().into_iter().collect();
-        sources.into_iter().collect()
+        self.planned.remove(&step).unwrap_or_default()
     }
 }
 
@@ -135,10 +134,11 @@ pub(crate) fn run(
     (1..360).rev().for_each(|back| drop(scanners.step(START - back * STEP, &mut random)));
     let mut step = START;
     while infected < worm.hosts / 2.0 {
-        let mut sources: BTreeSet<u128> = scanners.step(step, &mut random).into_iter().collect();
+        let mut sources = scanners.step(step, &mut random);
         let hits = spread(worm, addresses, (step.max(begin), step + STEP), &mut infected, &mut random);
         sources.extend(hits.iter().map(|&host| source_of(host, seed)));
-        let sources: Vec<u128> = sources.into_iter().collect();
+        sources.sort_unstable();
+        sources.dedup();
         for finding in observe(&mut detector, telescope, key, step, &sources, &mut random) {
             note(&finding, &mut outcome, worm, step + STEP - begin, infected);
         }

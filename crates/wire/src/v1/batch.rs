@@ -9,7 +9,7 @@ use martlet_window::{
 use sha2::{Digest as _, Sha256};
 
 use super::bytes::Reader;
-use super::columns::{self, Columns};
+use super::columns::{self, Columns, Run};
 use super::frame::{FRAME_HEADER_LENGTH, FrameHeader, FrameType, Limits, begin_frame, end_frame};
 use super::message::Stream;
 use crate::WireError;
@@ -140,6 +140,22 @@ impl<'a> BatchView<'a> {
         Ok(BatchView { header, rows, raw_length, compressed: reader.rest() })
     }
 
+    /// Decompresses the classes of the rows into `columns`, and, if `wants_sources` says so when it has seen them, the sources. The
+    /// other columns are neither read nor checked: for batches that were checked once.
+    ///
+    /// # Errors
+    /// If what is read is damaged. `wants_sources` may have been asked then.
+    pub fn keys(
+        &self,
+        decompressor: &mut zstd::bulk::Decompressor<'_>,
+        raw: &mut Vec<u8>,
+        columns: &mut Columns,
+        wants_sources: impl FnOnce(&[Run]) -> bool,
+    ) -> Result<(), WireError> {
+        self.decompress(decompressor, raw)?;
+        columns.read_keys(raw, self.rows, wants_sources)
+    }
+
     /// Decompresses and checks the rows into `columns`, using `raw` as a buffer.
     ///
     /// # Errors
@@ -150,18 +166,20 @@ impl<'a> BatchView<'a> {
         raw: &mut Vec<u8>,
         columns: &mut Columns,
     ) -> Result<(), WireError> {
-        raw.clear();
-        raw.reserve(self.raw_length as usize);
-        let length = decompressor.decompress_to_buffer(self.compressed, raw).map_err(|_| WireError::BadCompression)?;
-        if length != self.raw_length as usize {
-            return Err(WireError::BadCompression);
-        }
+        self.decompress(decompressor, raw)?;
         columns.read(raw, self.rows)?;
         let packets: u64 = columns.packets.iter().map(|&packets| u64::from(packets)).sum();
         if packets != self.header.capture.packets {
             return Err(WireError::Inconsistent);
         }
         Ok(())
+    }
+
+    fn decompress(&self, decompressor: &mut zstd::bulk::Decompressor<'_>, raw: &mut Vec<u8>) -> Result<(), WireError> {
+        raw.clear();
+        raw.reserve(self.raw_length as usize);
+        let length = decompressor.decompress_to_buffer(self.compressed, raw).map_err(|_| WireError::BadCompression)?;
+        if length == self.raw_length as usize { Ok(()) } else { Err(WireError::BadCompression) }
     }
 }
 

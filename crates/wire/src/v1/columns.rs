@@ -95,6 +95,18 @@ impl Columns {
         if raw.is_empty() { Ok(()) } else { Err(WireError::BadColumn) }
     }
 
+    /// Reads the runs, and the sources if they are wanted.
+    pub(crate) fn read_keys(
+        &mut self,
+        mut raw: &[u8],
+        rows: u32,
+        wants_sources: impl FnOnce(&[Run]) -> bool,
+    ) -> Result<(), WireError> {
+        self.clear();
+        self.read_runs(&mut raw, rows as usize)?;
+        if wants_sources(&self.runs) { self.read_sources(&mut raw) } else { Ok(()) }
+    }
+
     fn clear(&mut self) {
         self.runs.clear();
         self.sources.clear();
