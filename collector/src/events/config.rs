@@ -38,7 +38,8 @@ pub struct EventsConfig {
     pub ca_file: PathBuf,
     /// The Alertmanager that is told.
     pub alertmanager: Option<AlertmanagerConfig>,
-    /// Others that are told.
+    /// Others that are told. None is not written: `webhook = []` would be in the way of whoever adds a table below it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhook: Vec<WebhookConfig>,
 }
 
