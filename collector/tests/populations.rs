@@ -211,7 +211,7 @@ fn a_flood_of_backscatter_moves_only_backscatter() {
             syn(u128::from(number.wrapping_mul(2_654_435_761)), 443, &[], i64::from(number % 86_400) / 10 * 10);
         fact.class.kind = Kind::Backscatter;
         fact.sensor = SENSORS[number as usize % 3];
-        fact.network = network((number % 7 == 0).then_some("survey"));
+        fact.network = network(number.is_multiple_of(7).then_some("survey"));
         fact.packets = 3;
         fact
     };

@@ -52,6 +52,8 @@ pub struct DetectConfig {
     pub short_growth_over_level: f64,
     /// And so many times the standard deviation of a bin of that level.
     pub growth_over_scatter: f64,
+    /// The mean over bins of squared distances from the curve of growth, each over its variance, is at most this.
+    pub misfit: f64,
     /// Above this share of sources that look spoofed a population on the port is not believed.
     pub spoofed_share: f64,
     /// A port is seen for the first time if nobody probed it for so many days, and so long was watched.
@@ -86,6 +88,7 @@ impl Default for DetectConfig {
             growth_over_level: 2.0,
             short_growth_over_level: 0.3,
             growth_over_scatter: 5.0,
+            misfit: 2.5,
             spoofed_share: 0.04,
             first_seen_days: 14,
             first_seen_sources: 3,
@@ -113,6 +116,7 @@ impl DetectConfig {
             ("growth_over_level", self.growth_over_level),
             ("short_growth_over_level", self.short_growth_over_level),
             ("growth_over_scatter", self.growth_over_scatter),
+            ("misfit", self.misfit),
             ("spoofed_share", self.spoofed_share),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {

@@ -152,8 +152,12 @@ impl Detector {
     pub fn report(&mut self, report: &Report) -> bool {
         let state = &mut self.state;
         let step = report.window_start.div_euclid(STEP) * STEP;
-        if state.closed.is_some_and(|closed| step < closed) {
+        if let Some(closed) = state.closed.filter(|&closed| step < closed) {
             state.omitted.late_reports += 1;
+            // Who is a little late is waited for from now on; who delivers what is long past holds up nobody.
+            if closed - step <= i64::from(self.config.wait_seconds) {
+                state.sensors.note(report);
+            }
             return false;
         }
         state.sensors.note(report);

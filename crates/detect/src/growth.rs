@@ -40,6 +40,8 @@ pub struct Growth {
     pub excess: f64,
     /// What an ordinary bin has without it.
     pub level: f64,
+    /// How far the counts lie from the curve: the mean over bins of squared distance over variance, some 1 where it is right.
+    pub misfit: f64,
 }
 
 /// Doubling times that are tried, in bins: from the shortest to the longest in equal ratios.
@@ -86,6 +88,7 @@ pub fn fit(series: &Series) -> Option<Growth> {
         newest: top.amplitude,
         excess: top.excess,
         level: top.level,
+        misfit: misfit(series, &top),
     })
 }
 
@@ -110,6 +113,22 @@ fn dispersion(series: &Series, fitted: &Tried) -> f64 {
         power *= (-fitted.rate).exp();
     }
     1.0 + (series.dispersion - 1.0) * background / all
+}
+
+/// The mean of squared distances from a fit, each over its variance.
+fn misfit(series: &Series, fitted: &Tried) -> f64 {
+    let (mut sum, mut bins, mut power) = (0.0, 0.0, 1.0);
+    for place in (0..BINS).rev() {
+        let level = fitted.level * series.background[place];
+        let growth = fitted.amplitude * power * series.exposure[place];
+        power *= (-fitted.rate).exp();
+        if series.exposure[place] > 0.0 {
+            let distance = to_f64(series.counts[place]) - level - growth;
+            sum += distance * distance / (series.dispersion * level + growth).max(1.0);
+            bins += 1.0;
+        }
+    }
+    sum / f64::max(bins, 1.0)
 }
 
 /// How far from the best of the tried rates the top lies, in steps of the grid towards slower growth, and its height.

@@ -32,6 +32,8 @@ const MOST_SURPRISING: f64 = 16.0;
 const RHYTHMIC: i64 = 600;
 /// The length of the hours that baselines are of.
 const HOUR: i64 = 3600;
+/// Bins of which the newest and those before them are compared.
+const COMPARED: usize = 3;
 /// Shares from which labels are put.
 const NEARLY_ALL: f64 = 0.9;
 const HALF: f64 = 0.5;
@@ -259,9 +261,23 @@ fn is_convincing(config: &DetectConfig, growth: &Growth, at: &Level<'_>, surpris
     growth.over_step >= config.growth_over_step * clumping.min(MOST_CLUMPED)
         && growth.low > 0.0
         && error <= most_error
+        && growth.misfit <= config.misfit
+        && still_grows(growth, &surprise.series)
         && doublings >= config.doublings
         && growth.newest >= over_level(config, at) * growth.level.max(surprise.level)
         && growth.newest >= config.growth_over_scatter * (surprise.series.dispersion * growth.level).sqrt()
+}
+
+/// Whether the newest bins have grown over those before them by half of what the rate says at least: a step that a fit takes for
+/// growth has stopped.
+fn still_grows(growth: &Growth, series: &Series) -> bool {
+    let excess = |bins: std::ops::Range<usize>| -> f64 {
+        let of_bin = |place: usize| to_f64(series.counts[place]) - growth.level * series.background[place];
+        bins.map(of_bin).sum::<f64>().max(0.0)
+    };
+    let (newest, before) = (excess(BINS - COMPARED..BINS), excess(BINS - 2 * COMPARED..BINS - COMPARED));
+    let grown = (growth.rate * COMPARED as f64).exp();
+    newest >= before * (1.0 + HALF * (grown - 1.0))
 }
 
 fn labels(
