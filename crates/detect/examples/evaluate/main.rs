@@ -7,8 +7,10 @@
 mod months;
 mod outbreak;
 mod random;
+mod series;
 
 use std::env;
+use std::path::Path;
 
 use martlet_detect::DetectConfig;
 use outbreak::{Background, Outcome, Telescope, Worm};
@@ -42,7 +44,10 @@ fn main() {
         ["months", first, seeds, days] => {
             quiet_months(first.parse().unwrap(), seeds.parse().unwrap(), days.parse().unwrap());
         }
-        _ => println!("outbreaks FIRST_SEED SEEDS [WORM|TELESCOPE|BACKGROUND]..."),
+        ["series", directory] => series::run(Path::new(directory)),
+        _ => println!(
+            "outbreaks FIRST_SEED SEEDS [WORM|TELESCOPE|BACKGROUND]...\nmonths FIRST_SEED SEEDS DAYS\nseries DIRECTORY"
+        ),
     }
 }
 
@@ -111,14 +116,12 @@ fn row(worm: &Worm, telescope: &Telescope, background: &Background, outcomes: &[
         values.sort_by(f64::total_cmp);
         if values[at].is_finite() { format!("{:.3}", values[at]) } else { "-".to_owned() }
     };
-    let percent = |value: String| value.parse::<f64>().map_or(value.clone(), |v| format!("{:.2} %", v * 100.0));
     let shares: Vec<f64> = outcomes.iter().map(|outcome| outcome.share.unwrap_or(f64::INFINITY)).collect();
     let fine = |values: &Vec<f64>, at: usize| {
         let mut values = values.clone();
         values.sort_by(f64::total_cmp);
         if values[at].is_finite() { format!("{:.3} %", values[at] * 100.0) } else { "-".to_owned() }
     };
-    let _ = percent;
     let errors: Vec<f64> = called.iter().filter_map(|outcome| outcome.rate).map(|rate| (rate - 1.0).abs()).collect();
     let within = errors.iter().filter(|error| **error <= 0.2).count();
     let half = |number: usize| number / 2;
