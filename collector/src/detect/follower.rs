@@ -240,7 +240,10 @@ impl<D: Disk> Follower<D> {
         }
         let saved = if saves { Some(saved::save(&transaction, &self.known)?) } else { None };
         transaction.commit()?;
-        for (class, finding) in self.found.drain(..) {
+        // Those that are new or stronger, not each time that they go on.
+        let is_new =
+            |found: &(TrafficClass, Finding)| found.1.detected == found.1.last_active && found.1.ended.is_none();
+        for (class, finding) in self.found.drain(..).filter(is_new) {
             tracing::info!(
                 "{} traffic: {:?} on {}/{} ({})",
                 class.name(),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectConfig {
-    /// Populations on ports that are told apart at most; some 700 bytes each. What comes when all places are taken is counted
-    /// (`martlet_collector_detect_overflowed_total`) and not looked at.
+    /// Populations on ports that are told apart at most; some 700 bytes each. When all places are taken, one that was not seen for
+    /// an hour makes room; what finds none is counted (`martlet_collector_detect_overflowed_sightings_total`) and not looked at.
     pub max_keys: u32,
     /// Populations whose sources are followed at a time at most.
     pub max_candidates: u32,
@@ -67,7 +67,7 @@ pub struct DetectConfig {
 impl Default for DetectConfig {
     fn default() -> DetectConfig {
         DetectConfig {
-            max_keys: 200_000,
+            max_keys: 300_000,
             max_candidates: 1024,
             max_sources: 1024,
             wait_seconds: 300,

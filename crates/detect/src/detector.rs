@@ -27,6 +27,8 @@ const FOLLOWED_SECONDS: i64 = 3600;
 const FORGOTTEN: i64 = 5 * 7 * DAY;
 const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
+/// Keys of which one is forgotten when there is no place for another.
+const LOOKED_AT: usize = 64;
 /// In the table of places: none.
 const NOWHERE: u32 = u32::MAX;
 
@@ -84,6 +86,8 @@ struct State {
     exposure: Option<Exposure>,
     sensors: Sensors,
     candidates: BTreeMap<u32, Candidate>,
+    /// Where the next look for a key to forget begins.
+    hand: usize,
     /// By number of the key: the finding, and when it was last told.
     findings: BTreeMap<u32, (Finding, i64)>,
     /// The day on which each port was last seen, in days since the Unix epoch; 0 for never. Empty until something is seen.
@@ -116,6 +120,7 @@ impl Detector {
             exposure: None,
             sensors: Sensors::default(),
             candidates: BTreeMap::new(),
+            hand: 0,
             findings: BTreeMap::new(),
             ports: Vec::new(),
             new_ports: BTreeMap::new(),
@@ -179,11 +184,15 @@ impl Detector {
         }
         let mut place = self.places[number as usize];
         if place == NOWHERE {
-            if self.state.keys.len() >= self.config.max_keys as usize {
+            let found = self.state.begin(number, step, self.config.max_keys as usize);
+            let Some((new, forgotten)) = found else {
                 self.state.omitted.overflowed += u64::from(sources);
                 return false;
+            };
+            if let Some(forgotten) = forgotten {
+                self.places[forgotten as usize] = NOWHERE;
             }
-            place = self.state.begin(number, step);
+            place = new;
             self.places[number as usize] = place;
         }
         let state = &mut self.state;
@@ -471,11 +480,10 @@ impl Detector {
 }
 
 impl State {
-    /// A place for a new key.
-    fn begin(&mut self, number: u32, step: i64) -> u32 {
+    /// A place for a new key, and the number of the key that it takes it from where all are taken.
+    fn begin(&mut self, number: u32, step: i64, most: usize) -> Option<(u32, Option<u32>)> {
         let hours = self.since.map_or(0, |since| (step - since) / HOUR);
-        let place = u32::try_from(self.keys.len()).unwrap_or(NOWHERE);
-        self.keys.push(KeyState {
+        let new = KeyState {
             number,
             rings: LENGTHS.map(|length| Ring::new(step.div_euclid(length))),
             baseline: Baseline::new(step.div_euclid(HOUR), hours),
@@ -485,8 +493,26 @@ impl State {
             touched: 0,
             followed: false,
             last: step,
-        });
-        place
+        };
+        if self.keys.len() < most {
+            self.keys.push(new);
+            return u32::try_from(self.keys.len() - 1).ok().map(|place| (place, None));
+        }
+        // Of some keys the one that was seen last the longest ago, if that is an hour: scans of all ports leave keys that nobody
+        // needs any more.
+        let first = self.hand;
+        self.hand = (first + LOOKED_AT) % self.keys.len();
+        let looked_at = (first..first + LOOKED_AT.min(self.keys.len())).map(|place| place % self.keys.len());
+        let is_free = |&place: &usize| {
+            let key = &self.keys[place];
+            let is_open = |open: &OpenStep| u32::try_from(place).is_ok_and(|place| open.counts.contains_key(&place));
+            !key.followed && key.last <= step - HOUR && !self.open.values().any(is_open)
+        };
+        let place = looked_at.filter(is_free).min_by_key(|&place| self.keys[place].last)?;
+        // The lists of what was touched have the place already.
+        let touched = self.keys[place].touched;
+        let old = std::mem::replace(&mut self.keys[place], KeyState { touched, ..new });
+        u32::try_from(place).ok().map(|place| (place, Some(old.number)))
     }
 
     fn push(&mut self, place: u32, step: i64, count: u32) {

@@ -7,6 +7,7 @@ use crate::detector::KeyState;
 use crate::finding::{Bin, Estimate, Estimates, Evidence, FindingType, Label};
 use crate::growth::{self, Growth, Series};
 use crate::numbering;
+use crate::population::Population;
 use crate::series::{BINS, LENGTHS};
 
 /// The newest bins, in which more is looked for than in the older ones.
@@ -291,7 +292,8 @@ fn labels(
     if sensors > 1 && candidate.largest_sensor_share() >= NEARLY_ALL {
         labels.push(Label::SingleSensor);
     }
-    if spoofed > 0 && to_f64(spoofed) > config.spoofed_share * to_f64(spoofed + sightings) {
+    let looks_spoofed = numbering::key(number).population == Population::Spoofed;
+    if looks_spoofed || spoofed > 0 && to_f64(spoofed) > config.spoofed_share * to_f64(spoofed + sightings) {
         labels.push(Label::SpoofedLooking);
     }
     if candidate.largest_network_share(numbering::version(number)) >= HALF {
