@@ -9,7 +9,7 @@
 //! Each key, a [`Population`] on a port, has its counts in bins of six lengths, from ten seconds to a day ([`series`]), and what
 //! its hours usually have ([`baseline`]). When the newest bins are more than the older ones explain, the key becomes a
 //! candidate, whose sources are followed ([`candidate`]), and each further bin asks whether its counts grow exponentially
-//! ([`growth`]). [`judge`] calls a surge or an outbreak; [`detector`] makes findings of that, one for each key and onset.
+//! ([`growth`]). `judge` calls a surge or an outbreak; [`detector`] makes findings of that, one for each key and onset.
 //!
 //! docs/detection.md has the method, its limits and what it was evaluated on.
 
