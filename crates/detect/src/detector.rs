@@ -242,6 +242,7 @@ impl Detector {
     }
 
     fn close(&mut self, step: i64, open: OpenStep, told: &mut Vec<Finding>) {
+        let day = self.state.next[LEVELS - 1];
         // Bins that ended while nobody reported.
         for (level, length) in LENGTHS.into_iter().enumerate() {
             let bin = step.div_euclid(length);
@@ -269,6 +270,10 @@ impl Detector {
                 self.evaluate(level, told);
                 self.state.next[level] = (step + STEP).div_euclid(length);
             }
+        }
+        // Last, since it gives keys other places.
+        if day != i64::MIN && self.state.next[LEVELS - 1] > day {
+            self.forget(step + STEP);
         }
     }
 
@@ -299,9 +304,6 @@ impl Detector {
         self.state.touched[level] = touched;
         if LENGTHS[level] == HOUR {
             self.tidy(now, told);
-        }
-        if LENGTHS[level] == DAY {
-            self.forget(now);
         }
     }
 

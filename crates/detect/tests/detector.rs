@@ -298,6 +298,23 @@ fn a_finding_ends_when_nothing_goes_on() {
 }
 
 #[test]
+fn keys_of_long_ago_are_forgotten_and_others_go_on() {
+    let mut detector = Detector::new(DetectConfig::default());
+    let port = |port: u16| Key { port, ..key(Population::None) };
+    for day in [0, 1, 2, 40, 41, 80, 200, 201] {
+        for step in (0..3i64).map(|step| START + day * 24 * HOUR + step * 7 * HOUR) {
+            // Some ports are probed at all times, others on one day.
+            let day = u16::try_from(day).unwrap();
+            let rows =
+                (0..40).chain(1000 * (day % 50) + 100..1000 * (day % 50) + 150).map(|n| (port(n), vec![7, 8, 9]));
+            tell(&mut detector, &window(0, step, rows.collect()));
+        }
+    }
+    // The forty, and those of the last two days.
+    assert_eq!(detector.sizes().0, 40 + 2 * 50);
+}
+
+#[test]
 fn memory_is_bounded() {
     let config = DetectConfig { max_keys: 100, max_candidates: 4, ..DetectConfig::default() };
     let mut detector = Detector::new(config);
