@@ -416,9 +416,9 @@ pub enum CheckError {
     /// A number is out of its range.
     #[error(transparent)]
     Range(#[from] SettingError),
-    /// A threshold of `[detect]`.
-    #[error("detect.thresholds.{0}: {1}")]
-    Detect(&'static str, &'static str),
+    /// One of `[detect]`.
+    #[error("detect.{0}: {1}")]
+    Detect(String, &'static str),
     /// One of `[events]`.
     #[error(transparent)]
     Events(#[from] EventsConfigError),
@@ -552,7 +552,7 @@ impl Config {
     /// The first one that cannot be used.
     pub fn check(&self) -> Result<(), CheckError> {
         self.check_ranges()?;
-        self.detect.thresholds.check().map_err(|(name, rule)| CheckError::Detect(name, rule))?;
+        self.detect.check().map_err(|(name, rule)| CheckError::Detect(name, rule))?;
         Ok(self.events.check()?)
     }
 

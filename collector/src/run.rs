@@ -284,6 +284,9 @@ pub(crate) fn start_threads(
     let store = Store::open(location.clone()).map_err(failed)?;
     // Its place in the history is noted before anything can be added to that.
     let courier = Courier::open(&config.events, location.clone(), links.event_targets.clone(), links.clock.clone())?;
+    if !config.detect.enabled {
+        detect::retire(&location, links.clock.now_ms())?;
+    }
     let follower =
         config.detect.enabled.then(|| open_detector(config, links, geo, location.clone(), &journal)).transpose()?;
     let archiver = config.archive.enabled.then(|| open_archive(config, links, geo, location, &journal)).transpose()?;

@@ -111,7 +111,7 @@ fn an_event_is_told_with_its_evidence() {
     let list = server.ok("/api/v1/events");
     let event = only(&list);
     let id = event["id"].as_str().unwrap();
-    assert_eq!((id.len(), &list["next"]), (17, &Value::Null));
+    assert_eq!((id.len(), &list["next_cursor"]), (17, &Value::Null));
     let expected = json!({
         "id": id, "class": "real", "type": "outbreak", "ip": 4, "protocol": "tcp", "port": 23, "service": "telnet", "mark": "mirai",
         "state": "detected", "severity": "high", "owner": null, "recipients": [],
@@ -166,7 +166,7 @@ fn the_list_is_filtered_and_goes_on() {
     loop {
         let page = server.ask(&format!("/api/v1/events?limit=2{next}"), &[]);
         paged.extend(ports(&page.json()));
-        match page.json()["next"].as_str() {
+        match page.json()["next_cursor"].as_str() {
             Some(cursor) => next = format!("&cursor={cursor}"),
             None => break,
         }
@@ -216,7 +216,8 @@ fn an_event_lives_forward_and_two_analysts_do_not_overwrite_each_other() {
     record(&server.location(), REAL, &[finding(23, FindingType::Outbreak, 3)], TEN);
     let event = server.ok(&path);
     let fields = ["type", "state", "severity", "owner"].map(|name| event[name].as_str().unwrap().to_owned());
-    assert_eq!(fields, ["outbreak", "assessed", "medium", "Hanako"]);
+    assert_eq!(fields, ["outbreak", "acknowledged", "medium", "Hanako"]);
+    assert_eq!(event["history"][1]["note"], "(severity: low -> medium; owner: nobody -> Hanako)");
     assert_eq!(post(json!({"action": "resolve"})).0, 200);
     assert_eq!(post(json!({"action": "note", "note": "the vendor has a patch"})).0, 200);
     let (status, event) = post(json!({"action": "assign", "owner": ""}));
@@ -275,6 +276,43 @@ fn what_was_resolved_as_less_is_open_again_as_more() {
 }
 
 #[test]
+fn what_nobody_follows_any_more_has_ended() {
+    let is_open = |server: &Server| server.ok("/api/v1/events")["events"][0]["ended"].is_null();
+    let mut server = Server::start();
+    record(&server.location(), REAL, &[finding(23, FindingType::Outbreak, 2)], TEN);
+    record(&server.location(), TrafficClass::Drill, &[finding(23, FindingType::Outbreak, 2)], TEN);
+    server.stop();
+    let (directory, location) = (server.directory.clone(), server.location());
+    drop(server);
+    let mut server = Server::in_directory(directory.clone(), |_| {});
+    assert!(is_open(&server), "what was saved is known again");
+    server.stop();
+    drop(server);
+    // Another version's state of one class: of that alone nothing is known.
+    let Location::File(path) = &location else { unreachable!("it is a file") };
+    let connection = rusqlite::Connection::open(path).unwrap();
+    assert_eq!(connection.execute("UPDATE detector SET state = x'00' WHERE class = 0", ()).unwrap(), 1);
+    drop(connection);
+    let mut server = Server::in_directory(directory.clone(), |_| {});
+    let event = server.ok("/api/v1/events")["events"][0].clone();
+    assert_eq!(event["ended"], event["last_active"]);
+    assert!(server.ok("/api/v1/events?class=drill")["events"][0]["ended"].is_null());
+    server.stop();
+    drop(server);
+    // A collector that looks for nothing follows nothing.
+    let server = Server::in_directory(directory, |config| config.detect.enabled = false);
+    assert!(!server.ok("/api/v1/events?class=drill")["events"][0]["ended"].is_null());
+    let id = event["id"].as_str().unwrap();
+    let actions: Vec<Value> = server.ok(&format!("/api/v1/events/{id}"))["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].clone())
+        .collect();
+    assert_eq!(actions, ["detected", "ended"]);
+}
+
+#[test]
 fn only_analysts_change_events_and_no_other_site_does() {
     let server = Server::start();
     record(&server.location(), REAL, &[finding(23, FindingType::Surge, 2)], TEN);
@@ -321,18 +359,26 @@ fn everybody_is_told_of_assessed_real_outbreaks_and_nothing_of_the_analysts() {
             finding(23, FindingType::Outbreak, 2),
             finding(80, FindingType::Outbreak, 3),
             finding(99, FindingType::FirstSeenPort, 3),
+            finding(8080, FindingType::Surge, 1),
         ],
         TEN,
     );
     record(&server.location(), TrafficClass::Drill, &[finding(445, FindingType::Outbreak, 2)], TEN);
     let assess = r#"{"action":"assess","note":"secret","owner":"hanako","recipients":["ISP"]}"#;
-    for (class, port) in [("real", 23), ("real", 99), ("drill", 445)] {
+    let path_of = |class: &str, port: u16| {
         let list = server.ok(&format!("/api/v1/events?class={class}&protocol=tcp&port={port}"));
-        assert_eq!(
-            server.post(&format!("/api/v1/events/{}", only(&list)["id"].as_str().unwrap()), &[], assess).status,
-            200
-        );
+        format!("/api/v1/events/{}", only(&list)["id"].as_str().unwrap())
+    };
+    for (class, port) in [("real", 23), ("real", 99), ("real", 8080), ("drill", 445)] {
+        assert_eq!(server.post(&path_of(class, port), &[], assess).status, 200);
     }
+    // A false alarm is resolved without a word.
+    assert_eq!(server.post(&path_of("real", 80), &[], r#"{"action":"resolve"}"#).status, 200);
+    // What was assessed as a surge is public until it is called an outbreak, of which nobody has said anything.
+    let risen = format!("/public{}", path_of("real", 8080));
+    assert_eq!(server.ask(&risen, &[]).status, 200);
+    record(&server.location(), REAL, &[finding(8080, FindingType::Outbreak, 3)], TEN);
+    assert_eq!(server.ok(&path_of("real", 8080))["state"], "acknowledged");
     let list = server.ask("/public/api/v1/events", &[]);
     assert_eq!(list.header("cache-control"), Some("public, max-age=60"));
     let told = list.json();
@@ -360,6 +406,8 @@ fn everybody_is_told_of_assessed_real_outbreaks_and_nothing_of_the_analysts() {
         assert_eq!(server.post(&path, &[], assess).status, 405);
         assert_eq!(server.ask(&format!("{path}/draft"), &[]).status, 404);
     }
+    assert_eq!(server.post(&path_of("real", 8080), &[], assess).status, 200);
+    assert_eq!(server.ask(&risen, &[]).status, 200);
 }
 
 #[test]

@@ -412,6 +412,8 @@ def laid_out(panels):
 def dashboard(uid, title, variables, panels):
     datasource = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "refresh": 1, "current": {"text": "default", "value": "default"}}
     others = [link(name.split(" / ")[1], other) for other, name in DASHBOARDS if other != uid]
+    # Where a class is chosen, what happened in it.
+    chosen = "{" + CLASS + "}" if "class" in variables else ""
     # What the collector's detector called: the value is the time, so a mark stands where the event was detected, not where it was
     # scraped.
     events = {
@@ -420,7 +422,7 @@ def dashboard(uid, title, variables, panels):
         "enable": True,
         "hide": False,
         "iconColor": VERMILION,
-        "expr": "martlet_observed_event_detected_timestamp_seconds * 1000",
+        "expr": f"martlet_observed_event_detected_timestamp_seconds{chosen} * 1000",
         "useValueForTime": True,
         "titleFormat": "{{type}}",
         "textFormat": "{{protocol}}/{{port}} {{mark}} ({{class}})",
@@ -433,7 +435,7 @@ def dashboard(uid, title, variables, panels):
         "enable": True,
         "hide": False,
         "iconColor": VERMILION,
-        "expr": 'ALERTS{alertstate="firing",alertname=~"MartletSources.*|MartletFirstSeenPort"}',
+        "expr": 'ALERTS{alertstate="firing",alertname=~"MartletSources.*|MartletFirstSeenPort"' + ("," + CLASS if "class" in variables else "") + "}",
         "titleFormat": "{{alertname}}",
         "textFormat": "{{protocol}}/{{port}} ({{class}})",
         "tagKeys": "severity",

@@ -24,6 +24,17 @@ impl Default for DetectSettings {
 }
 
 impl DetectSettings {
+    /// What is wrong with it, if anything.
+    ///
+    /// # Errors
+    /// The first setting whose value makes no sense, and what would.
+    pub fn check(&self) -> Result<(), (String, &'static str)> {
+        if !(1..=3600).contains(&self.save_seconds) {
+            return Err(("save_seconds".to_owned(), "take a number from 1 to 3600"));
+        }
+        self.thresholds.check().map_err(|(name, rule)| (format!("thresholds.{name}"), rule))
+    }
+
     pub(super) fn save_interval(&self) -> Duration {
         Duration::from_secs(self.save_seconds.into())
     }

@@ -11,7 +11,7 @@ use martlet_detect::{Finding, Key, Population, Report};
 use martlet_journal::{Disk, Item, Reader};
 use martlet_window::{BatchHeader, Kind, Origin, Service, TrafficClass};
 use martlet_wire::v1::{BatchView, Columns, Limits, Run};
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::config::DetectSettings;
 use super::error::DetectError;
@@ -21,7 +21,7 @@ use crate::clock::SharedClock;
 use crate::events::Recorder;
 use crate::geo::Geo;
 use crate::journal::{Record, State};
-use crate::store::{BUSY_TIMEOUT, Location};
+use crate::store::Location;
 
 /// How long the thread sleeps when there is nothing to read.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -87,10 +87,8 @@ impl<D: Disk> Follower<D> {
     pub fn new(parts: Parts<D>) -> Result<Follower<D>, DetectError> {
         let Parts { settings, location, mut reader, geo, state, clock } = parts;
         let catalog = Catalog::open(&location)?;
-        let connection = location.connect()?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        let known = saved::load(&connection, &settings.thresholds)?;
+        let mut connection = saved::connect(&location)?;
+        let known = saved::load(&mut connection, &settings.thresholds, clock.now_ms())?;
         let sensors = saved::sensors(&connection)?;
         reader.seek(known.record);
         state.counters.detected.store(known.record, Relaxed);
@@ -134,6 +132,7 @@ impl<D: Disk> Follower<D> {
         if self.retry.is_some_and(|(at, _)| at > now) {
             return false;
         }
+        self.end_runs();
         let due = now.saturating_duration_since(self.saved) >= self.settings.save_interval();
         match self.read().and_then(|has_read| self.write(due).map(|()| has_read)) {
             Ok(has_read) => {
@@ -150,6 +149,16 @@ impl<D: Disk> Follower<D> {
         }
     }
 
+    /// Ends the runs of drills and imports of which nothing has come for long: in their event time nothing would ever end.
+    fn end_runs(&mut self) {
+        let now = self.clock.now();
+        for (class, detector) in TrafficClass::ALL.into_iter().zip(&mut self.known.detectors) {
+            let ended = detector.end_silent_run(now);
+            self.is_unsaved |= !ended.is_empty();
+            self.found.extend(ended.into_iter().map(|finding| (class, finding)));
+        }
+    }
+
     /// Reads some of what is committed. `false` if there is none.
     fn read(&mut self) -> Result<bool, DetectError> {
         // What was found before a disk failed is written first: it would be known no more after a crash, and memory is bounded.
@@ -162,10 +171,11 @@ impl<D: Disk> Follower<D> {
         while self.known.record < end {
             match self.reader.next(&mut self.buffers.record).map_err(DetectError::Journal)? {
                 Item::Record(number) => {
+                    let is_skipped = skips.iter().any(|skip| skip.contains(&number));
+                    // What failed before anything was taken in is read again.
+                    let is_taken = is_skipped || self.take().inspect_err(|_| self.reader.seek(number))?;
                     self.known.record = number + 1;
-                    if !skips.iter().any(|skip| skip.contains(&number)) && !self.take()? {
-                        self.state.detect.lost_records.fetch_add(1, Relaxed);
-                    }
+                    self.state.detect.lost_records.fetch_add(u64::from(!is_taken), Relaxed);
                 }
                 Item::Damaged(range) => {
                     // The first look at a journal that is older than the detector begins with what is no more.
@@ -196,7 +206,7 @@ impl<D: Disk> Follower<D> {
         let Some(&(sensor, _)) = self.sensors.get(&header.origin) else { return Ok(false) };
         let report = report(header, sensor, arrival.at_ms);
         if header.class == TrafficClass::Real && report.end() > report.arrived + CLOCK_TOLERANCE_SECONDS {
-            self.state.detect.late_reports[header.class as usize].fetch_add(1, Relaxed);
+            self.state.detect.early_reports.fetch_add(1, Relaxed);
             return Ok(true);
         }
         let detector = &mut self.known.detectors[header.class as usize];
@@ -225,20 +235,22 @@ impl<D: Disk> Follower<D> {
 
     /// Writes findings down, and what the detectors know if that is due.
     fn write(&mut self, is_due: bool) -> Result<(), DetectError> {
-        self.tell();
         let saves = is_due && self.is_unsaved;
         if self.found.is_empty() && !saves {
+            self.tell();
             return Ok(());
         }
         let now_ms = self.clock.now_ms();
-        let transaction = self.connection.transaction()?;
+        let saved = saves.then(|| saved::written(&self.known)).transpose()?;
+        // At once for writing: a reader that becomes a writer is turned away when others have written meanwhile.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let names: HashMap<u16, &str> = self.sensors.values().map(|(number, name)| (*number, name.as_str())).collect();
         let name_of = |number: u16| names.get(&number).map_or_else(String::new, |name| (*name).to_owned());
         for found in self.found.chunk_by(|a, b| a.0 == b.0) {
             let findings: Vec<Finding> = found.iter().map(|(_, finding)| finding.clone()).collect();
             self.recorder.record(&transaction, found[0].0, &findings, name_of, now_ms)?;
         }
-        let saved = if saves { Some(saved::save(&transaction, &self.known)?) } else { None };
+        let saved = saved.map(|saved| saved::save(&transaction, &saved)).transpose()?;
         transaction.commit()?;
         // Those that are new or stronger, not each time that they go on.
         let is_new =
@@ -259,6 +271,8 @@ impl<D: Disk> Follower<D> {
             self.state.detect.saved_bytes.store(bytes, Relaxed);
             self.state.counters.detected.store(self.known.record, Relaxed);
         }
+        // Only now: who sees that a record was read finds its events.
+        self.tell();
         Ok(())
     }
 
@@ -272,7 +286,7 @@ impl<D: Disk> Follower<D> {
             state.candidates[class].store(candidates as u64, Relaxed);
             state.open[class].store(open as u64, Relaxed);
             let omitted = detector.omitted();
-            state.late_reports[class].fetch_max(omitted.late_reports, Relaxed);
+            state.late_reports[class].store(omitted.late_reports, Relaxed);
             state.overflowed[class].store(omitted.overflowed, Relaxed);
             state.refused_candidates[class].store(omitted.candidates, Relaxed);
             state.closed_until[class].store(detector.closed_until().unwrap_or_default(), Relaxed);

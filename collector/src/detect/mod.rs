@@ -16,7 +16,27 @@ mod follower;
 mod saved;
 mod state;
 
+use martlet_window::TrafficClass;
+
 pub use config::DetectSettings;
 pub use error::DetectError;
 pub use follower::{Follower, Parts};
 pub use state::DetectState;
+
+use crate::events::Recorder;
+use crate::store::Location;
+
+/// Ends all events that are open and forgets what was known, for a collector that looks for nothing any more.
+///
+/// # Errors
+/// If the store cannot be written.
+pub fn retire(location: &Location, now_ms: i64) -> Result<(), DetectError> {
+    let mut connection = saved::connect(location)?;
+    let transaction = connection.transaction()?;
+    for class in TrafficClass::ALL {
+        Recorder::end_all(&transaction, class, now_ms)?;
+    }
+    // Nothing is kept for it to read again.
+    transaction.execute("DELETE FROM detector", ())?;
+    Ok(transaction.commit()?)
+}

@@ -23,6 +23,8 @@ pub struct DetectState {
     pub open: [AtomicU64; TrafficClass::ALL.len()],
     /// Reports that came when their steps had been closed.
     pub late_reports: [AtomicU64; TrafficClass::ALL.len()],
+    /// Reports of real traffic that ended after their arrival: that sensor's clock is ahead.
+    pub early_reports: AtomicU64,
     /// Sightings for whose population and port there was no place.
     pub overflowed: [AtomicU64; TrafficClass::ALL.len()],
     /// Candidates for which there was no place.
@@ -43,6 +45,7 @@ impl Default for DetectState {
             candidates: Default::default(),
             open: Default::default(),
             late_reports: Default::default(),
+            early_reports: AtomicU64::default(),
             overflowed: Default::default(),
             refused_candidates: Default::default(),
             closed_until: Default::default(),

@@ -18,7 +18,8 @@ pub const LONGEST_NOTE: usize = 4000;
 pub const LONGEST_NAME: usize = 100;
 /// Most recipients of an event.
 pub const MOST_RECIPIENTS: usize = 20;
-/// Most entries of an event's history: no note is taken beyond, but what the detector says is.
+/// Most entries of an event's history: nothing is noted or assigned beyond, but its life goes on, and what the detector says is
+/// kept.
 pub const MOST_HISTORY: usize = 1000;
 /// Most deliveries of an event that are told.
 const MOST_DELIVERIES: usize = 200;
@@ -131,14 +132,16 @@ impl Book {
         })
     }
 
-    /// The newest events that are open, over all classes.
+    /// Events that are open, over all classes: of real traffic first, the most severe first, and of these the newest.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn open_events(&self, most: usize) -> Result<Vec<Event>, EventError> {
         self.with(|connection| {
             let mut select = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM events WHERE ended IS NULL AND state != 'resolved' ORDER BY detected DESC LIMIT ?1"
+                "SELECT {COLUMNS} FROM events WHERE ended IS NULL AND state != 'resolved'
+                 ORDER BY class != 0, CASE severity WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'medium' THEN 2
+                     WHEN 'low' THEN 3 ELSE 4 END, detected DESC LIMIT ?1"
             ))?;
             let mut rows = select.query([most])?;
             let mut events = Vec::new();
@@ -240,16 +243,20 @@ impl Wanted {
     }
 }
 
-/// Which events may be published.
-const PUBLIC: &str = "class = 0 AND type IN ('surge', 'outbreak') AND state IN ('assessed', 'resolved')";
+/// Which events may be published: [`Whole::is_public`].
+const PUBLIC: &str = "class = 0 AND type IN ('surge', 'outbreak') AND EXISTS (SELECT 1 FROM event_history AS h
+    WHERE h.event = events.id AND h.action = 'assessed' AND h.change > coalesce(
+        (SELECT max(e.change) FROM event_history AS e WHERE e.event = events.id AND e.action = 'escalated'), 0))";
 
-impl Event {
-    /// Whether it may be published: of real traffic, more than a port seen first, and an analyst has said what it is.
+impl Whole {
+    /// Whether it may be published: of real traffic, more than a port seen first, and an analyst has assessed it as what it is
+    /// called now. One that was only resolved, as a false alarm is, may not.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        self.id.class == TrafficClass::Real
-            && self.finding_type >= FindingType::Surge
-            && matches!(self.state, State::Assessed | State::Resolved)
+        let last = |action| self.history.iter().rposition(|entry| entry.action == action);
+        self.event.id.class == TrafficClass::Real
+            && self.event.finding_type >= FindingType::Surge
+            && last(Action::Assessed).is_some_and(|assessed| last(Action::Escalated).is_none_or(|at| at < assessed))
     }
 }
 
@@ -291,7 +298,8 @@ fn apply(transaction: &Connection, before: &Whole, change: &Change, by: &str, no
     if let Some(asked) = change.version.filter(|asked| *asked != event.version) {
         return Err(EventError::Changed { current: event.version, asked });
     }
-    if before.history.len() >= MOST_HISTORY {
+    // Its life goes on whatever was said before.
+    if change.request.leads_to().is_none() && before.history.len() >= MOST_HISTORY {
         return Err(EventError::Full(MOST_HISTORY));
     }
     let state = match change.request.leads_to() {
@@ -318,9 +326,23 @@ fn apply(transaction: &Connection, before: &Whole, change: &Change, by: &str, no
             name(severity),
             change.severity.is_some()
         ])?;
-    let note = change.note.as_deref().map(str::trim).filter(|note| !note.is_empty());
-    add_history(transaction, event.row, now_ms, by, change.request.action(), note)?;
+    let note = change.note.as_deref().map(str::trim).filter(|note| !note.is_empty()).map(str::to_owned);
+    let said: Vec<String> = note.into_iter().chain(assigned(event, owner.as_deref(), recipients, severity)).collect();
+    let said = (!said.is_empty()).then(|| said.join("\n"));
+    add_history(transaction, event.row, now_ms, by, change.request.action(), said.as_deref())?;
     Ok(())
+}
+
+/// What was assigned anew, in words, for the history.
+fn assigned(event: &Event, owner: Option<&str>, recipients: &[String], severity: Severity) -> Option<String> {
+    let changes = [
+        (event.severity != severity).then(|| format!("severity: {} -> {}", name(event.severity), name(severity))),
+        (event.owner.as_deref() != owner)
+            .then(|| format!("owner: {} -> {}", event.owner.as_deref().unwrap_or("nobody"), owner.unwrap_or("nobody"))),
+        (event.recipients != recipients).then(|| format!("recipients: {}", recipients.join(", "))),
+    ];
+    let changes: Vec<String> = changes.into_iter().flatten().collect();
+    (!changes.is_empty()).then(|| format!("({})", changes.join("; ")))
 }
 
 pub(super) fn whole(connection: &Connection, id: EventId) -> Result<Whole, EventError> {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use axum::http::Uri;
+use axum::http::uri::Scheme;
 use martlet_window::TrafficClass;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -148,7 +149,10 @@ impl EventsConfig {
     #[must_use]
     pub fn uses_tls(&self) -> bool {
         let webhooks = self.webhook.iter().map(|webhook| &webhook.url);
-        webhooks.chain(self.alertmanager().map(|alertmanager| &alertmanager.url)).any(|url| url.starts_with("https:"))
+        webhooks.chain(self.alertmanager().map(|alertmanager| &alertmanager.url)).any(|url| {
+            // As the client reads it: schemes are the same in capitals.
+            url.parse::<Uri>().is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS))
+        })
     }
 
     /// What an operator should know although it is allowed.

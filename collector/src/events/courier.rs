@@ -30,7 +30,9 @@ const POLL: Duration = Duration::from_secs(1);
 const LONGEST_TURN: Duration = Duration::from_secs(20);
 /// How often it looks for what is too old.
 const RETENTION: Duration = Duration::from_secs(3600);
-/// Most open events that are told again: the newest.
+/// For how long nothing is sent when the store could not be written.
+const HELD: Duration = Duration::from_secs(30);
+/// Most open events that are told again: the most severe.
 const MOST_REPEATED: usize = 500;
 
 /// Why nobody can be told.
@@ -134,6 +136,8 @@ pub struct Courier {
     clock: SharedClock,
     repeated: Option<Instant>,
     looked: Option<Instant>,
+    /// Until when nothing is sent, since the store does not take what becomes of it.
+    held: Option<Instant>,
     is_store_failing: bool,
 }
 
@@ -169,6 +173,7 @@ impl Courier {
             clock,
             repeated: None,
             looked: None,
+            held: None,
             is_store_failing: false,
         })
     }
@@ -190,33 +195,53 @@ impl Courier {
         }
     }
 
-    /// Does what is due now: forgets, makes deliveries, sends one of each target, repeats.
+    /// Does what is due now: repeats what is open, makes deliveries, sends some of each target, forgets. What the store refuses keeps
+    /// nothing else from being done; the first refusal is told.
     fn turn(&mut self, now: Instant, stop: &Receiver<Infallible>) -> Result<(), EventError> {
-        let now_ms = self.clock.now_ms();
-        if self.looked.is_none_or(|at| now.duration_since(at) >= RETENTION) {
-            let keep_days = self.config.keep_days;
-            let gone = self.book.with(|connection| {
-                outbox::forget(connection, now_ms)?;
-                retention::forget(connection, keep_days, MOST_EVENTS, now_ms)
-            })?;
-            if gone > 0 {
-                tracing::info!(events = gone, "old events were forgotten");
-            }
-            self.looked = Some(now);
+        // First, for it only reads, and what Alertmanager does not hear of is over there.
+        let steps = [self.repeat(now), self.tell_changes(now, stop), self.count_pending(), self.forget(now)];
+        steps.into_iter().collect()
+    }
+
+    fn tell_changes(&mut self, now: Instant, stop: &Receiver<Infallible>) -> Result<(), EventError> {
+        // A store that did not take what became of a message would have it sent again at once.
+        if self.held.is_some_and(|until| now < until) {
+            return Ok(());
         }
-        let rules = &self.rules;
+        let (rules, now_ms) = (&self.rules, self.clock.now_ms());
         while self.book.with(|connection| outbox::fill(connection, rules, now_ms))? {}
         // One that failed waits for the next turn, so that a backlog to a receiver that hangs holds up neither others nor what is
         // repeated; and receivers that take their time must not keep a collector that is to stop.
         let mut has_failed = vec![false; self.rules.len()];
-        while self.deliver(&mut has_failed)?
-            && now.elapsed() < LONGEST_TURN
-            && stop.try_recv() == Err(TryRecvError::Empty)
-        {}
-        self.repeat(now)?;
+        loop {
+            let delivered = self.deliver(&mut has_failed);
+            self.held = delivered.is_err().then(|| now + HELD);
+            if !delivered? || now.elapsed() >= LONGEST_TURN || stop.try_recv() != Err(TryRecvError::Empty) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn count_pending(&self) -> Result<(), EventError> {
         for (rule, counters) in self.rules.iter().zip(&*self.counters) {
             let pending = self.book.with(|connection| outbox::pending(connection, &rule.target))?;
             counters.pending.store(pending, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, now: Instant) -> Result<(), EventError> {
+        if self.looked.is_some_and(|at| now.duration_since(at) < RETENTION) {
+            return Ok(());
+        }
+        self.looked = Some(now);
+        let (keep_days, now_ms) = (self.config.keep_days, self.clock.now_ms());
+        let gone = self.book.with(|connection| {
+            outbox::forget(connection, now_ms)?;
+            retention::forget(connection, keep_days, MOST_EVENTS, now_ms)
+        })?;
+        if gone > 0 {
+            tracing::info!(events = gone, "old events were forgotten");
         }
         Ok(())
     }

@@ -39,7 +39,11 @@ pub(super) struct Rule {
 impl Rule {
     /// Whether a target is told of events of a class and severity.
     pub(super) fn wants(&self, class: TrafficClass, severity: Severity) -> bool {
-        severity >= self.min_severity && self.classes.iter().any(|name| TrafficClass::from(*name) == class)
+        severity >= self.min_severity && self.wants_class(class)
+    }
+
+    fn wants_class(&self, class: TrafficClass) -> bool {
+        self.classes.iter().any(|name| TrafficClass::from(*name) == class)
     }
 }
 
@@ -54,7 +58,8 @@ pub(super) struct Due {
     pub(super) entry: HistoryEntry,
 }
 
-/// Forgets targets that are not configured any more, and gives up what they were not told.
+/// Forgets targets that are not configured any more, and gives up what they, and others of classes that are not theirs any more,
+/// were not told.
 pub(super) fn retire(connection: &mut Connection, rules: &[Rule], now_ms: i64) -> Result<(), EventError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let known: Vec<String> = {
@@ -69,8 +74,17 @@ pub(super) fn retire(connection: &mut Connection, rules: &[Rule], now_ms: i64) -
             params![name, now_ms],
         )?;
     }
-    // A target that is new is told what happens from now on.
     for rule in rules {
+        // Nor of what it is not to be told any more: an exercise must not reach whom it is not meant for.
+        for class in TrafficClass::ALL.into_iter().filter(|class| !rule.wants_class(*class)) {
+            transaction.execute(
+                "UPDATE event_deliveries SET given_up_ms = ?2, last_error = 'the target is not told of this class any more'
+                 WHERE target = ?1 AND delivered_ms IS NULL AND given_up_ms IS NULL
+                     AND event IN (SELECT id FROM events WHERE class = ?3)",
+                params![rule.target, now_ms, class as u8],
+            )?;
+        }
+        // A target that is new is told what happens from now on.
         transaction.execute(
             "INSERT INTO event_targets (name, change)
              VALUES (?1, (SELECT coalesce(max(change), 0) FROM event_history)) ON CONFLICT DO NOTHING",
@@ -111,7 +125,12 @@ fn fill_one(connection: &mut Connection, rule: &Rule, now_ms: i64) -> Result<boo
     for (change, event, action, class, severity) in &changes {
         let class = TrafficClass::from_number(*class).ok_or(EventError::Damaged)?;
         let severity = named(Severity::ALL, severity).ok_or(EventError::Damaged)?;
-        if rule.wants(class, severity) {
+        // Whoever was told of an event is told when it turns out to be less.
+        let was_told = || {
+            let told = "SELECT EXISTS (SELECT 1 FROM event_deliveries WHERE event = ?1 AND target = ?2)";
+            transaction.query_row(told, params![event, rule.target], |row| row.get::<_, bool>(0))
+        };
+        if rule.wants_class(class) && (rule.wants(class, severity) || was_told()?) {
             transaction
                 .prepare_cached(
                     "INSERT INTO event_deliveries (event, change, action, target, created_ms, attempts, next_try_ms)

@@ -57,8 +57,8 @@ impl Recorder {
 
     /// Writes findings of a class down, within the transaction that the connection is in. The same finding again changes
     /// nothing, and neither does an older one, so a detector may read again what it has read. What an analyst has said stays:
-    /// but an event that was resolved as something weaker is `detected` anew when it is called something stronger, since
-    /// nobody has looked at that.
+    /// but an event that was resolved as something weaker is `detected` anew when it is called something stronger, and one
+    /// that was assessed is `acknowledged`, since nobody has said what that is.
     ///
     /// # Errors
     /// If the store cannot be written, or has a damaged row. The transaction should not be committed then.
@@ -94,6 +94,21 @@ impl Recorder {
             *count += 1;
         }
         Ok(recorded)
+    }
+
+    /// Ends the events of a class that are open, where nobody follows what they were called on any more. Returns how many.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub fn end_all(connection: &Connection, class: TrafficClass, now_ms: i64) -> Result<u64, EventError> {
+        let mut select = connection.prepare_cached("SELECT id FROM events WHERE class = ?1 AND ended IS NULL")?;
+        let rows: Vec<i64> = select.query_map([class as u8], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for row in &rows {
+            let sql = "UPDATE events SET ended = last_active, version = version + 1 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute([row])?;
+            add_history(connection, *row, now_ms, DETECTOR, Action::Ended, None)?;
+        }
+        Ok(rows.len() as u64)
     }
 
     fn add(
@@ -155,7 +170,12 @@ impl Recorder {
             true => written.severity,
             false => written.severity.max(Severity::of(finding.finding_type)),
         };
-        let state = if written.state == State::Resolved { State::Detected } else { written.state };
+        let state = match written.state {
+            State::Resolved => State::Detected,
+            // What was assessed was less.
+            State::Assessed => State::Acknowledged,
+            state => state,
+        };
         let has_ended = finding.ended.is_some();
         connection
             .prepare_cached(

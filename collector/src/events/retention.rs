@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use super::error::EventError;
 
-/// Most events that are kept; beyond, those go that are over or resolved and were detected first, and only then others.
+/// Most events that are kept; beyond, those of severity info and low go first, of them drills and imports, of these what is over or
+/// resolved, and of that what was detected first.
 pub const MOST_EVENTS: usize = 100_000;
 const DAY_SECONDS: i64 = 86_400;
 
@@ -28,7 +29,7 @@ pub(super) fn forget(connection: &Connection, keep_days: u32, most: usize, now_m
     if kept > most {
         gone += connection.execute(
             "DELETE FROM events WHERE id IN (SELECT id FROM events
-             ORDER BY (ended IS NULL AND state != 'resolved'), detected, id LIMIT ?1)",
+             ORDER BY severity NOT IN ('info', 'low'), class = 0, (ended IS NULL AND state != 'resolved'), detected, id LIMIT ?1)",
             [kept - most],
         )?;
     }

@@ -230,7 +230,8 @@ document.addEventListener("submit", async (event) => {
 		if (target.id === "draft-form") said.draft = await draftOf(shown.event);
 		else {
 			await change(target, submitter.value);
-			element("event-note").value = "";
+			// So that fields show what the event has, also what others give it from now on.
+			target.reset();
 			isChanged = true;
 		}
 		said.failed = null;

@@ -10,6 +10,8 @@ const DAY: usize = 24;
 const WEEK: usize = 168;
 /// Weeks that are remembered hour by hour.
 const WEEKS: usize = 4;
+/// So many must be known: of its own week an hour says nothing about itself.
+const FEWEST_WEEKS: usize = 2;
 /// Of the last day's hours the highest and lowest are left out: an hour of somebody's scan moves nothing.
 const TRIMMED_HIGH: usize = 6;
 const TRIMMED_LOW: usize = 2;
@@ -85,14 +87,15 @@ impl Baseline {
         (mean(kept.iter().copied()), to_f64(known as u64))
     }
 
-    /// How this hour of the week compares with others, where at least one week is known: in units of the mean hour.
+    /// How this hour of the week compares with others, where two weeks at least are known: in units of the mean hour.
     ///
-    /// It is the median over the weeks of the hour and its neighbours, so that one week's event is no rhythm.
+    /// It is the median over earlier weeks of the hour and its neighbours, so that neither an event of a week before nor one that
+    /// goes on is a rhythm.
     #[must_use]
     pub fn rhythm(&self, hour: i64) -> Option<f64> {
         let weeks = self.weeks.as_ref()?;
         let known = usize::try_from((self.hour - weeks.since) / WEEK as i64).ok()?.min(WEEKS);
-        if known == 0 {
+        if known < FEWEST_WEEKS {
             return None;
         }
         let expected = |hour: i64| {
@@ -103,14 +106,15 @@ impl Baseline {
                     // The same hour of an earlier week that has been counted.
                     let back = (hour - self.hour).div_euclid(WEEK as i64) + week;
                     let at = hour - back * WEEK as i64 + near;
-                    if at >= weeks.since && at < self.hour && self.hour - at <= (WEEK * WEEKS) as i64 {
+                    if back > 0 && at >= weeks.since && at < self.hour && self.hour - at <= (WEEK * WEEKS) as i64 {
                         counts[held] = weeks.counts[slot(at, WEEK * WEEKS)].get();
                         held += 1;
                     }
                 }
             }
             counts[..held].sort_unstable();
-            if held == 0 { 0.0 } else { to_f64(counts[held / 2]) }
+            // Of an even number the lower of the middle two: of two weeks the one without an event.
+            if held == 0 { 0.0 } else { to_f64(counts[(held - 1) / 2]) }
         };
         let week = (0..WEEK as i64 / 4).map(|quarter| expected(self.hour - 4 * quarter)).sum::<f64>();
         let mean = week / to_f64(WEEK as u64 / 4);
@@ -155,13 +159,17 @@ mod tests {
     fn a_week_has_a_rhythm() {
         let is_day = |hour: i64| hour.rem_euclid(24) < 12;
         let mut baseline = Baseline::new(0, 0);
-        for hour in 0..3 * 168 + 40 {
+        for hour in 0..3 * 168 + 28 {
             // One week's day is ten times as busy.
             let event = if (200..220).contains(&hour) { 10 } else { 1 };
             baseline.add(hour, event * if is_day(hour) { 30 } else { 10 });
-            assert!(hour > 170 || baseline.rhythm(hour).is_none());
+            assert!(hour > 340 || baseline.rhythm(hour).is_none());
         }
-        for hour in 3 * 168 + 40..3 * 168 + 64 {
+        // An event that goes on for half a day is none either.
+        for hour in 3 * 168 + 28..3 * 168 + 40 {
+            baseline.add(hour, 300);
+        }
+        for hour in 3 * 168 + 28..3 * 168 + 64 {
             let rhythm = baseline.rhythm(hour).unwrap();
             // Hours beside a change may take either side.
             if (1..11).contains(&hour.rem_euclid(24)) || (13..23).contains(&hour.rem_euclid(24)) {

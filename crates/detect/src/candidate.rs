@@ -42,15 +42,19 @@ pub struct Candidate {
     remembered: u32,
     sensors: BTreeMap<u16, u64>,
     sightings: u64,
-    /// Until when it is followed, in seconds since the Unix epoch.
+    /// Since when it is followed, in seconds since the Unix epoch.
+    pub since: i64,
+    /// Until when it is followed.
     pub until: i64,
+    /// Until when a finding of it went on that has ended: what was before is no news.
+    pub called_until: Option<i64>,
 }
 
 impl Candidate {
-    /// A candidate that is followed until then.
+    /// A candidate that is followed for that time.
     #[must_use]
-    pub fn new(until: i64) -> Candidate {
-        Candidate { until, ..Candidate::default() }
+    pub fn new(since: i64, until: i64) -> Candidate {
+        Candidate { since, until, ..Candidate::default() }
     }
 
     /// Adds what one sensor saw in one window that ends then.

@@ -10,7 +10,10 @@ use crate::series::{BINS, LENGTHS, LEVELS, Ring};
 /// Exposure of a bin that differs by more than this from the newest bin's is that of other sensors, which see other levels.
 const OTHER_SENSORS: f64 = 0.25;
 /// So many bins of others, an outage for instance, leave the rest what it was.
-const FEW_OTHERS: u32 = 6;
+const FEW_OTHERS: usize = 6;
+
+/// By how many seconds arrivals go back when the collector's clock was set back.
+const CLOCK_SET_BACK: i64 = 600;
 
 /// One sensor's report of one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,16 +55,33 @@ pub struct Sensors {
 impl Sensors {
     /// Notes a report.
     pub fn note(&mut self, report: &Report) {
+        if self.arrived - report.arrived > CLOCK_SET_BACK {
+            // The collector's clock was ahead: what it said then is no time to come.
+            self.newest.values_mut().for_each(|newest| newest.arrived = newest.arrived.min(report.arrived));
+            self.arrived = report.arrived;
+        }
         self.arrived = self.arrived.max(report.arrived);
         let (end, arrived, window_seconds) = (report.end(), report.arrived, report.window_seconds);
         let newest = self.newest.entry(report.sensor).or_insert(Newest { end, arrived, window_seconds });
         *newest = Newest { end: newest.end.max(end), arrived: newest.arrived.max(arrived), window_seconds };
     }
 
+    /// When the newest report arrived.
+    #[must_use]
+    pub const fn newest_arrival(&self) -> i64 {
+        self.arrived
+    }
+
     /// Until when every sensor has reported, of those that reported within so many seconds of the newest arrival.
     #[must_use]
     pub fn complete_until(&self, wait_seconds: u32) -> Option<i64> {
         self.heard(wait_seconds).map(|newest| newest.end).min()
+    }
+
+    /// The end of the newest window.
+    #[must_use]
+    pub fn newest_end(&self) -> Option<i64> {
+        self.newest.values().map(|newest| newest.end).max()
     }
 
     /// The longest window of those sensors, in seconds.
@@ -93,7 +113,7 @@ pub struct Exposure {
 pub struct Watched {
     /// Oldest first; 0 where nobody watched, or others did.
     pub bins: [f64; BINS],
-    /// Whether nearly all bins that somebody watched were watched by the same sensors.
+    /// Whether nearly all bins were watched, and by the same sensors.
     pub is_whole: bool,
     /// Observed addresses in the newest bin; 0 where it is not known.
     pub addresses: f64,
@@ -128,6 +148,7 @@ impl Exposure {
         if newest == 0 {
             // Nobody knows: whoever reported watched alike.
             watched.bins = reports.map(|reports| if reports > 0 { 1.0 } else { 0.0 });
+            watched.is_whole = reports.iter().filter(|reports| **reports == 0).count() <= FEW_OTHERS;
             return watched;
         }
         watched.addresses = to_f64(newest) / to_f64(LENGTHS[level].unsigned_abs());
@@ -136,7 +157,7 @@ impl Exposure {
             let share = to_f64(exposure) / to_f64(newest);
             if (share - 1.0).abs() <= OTHER_SENSORS {
                 *bin = share;
-            } else if share > 0.0 {
+            } else {
                 others += 1;
             }
         }
@@ -169,6 +190,10 @@ mod tests {
         sensors.note(&report(1, 500, 1400));
         assert_eq!(sensors.complete_until(300), Some(1000));
         assert_eq!((sensors.longest_window(300), sensors.count(300)), (10, 1));
+        // A clock that was a day ahead and is set right leaves nobody heard for a day.
+        sensors.note(&report(1, 1400, 90_000));
+        sensors.note(&report(2, 1410, 1500));
+        assert_eq!((sensors.newest_arrival(), sensors.count(300), sensors.newest_end()), (1500, 2, Some(1410)));
     }
 
     #[test]
@@ -186,5 +211,8 @@ mod tests {
         // Of IPv6 nothing is known.
         let watched = exposure.watched(IpVersion::V6, 0, 39);
         assert_eq!((watched.bins[0], watched.bins[27], watched.is_whole), (1.0, 0.0, true));
+        // After a time in which nobody watched, nothing that was known before is worth much.
+        exposure.add(600, [5120, 0], 1);
+        assert!(!exposure.watched(IpVersion::V4, 0, 60).is_whole && !exposure.watched(IpVersion::V6, 0, 60).is_whole);
     }
 }

@@ -1,24 +1,26 @@
 //! The detector of one class: reports in, findings out.
 
-use std::collections::{BTreeMap, HashMap};
-
-use foldhash::fast::FixedState;
 use martlet_window::IpVersion;
-use serde::{Deserialize, Serialize};
 
-use crate::baseline::Baseline;
 use crate::candidate::Candidate;
-use crate::clock::{Exposure, Report, Sensors, Watched};
+use crate::clock::{Exposure, Report, Watched};
 use crate::config::DetectConfig;
 use crate::finding::{Finding, FindingType, Key};
-use crate::judge::{self, Judged, Level};
+use crate::judge::{self, Call, Judged, Level, Seen};
+use crate::known::{KeyState, NOWHERE, Omitted, OpenStep, State};
 use crate::numbering;
-use crate::series::{LENGTHS, LEVELS, Ring};
+use crate::series::{LENGTHS, LEVELS};
 
 /// Length of a step, in seconds.
 pub const STEP: i64 = LENGTHS[0];
 /// Steps that are open at most: a day of a drill whose sensors run apart, or of an import. The oldest is closed early beyond.
 const MOST_OPEN: usize = 8640;
+/// Keys in all open steps together at most: some 100 MB. The oldest step is closed early beyond.
+const MOST_OPEN_COUNTS: usize = 1 << 22;
+/// Drills and imports: what is older than this, in seconds, belongs to another run...
+const OTHER_RUN: i64 = DAY;
+/// ...if nothing of the one before has arrived for so long, in seconds.
+const RUN_PAUSE: i64 = 60;
 /// How long a candidate is followed after it was last more than expected: so many bins of the length at which it was.
 const FOLLOWED_BINS: i64 = 16;
 /// And so long at least, in seconds.
@@ -27,75 +29,6 @@ const FOLLOWED_SECONDS: i64 = 3600;
 const FORGOTTEN: i64 = 5 * 7 * DAY;
 const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
-/// Keys of which one is forgotten when there is no place for another.
-const LOOKED_AT: usize = 64;
-/// In the table of places: none.
-const NOWHERE: u32 = u32::MAX;
-
-/// What is known of one key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct KeyState {
-    pub number: u32,
-    pub rings: [Ring; LEVELS],
-    pub baseline: Baseline,
-    /// How many times more than Poisson's its variance is, by level.
-    pub dispersion: [f32; LEVELS],
-    /// From how many bins that is known.
-    pub learnt: [u8; LEVELS],
-    /// Bins in a row in which it grew, by level.
-    pub positive: [u8; LEVELS],
-    /// A bit for each level at which it has counts in the bin that is open.
-    touched: u8,
-    followed: bool,
-    last: i64,
-}
-
-/// A step that is not complete.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct OpenStep {
-    /// Sightings by place of the key.
-    counts: HashMap<u32, u32, FixedState>,
-    exposure: [u64; 2],
-    reports: u64,
-}
-
-/// What was left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Omitted {
-    /// Reports of steps that had been closed.
-    pub late_reports: u64,
-    /// Sightings of keys for which there was no place.
-    pub overflowed: u64,
-    /// Candidates for which there was no place.
-    pub candidates: u64,
-}
-
-/// Everything that is known, as it is written down between restarts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct State {
-    keys: Vec<KeyState>,
-    open: BTreeMap<i64, OpenStep>,
-    /// End of the newest closed step.
-    closed: Option<i64>,
-    /// Start of the first step.
-    since: Option<i64>,
-    /// By level, the bin that is to be looked at next.
-    next: [i64; LEVELS],
-    /// By level, places of keys that have counts in that bin.
-    touched: [Vec<u32>; LEVELS],
-    exposure: Option<Exposure>,
-    sensors: Sensors,
-    candidates: BTreeMap<u32, Candidate>,
-    /// Where the next look for a key to forget begins.
-    hand: usize,
-    /// By number of the key: the finding, and when it was last told.
-    findings: BTreeMap<u32, (Finding, i64)>,
-    /// The day on which each port was last seen, in days since the Unix epoch; 0 for never. Empty until something is seen.
-    ports: Vec<u16>,
-    /// Keys of ports that are seen for the first time, and since when.
-    new_ports: BTreeMap<u32, i64>,
-    omitted: Omitted,
-}
 
 /// The detector of one class. The same reports in the same order lead to the same findings, whether or not it was written
 /// down and read again between them.
@@ -104,29 +37,22 @@ pub struct Detector {
     state: State,
     /// By number of a key, its place in `state.keys`. Empty until something is seen.
     places: Vec<u32>,
+    has_runs: bool,
 }
 
 impl Detector {
     /// A detector that has seen nothing.
     #[must_use]
     pub fn new(config: DetectConfig) -> Detector {
-        let state = State {
-            keys: Vec::new(),
-            open: BTreeMap::new(),
-            closed: None,
-            since: None,
-            next: [i64::MIN; LEVELS],
-            touched: Default::default(),
-            exposure: None,
-            sensors: Sensors::default(),
-            candidates: BTreeMap::new(),
-            hand: 0,
-            findings: BTreeMap::new(),
-            ports: Vec::new(),
-            new_ports: BTreeMap::new(),
-            omitted: Omitted::default(),
-        };
-        Detector { config, state, places: Vec::new() }
+        Detector { config, state: State::new(), places: Vec::new(), has_runs: false }
+    }
+
+    /// Of a class whose event time may go back, run by run: drills and imports. A report that is older by a day than what was
+    /// looked at begins anew, with nothing known, if the run before has been silent for a minute.
+    #[must_use]
+    pub const fn with_runs(mut self) -> Detector {
+        self.has_runs = true;
+        self
     }
 
     /// What it knows, compact, to be written down.
@@ -150,13 +76,20 @@ impl Detector {
                 *places.get_mut(key.number as usize).ok_or(crate::StateError::Damaged)? = place;
             }
         }
-        Ok(Detector { config, state, places })
+        Ok(Detector { config, state, places, has_runs: false })
     }
 
     /// Notes that a sensor reported a window. `false` if its steps have been closed: then its rows are not to be added.
     pub fn report(&mut self, report: &Report) -> bool {
-        let state = &mut self.state;
         let step = report.window_start.div_euclid(STEP) * STEP;
+        if self.has_runs && self.state.closed.is_some_and(|closed| closed - step > OTHER_RUN) {
+            let pause = report.arrived.saturating_sub(self.state.sensors.newest_arrival());
+            if pause > RUN_PAUSE {
+                self.state.begin_anew();
+                self.places = Vec::new();
+            }
+        }
+        let state = &mut self.state;
         if let Some(closed) = state.closed.filter(|&closed| step < closed) {
             state.omitted.late_reports += 1;
             // Who is a little late is waited for from now on; who delivers what is long past holds up nobody.
@@ -196,7 +129,11 @@ impl Detector {
             self.places[number as usize] = place;
         }
         let state = &mut self.state;
-        *state.open.entry(step).or_default().counts.entry(place).or_default() += sources;
+        let count = state.open.entry(step).or_default().counts.entry(place).or_insert_with(|| {
+            state.open_counts += 1;
+            0
+        });
+        *count = count.saturating_add(sources);
         state.keys[place as usize].followed
     }
 
@@ -210,17 +147,43 @@ impl Detector {
 
     /// Closes every step that is complete, and says which findings are new or changed.
     pub fn advance(&mut self) -> Vec<Finding> {
-        let mut told = Vec::new();
-        let complete = self.state.sensors.complete_until(self.config.wait_seconds).unwrap_or(i64::MIN);
+        let mut told = std::mem::take(&mut self.state.ended);
+        let complete = self.complete_until();
         while let Some((&step, _)) = self.state.open.first_key_value() {
-            if step + STEP > complete && self.state.open.len() <= MOST_OPEN {
+            let is_much = self.state.open.len() > MOST_OPEN || self.state.open_counts > MOST_OPEN_COUNTS;
+            if step + STEP > complete && !is_much {
                 break;
             }
             if let Some((step, open)) = self.state.open.pop_first() {
+                self.state.open_counts -= open.counts.len();
                 self.close(step, open, &mut told);
             }
         }
         told
+    }
+
+    /// Until when steps are complete: every sensor that reports has passed them. Of real traffic nobody is waited for who is more than
+    /// `wait_seconds` behind the first; the sensors of a drill may run further apart.
+    fn complete_until(&self) -> i64 {
+        let sensors = &self.state.sensors;
+        let wait = self.config.wait_seconds;
+        let all = sensors.complete_until(wait).unwrap_or(i64::MIN);
+        match sensors.newest_end() {
+            Some(newest) if !self.has_runs => all.max(newest - i64::from(wait)),
+            _ => all,
+        }
+    }
+
+    /// Of a class whose event time may go back: ends the run of which nothing has arrived for `quiet_hours` until `now`, in seconds
+    /// since the Unix epoch by the collector's clock, and says what ends with it.
+    pub fn end_silent_run(&mut self, now: i64) -> Vec<Finding> {
+        let quiet = i64::from(self.config.quiet_hours) * HOUR;
+        let is_silent = now.saturating_sub(self.state.sensors.newest_arrival()) > quiet;
+        if self.has_runs && is_silent && !self.state.findings.is_empty() {
+            self.state.begin_anew();
+            self.places = Vec::new();
+        }
+        std::mem::take(&mut self.state.ended)
     }
 
     /// What was left out so far.
@@ -255,7 +218,7 @@ impl Detector {
             }
         }
         let OpenStep { counts, exposure, reports } = open;
-        self.state.since.get_or_insert(step);
+        self.state.watch(step, exposure);
         self.state.closed = Some(step + STEP);
         self.state.exposure.get_or_insert_with(|| Exposure::new(step)).add(step, exposure, reports);
         let mut counts: Vec<(u32, u32)> = counts.into_iter().collect();
@@ -329,29 +292,33 @@ impl Detector {
             place => judge::newest(&state.keys[place as usize], &at),
         };
         if !state.keys[place as usize].followed {
-            if !state.make_room(&self.config, &self.places) {
+            if !state.make_room(&self.config, &self.places, end) {
                 return;
             }
-            state.candidates.insert(number, Candidate::new(end));
+            state.candidates.insert(number, Candidate::new(end, end));
             state.keys[place as usize].followed = true;
         }
         let Some(candidate) = state.candidates.get_mut(&number) else { return };
         candidate.until = candidate.until.max(end + (FOLLOWED_BINS * LENGTHS[level]).max(FOLLOWED_SECONDS));
         let sensors = state.sensors.count(self.config.wait_seconds);
-        let key = &mut state.keys[place as usize];
-        let judged = judge::judge(&self.config, key, candidate, &at, &surprise, sensors, spoofed);
+        let known = state.findings.get(&number).map(|(finding, _)| finding.finding_type);
+        let seen = Seen { candidate, sensors, spoofed, known };
+        let judged = judge::judge(&self.config, &mut state.keys[place as usize], seen, &at, &surprise);
         self.tell(number, end, judged, told);
     }
 
     /// Makes a finding of what was judged, or renews the one there is.
     fn tell(&mut self, number: u32, now: i64, judged: Judged, told: &mut Vec<Finding>) {
-        let Judged { finding_type, onset, labels, estimates, evidence } = judged;
-        let known = self.state.findings.get_mut(&number);
-        let Some((finding, told_at)) = known else {
-            let Some(finding_type) = finding_type else { return };
-            let key = numbering::key(number);
-            let (detected, last_active, ended) = (now, now, None);
-            let evidence = evidence();
+        let Judged { call, estimates } = judged;
+        let is_more = call.is_some();
+        let Some((finding, told_at)) = self.state.findings.get_mut(&number) else {
+            let Some(Call { finding_type, onset, labels, evidence }) = call else { return };
+            // In long bins a finding that has ended shows for days.
+            let ended = self.state.candidates.get(&number).and_then(|candidate| candidate.called_until);
+            if ended.is_some_and(|ended| onset <= ended) {
+                return;
+            }
+            let (key, detected, last_active, ended) = (numbering::key(number), now, now, None);
             let finding =
                 Finding { key, onset, finding_type, detected, last_active, ended, labels, estimates, evidence };
             told.push(finding.clone());
@@ -359,12 +326,12 @@ impl Detector {
             return;
         };
         finding.last_active = finding.last_active.max(now);
-        let is_more = finding_type.is_some_and(|found| found > finding.finding_type);
-        if is_more {
-            finding.finding_type = finding_type.unwrap_or(finding.finding_type);
+        if let Some(Call { finding_type, labels, evidence, .. }) = call {
+            // Its onset stays: it is the same finding.
+            finding.finding_type = finding_type;
             finding.detected = now;
-            finding.evidence = evidence();
             finding.labels = labels;
+            finding.evidence = evidence;
         }
         let is_better = finding.finding_type == FindingType::Outbreak
             && estimates.is_some_and(|new| finding.estimates.is_none_or(|known| new.is_better_than(&known)));
@@ -386,14 +353,13 @@ impl Detector {
         let today = u16::try_from(step.div_euclid(DAY)).unwrap_or_default();
         let seen = std::mem::replace(&mut self.state.ports[numbering::port_place(number)], today);
         let long = i64::from(self.config.first_seen_days);
-        let is_long_watched = self.state.since.is_some_and(|since| step - since >= long * DAY);
+        let is_long_watched = self.state.watched_for(numbering::version(number), step) >= long * DAY;
         let is_new = seen == 0 || i64::from(today) - i64::from(seen) > long;
         if !is_long_watched || !is_new || self.state.keys[place as usize].followed {
             return;
         }
-        if self.state.make_room(&self.config, &self.places) {
-            let until = step + DAY;
-            self.state.candidates.insert(number, Candidate::new(until));
+        if self.state.make_room(&self.config, &self.places, step) {
+            self.state.candidates.insert(number, Candidate::new(step, step + DAY));
             self.state.keys[place as usize].followed = true;
             self.state.new_ports.insert(number, step);
         }
@@ -406,8 +372,8 @@ impl Detector {
         let mut called = Vec::new();
         self.state.new_ports.retain(|&number, &mut since| {
             let Some(candidate) = self.state.candidates.get(&number) else { return false };
-            // The first source came before anybody looked.
-            let is_called = candidate.source_count() + 1 >= self.config.first_seen_sources;
+            // The source that it was first seen by was not followed yet; it counts if it comes again.
+            let is_called = candidate.source_count() >= self.config.first_seen_sources;
             if is_called {
                 called.push((number, since));
             }
@@ -417,7 +383,9 @@ impl Detector {
         for (number, onset) in called {
             let key = &self.state.keys[self.places[number as usize] as usize];
             let candidate = &self.state.candidates[&number];
-            let judged = judge::new_port(&self.config, key, candidate, now, onset, sensors);
+            let known = self.state.findings.get(&number).map(|(finding, _)| finding.finding_type);
+            let seen = Seen { candidate, sensors, spoofed: 0, known };
+            let judged = judge::new_port(&self.config, key, seen, now, onset);
             self.tell(number, now, judged, told);
         }
     }
@@ -426,12 +394,15 @@ impl Detector {
     fn tidy(&mut self, now: i64, told: &mut Vec<Finding>) {
         let state = &mut self.state;
         let quiet = i64::from(self.config.quiet_hours) * HOUR;
-        state.findings.retain(|_, (finding, _)| {
+        state.findings.retain(|number, (finding, _)| {
             let patience = quiet.max(8 * i64::from(finding.evidence.bin_seconds));
             let is_over = finding.last_active + patience < now;
             if is_over {
                 finding.ended = Some(finding.last_active);
                 told.push(finding.clone());
+                if let Some(candidate) = state.candidates.get_mut(number) {
+                    candidate.called_until = finding.ended;
+                }
             }
             !is_over
         });
@@ -447,7 +418,7 @@ impl Detector {
         });
     }
 
-    /// Forgets keys that nobody probed for weeks, and sensors nobody heard of.
+    /// Forgets keys that nobody probed for weeks.
     fn forget(&mut self, now: i64) {
         let state = &mut self.state;
         let is_kept = |key: &KeyState| key.followed || key.touched != 0 || key.last > now - FORGOTTEN;
@@ -480,72 +451,5 @@ impl Detector {
         for touched in &mut state.touched {
             *touched = touched.iter().filter_map(place_of).collect();
         }
-    }
-}
-
-impl State {
-    /// A place for a new key, and the number of the key that it takes it from where all are taken.
-    fn begin(&mut self, number: u32, step: i64, most: usize) -> Option<(u32, Option<u32>)> {
-        let hours = self.since.map_or(0, |since| (step - since) / HOUR);
-        let new = KeyState {
-            number,
-            rings: LENGTHS.map(|length| Ring::new(step.div_euclid(length))),
-            baseline: Baseline::new(step.div_euclid(HOUR), hours),
-            dispersion: [1.0; LEVELS],
-            learnt: [0; LEVELS],
-            positive: [0; LEVELS],
-            touched: 0,
-            followed: false,
-            last: step,
-        };
-        if self.keys.len() < most {
-            self.keys.push(new);
-            return u32::try_from(self.keys.len() - 1).ok().map(|place| (place, None));
-        }
-        // Of some keys the one that was seen last the longest ago, if that is an hour: scans of all ports leave keys that nobody
-        // needs any more.
-        let first = self.hand;
-        self.hand = (first + LOOKED_AT) % self.keys.len();
-        let looked_at = (first..first + LOOKED_AT.min(self.keys.len())).map(|place| place % self.keys.len());
-        let is_free = |&place: &usize| {
-            let key = &self.keys[place];
-            let is_open = |open: &OpenStep| u32::try_from(place).is_ok_and(|place| open.counts.contains_key(&place));
-            !key.followed && key.last <= step - HOUR && !self.open.values().any(is_open)
-        };
-        let place = looked_at.filter(is_free).min_by_key(|&place| self.keys[place].last)?;
-        // The lists of what was touched have the place already.
-        let touched = self.keys[place].touched;
-        let old = std::mem::replace(&mut self.keys[place], KeyState { touched, ..new });
-        u32::try_from(place).ok().map(|place| (place, Some(old.number)))
-    }
-
-    fn push(&mut self, place: u32, step: i64, count: u32) {
-        let key = &mut self.keys[place as usize];
-        key.last = step;
-        key.baseline.add(step.div_euclid(HOUR), count.into());
-        for (level, ring) in key.rings.iter_mut().enumerate() {
-            ring.add(step.div_euclid(LENGTHS[level]), count.into());
-            if key.touched & 1 << level == 0 {
-                key.touched |= 1 << level;
-                self.touched[level].push(place);
-            }
-        }
-    }
-
-    /// Whether there is room for one more candidate; of those without a finding the one with the fewest sources makes it.
-    fn make_room(&mut self, config: &DetectConfig, places: &[u32]) -> bool {
-        if self.candidates.len() < config.max_candidates as usize {
-            return true;
-        }
-        self.omitted.candidates += 1;
-        let others = self.candidates.iter().filter(|(number, _)| !self.findings.contains_key(number));
-        let Some(least) = others.min_by_key(|(_, candidate)| candidate.source_count()).map(|(number, _)| *number)
-        else {
-            return false;
-        };
-        self.candidates.remove(&least);
-        self.new_ports.remove(&least);
-        self.keys[places[least as usize] as usize].followed = false;
-        true
     }
 }

@@ -61,9 +61,10 @@ pub struct Estimates {
     pub rate_per_hour: Estimate,
     /// Doubling time ln 2 / a, in seconds.
     pub doubling_seconds: Estimate,
-    /// Hosts that scan now. Absent where most of what is seen is background.
+    /// Hosts that scan now; often only a lower bound. Absent where more than a tenth of what is seen is background.
     pub infected: Option<Estimate>,
-    /// Hosts that can be infected, N, if targets are chosen at random among all IPv4 addresses. Absent as `infected`.
+    /// Hosts that can be infected, N, if targets are chosen at random among all IPv4 addresses. Absent as `infected`, and
+    /// where it is not known how many addresses are observed.
     pub susceptible: Option<Estimate>,
 }
 

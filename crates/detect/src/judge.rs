@@ -3,9 +3,9 @@
 use crate::candidate::{Candidate, poisson_interval};
 use crate::clock::Watched;
 use crate::config::DetectConfig;
-use crate::detector::KeyState;
 use crate::finding::{Bin, Estimate, Estimates, Evidence, FindingType, Label};
 use crate::growth::{self, Growth, Series};
+use crate::known::KeyState;
 use crate::numbering;
 use crate::population::Population;
 use crate::series::{BINS, LENGTHS};
@@ -35,6 +35,10 @@ const RHYTHMIC: i64 = 600;
 const HOUR: i64 = 3600;
 /// Bins of which the newest and those before them are compared.
 const COMPARED: usize = 3;
+/// What they must have grown at least, as a share of what the rate says.
+const GROWN_SHARE: f64 = 0.5;
+/// The length of bins on which a port that is seen for the first time is shown: ten minutes.
+const SHOWN: usize = 2;
 /// Shares from which labels are put.
 const NEARLY_ALL: f64 = 0.9;
 const HALF: f64 = 0.5;
@@ -42,6 +46,8 @@ const HALF: f64 = 0.5;
 const RECENT_DOUBLINGS: f64 = 2.0;
 /// Below so many sightings of sources that were seen before, their rate is only bounded.
 const FEW_AGAIN: f64 = 3.0;
+/// The share of recent sightings that may be background, for anything to be said of hosts.
+const MOST_BACKGROUND: f64 = 0.1;
 /// And they must be so many times what the background is expected to have: its sources stay and come again.
 const BACKGROUND_AGAIN: f64 = 10.0;
 /// The point of the standard normal distribution that 2.5 % lie above.
@@ -73,12 +79,37 @@ pub(crate) struct Surprise {
 }
 
 /// What was made of it.
-pub(crate) struct Judged<E: FnOnce() -> Evidence = Box<dyn FnOnce() -> Evidence>> {
-    pub finding_type: Option<FindingType>,
+pub(crate) struct Judged {
+    /// What is to be called that is more than what is known.
+    pub call: Option<Call>,
+    /// Of growth that is an outbreak's.
+    pub estimates: Option<Estimates>,
+}
+
+/// What is new or more.
+pub(crate) struct Call {
+    pub finding_type: FindingType,
     pub onset: i64,
     pub labels: Vec<Label>,
-    pub estimates: Option<Estimates>,
-    pub evidence: E,
+    pub evidence: Evidence,
+}
+
+/// Whose sightings these are.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub candidate: &'a Candidate,
+    /// Sensors that report.
+    pub sensors: usize,
+    /// The newest sightings on the port that look spoofed.
+    pub spoofed: u64,
+    /// What has been called of the key.
+    pub known: Option<FindingType>,
+}
+
+impl Seen<'_> {
+    fn is_more(&self, found: FindingType) -> bool {
+        self.known.is_none_or(|known| found > known)
+    }
 }
 
 /// Sightings in the newest bins of a key.
@@ -200,16 +231,15 @@ fn scatter(dispersion: &mut f32, learnt: &mut u8, series: &Series) {
     *learnt = learnt.saturating_add(1);
 }
 
-/// Says what a surprising key is; `spoofed` are the newest sightings on its port that look spoofed.
+/// Says what a surprising key is.
 pub(crate) fn judge(
     config: &DetectConfig,
     key: &mut KeyState,
-    candidate: &Candidate,
+    seen: Seen<'_>,
     at: &Level<'_>,
     surprise: &Surprise,
-    sensors: usize,
-    spoofed: u64,
 ) -> Judged {
+    let candidate = seen.candidate;
     // One host or a few are no outbreak, however they scan.
     let is_worth_it = candidate.source_count() >= FEWEST_SOURCES && may_convince(config, at, surprise);
     let growth = is_worth_it.then(|| growth::fit(&surprise.series)).flatten();
@@ -217,22 +247,29 @@ pub(crate) fn judge(
     let grows = growth.as_ref().is_some_and(|growth| growth.low > 0.0 && growth.over_step > 1.0);
     *positive = if grows { positive.saturating_add(1) } else { 0 };
     let is_steady = u32::from(*positive) >= config.steady_bins;
-    let labels = labels(config, key.number, candidate, sensors, (spoofed, surprise.recent));
-    let is_outbreak = is_steady
-        && candidate.source_count() >= config.outbreak_sources
-        && !labels.contains(&Label::SpoofedLooking)
-        && growth.as_ref().is_some_and(|growth| is_convincing(config, growth, at, surprise, candidate.clumping()));
+    let looks_spoofed = looks_spoofed(config, key.number, seen.spoofed, surprise.recent);
+    let outbreak = growth.filter(|growth| {
+        is_steady
+            && !looks_spoofed
+            && candidate.source_count() >= config.outbreak_sources
+            && is_convincing(config, growth, at, surprise, candidate.clumping())
+    });
     let is_surge = surprise.deviations >= config.surge_deviations
         && surprise.recent >= config.surge_sightings.into()
         && candidate.source_count() >= config.surge_sources;
-    let finding_type = match (is_outbreak, is_surge) {
-        (true, _) => Some(FindingType::Outbreak),
-        (false, true) => Some(FindingType::Surge),
-        (false, false) => None,
+    let found = match (&outbreak, is_surge) {
+        (Some(_), _) => Some(FindingType::Outbreak),
+        (None, true) => Some(FindingType::Surge),
+        (None, false) => None,
     };
-    let estimates = growth.filter(|_| is_outbreak).map(|growth| estimates(candidate, &growth, at, sensors));
-    let evidence = evidence(key.number, candidate, at, surprise, growth.map_or(0.0, |growth| growth.over_step));
-    Judged { finding_type, onset: onset(at, surprise), labels, estimates, evidence: Box::new(move || evidence) }
+    // What is called is kept with what it was called on; that is gathered when there is something to call.
+    let call = found.filter(|found| seen.is_more(*found)).map(|finding_type| Call {
+        finding_type,
+        onset: onset(at, surprise),
+        labels: labels(key.number, &seen, looks_spoofed),
+        evidence: evidence(key.number, candidate, at, surprise, growth.map_or(0.0, |growth| growth.over_step)),
+    });
+    Judged { call, estimates: outbreak.map(|growth| estimates(candidate, &growth, at, seen.sensors)) }
 }
 
 /// Whether the newest bins have anything near what growth must add: a fit costs a thousand times what this does, and busy ports are
@@ -278,28 +315,25 @@ fn still_grows(growth: &Growth, series: &Series) -> bool {
     };
     let (newest, before) = (excess(BINS - COMPARED..BINS), excess(BINS - 2 * COMPARED..BINS - COMPARED));
     let grown = (growth.rate * COMPARED as f64).exp();
-    newest >= before * (1.0 + HALF * (grown - 1.0))
+    newest >= before * (1.0 + GROWN_SHARE * (grown - 1.0))
 }
 
-fn labels(
-    config: &DetectConfig,
-    number: u32,
-    candidate: &Candidate,
-    sensors: usize,
-    (spoofed, sightings): (u64, u64),
-) -> Vec<Label> {
-    let mut labels = Vec::new();
-    if sensors > 1 && candidate.largest_sensor_share() >= NEARLY_ALL {
-        labels.push(Label::SingleSensor);
-    }
-    let looks_spoofed = numbering::key(number).population == Population::Spoofed;
-    if looks_spoofed || spoofed > 0 && to_f64(spoofed) > config.spoofed_share * to_f64(spoofed + sightings) {
-        labels.push(Label::SpoofedLooking);
-    }
-    if candidate.largest_network_share(numbering::version(number)) >= HALF {
-        labels.push(Label::OneNetwork);
-    }
-    labels
+/// Whether so many sources cannot be real that the others may not be either.
+fn looks_spoofed(config: &DetectConfig, number: u32, spoofed: u64, sightings: u64) -> bool {
+    let is_too_much = to_f64(spoofed) > config.spoofed_share * to_f64(spoofed + sightings);
+    numbering::key(number).population == Population::Spoofed || spoofed > 0 && is_too_much
+}
+
+fn labels(number: u32, seen: &Seen<'_>, looks_spoofed: bool) -> Vec<Label> {
+    let candidate = seen.candidate;
+    [
+        (Label::SingleSensor, seen.sensors > 1 && candidate.largest_sensor_share() >= NEARLY_ALL),
+        (Label::SpoofedLooking, looks_spoofed),
+        (Label::OneNetwork, candidate.largest_network_share(numbering::version(number)) >= HALF),
+    ]
+    .into_iter()
+    .filter_map(|(label, is_so)| is_so.then_some(label))
+    .collect()
 }
 
 /// Start of the first of the newest bins that is above the level.
@@ -319,10 +353,19 @@ fn evidence(number: u32, candidate: &Candidate, at: &Level<'_>, surprise: &Surpr
         expected: (surprise.level * background) as f32,
     });
     Evidence {
-        bin_seconds: u32::try_from(length).unwrap_or_default(),
-        series: series.collect(),
         growth_over_step: over_step,
         addresses: to_count(at.watched.addresses),
+        ..evidence_of(number, candidate, length, series.collect())
+    }
+}
+
+/// Evidence without growth, on bins of so many seconds.
+fn evidence_of(number: u32, candidate: &Candidate, length: i64, series: Vec<Bin>) -> Evidence {
+    Evidence {
+        bin_seconds: u32::try_from(length).unwrap_or_default(),
+        series,
+        growth_over_step: 0.0,
+        addresses: 0,
         sources: candidate.source_count(),
         networks: candidate.networks(numbering::version(number)),
         sensors: candidate.sensors(),
@@ -330,35 +373,23 @@ fn evidence(number: u32, candidate: &Candidate, at: &Level<'_>, surprise: &Surpr
 }
 
 /// A port that was not seen for as long as is remembered.
-pub(crate) fn new_port(
-    config: &DetectConfig,
-    key: &KeyState,
-    candidate: &Candidate,
-    now: i64,
-    onset: i64,
-    sensors: usize,
-) -> Judged {
-    let number = key.number;
-    let length = LENGTHS[2];
-    let last = now.div_euclid(length);
-    let counts = key.rings[2].until(last);
-    let series = counts.iter().enumerate().map(|(place, &count)| Bin {
-        start: (last + 1 + place as i64 - BINS as i64) * length,
-        sightings: u32::try_from(count).unwrap_or(u32::MAX),
-        expected: 0.0,
+pub(crate) fn new_port(config: &DetectConfig, key: &KeyState, seen: Seen<'_>, now: i64, onset: i64) -> Judged {
+    let call = seen.is_more(FindingType::FirstSeenPort).then(|| {
+        let length = LENGTHS[SHOWN];
+        let last = now.div_euclid(length);
+        let bins = key.rings[SHOWN].until(last).into_iter().enumerate().map(|(place, count)| Bin {
+            start: (last + 1 + place as i64 - BINS as i64) * length,
+            sightings: u32::try_from(count).unwrap_or(u32::MAX),
+            expected: 0.0,
+        });
+        Call {
+            finding_type: FindingType::FirstSeenPort,
+            onset,
+            labels: labels(key.number, &seen, looks_spoofed(config, key.number, 0, 0)),
+            evidence: evidence_of(key.number, seen.candidate, length, bins.collect()),
+        }
     });
-    let evidence = Evidence {
-        bin_seconds: u32::try_from(length).unwrap_or_default(),
-        series: series.collect(),
-        growth_over_step: 0.0,
-        addresses: 0,
-        sources: candidate.source_count(),
-        networks: candidate.networks(numbering::version(number)),
-        sensors: candidate.sensors(),
-    };
-    let labels = labels(config, number, candidate, sensors, (0, 0));
-    let finding_type = Some(FindingType::FirstSeenPort);
-    Judged { finding_type, onset, labels, estimates: None, evidence: Box::new(move || evidence) }
+    Judged { call, estimates: None }
 }
 
 fn estimates(candidate: &Candidate, growth: &Growth, at: &Level<'_>, sensors: usize) -> Estimates {
@@ -379,10 +410,15 @@ fn estimates(candidate: &Candidate, growth: &Growth, at: &Level<'_>, sensors: us
     // Sightings a second at the end of the newest bin, of which the fit knows the mean.
     let now = growth.newest / length * growth.rate / (1.0 - (-growth.rate).exp());
     let error = 1.0 / growth.excess.max(1.0).sqrt();
-    // Who came in the last doublings is infected rather than background.
+    // Who came in the last doublings is infected rather than background, if growth brought most of them: else sources that have
+    // gone would make the rate of the others too low.
     let seconds = RECENT_DOUBLINGS * doubling(growth.rate);
     let again = candidate.again(at.end(), seconds);
     let background = growth.level / length * seconds;
+    let recent = growth.newest / growth.rate * (1.0 - (-RECENT_DOUBLINGS * std::f64::consts::LN_2).exp());
+    if background > MOST_BACKGROUND * recent {
+        return estimates;
+    }
     let is_infected = again.sightings >= FEW_AGAIN && again.sightings >= BACKGROUND_AGAIN * background;
     let (_, high) = poisson_interval(again.sightings);
     let (seen_again, most_again) = (again.sightings / again.seconds, high / again.seconds);

@@ -23,6 +23,7 @@ pub mod detector;
 mod finding;
 pub mod growth;
 mod judge;
+mod known;
 mod numbering;
 mod population;
 pub mod series;
@@ -30,7 +31,8 @@ mod state;
 
 pub use clock::Report;
 pub use config::DetectConfig;
-pub use detector::{Detector, Omitted, STEP};
+pub use detector::{Detector, STEP};
 pub use finding::{Bin, Estimate, Estimates, Evidence, Finding, FindingType, Key, Label, SeenBy, SeenNetwork};
+pub use known::Omitted;
 pub use population::Population;
 pub use state::StateError;

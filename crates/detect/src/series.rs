@@ -37,11 +37,14 @@ impl Count {
     }
 }
 
-/// One length's newest bins.
+/// One length's newest bins. The newest of all is exact, since it is added to step by step: rounding each time would lose more than
+/// it holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ring {
     /// Number of the newest bin: its start divided by its length.
     newest: i64,
+    /// What the newest bin has; its place in `bins` is filled when it is no longer the newest.
+    open: u64,
     bins: [Count; BINS],
 }
 
@@ -49,32 +52,37 @@ impl Ring {
     /// A ring whose newest bin is this one.
     #[must_use]
     pub const fn new(newest: i64) -> Ring {
-        Ring { newest, bins: [Count(0); BINS] }
+        Ring { newest, open: 0, bins: [Count(0); BINS] }
     }
 
-    /// Adds to a bin. What is older than the ring is not kept.
+    /// Adds to a bin, which is the newest or a later one: time goes on.
     pub fn add(&mut self, bin: i64, count: u64) {
         self.advance(bin);
-        if self.newest - bin < BINS as i64 {
-            let place = &mut self.bins[place(bin)];
-            *place = Count::new(place.get() + count);
-        }
+        self.open = self.open.saturating_add(count);
     }
 
     fn advance(&mut self, bin: i64) {
+        if bin <= self.newest {
+            return;
+        }
         if bin - self.newest >= BINS as i64 {
             self.bins = [Count::default(); BINS];
         } else {
+            self.bins[place(self.newest)] = Count::new(self.open);
             (self.newest + 1..=bin).for_each(|bin| self.bins[place(bin)] = Count::default());
         }
-        self.newest = self.newest.max(bin);
+        self.open = 0;
+        self.newest = bin;
     }
 
     /// The count of a bin; 0 for what the ring does not reach.
     #[must_use]
     pub fn get(&self, bin: i64) -> u64 {
-        let is_held = bin <= self.newest && self.newest - bin < BINS as i64;
-        if is_held { self.bins[place(bin)].get() } else { 0 }
+        match self.newest - bin {
+            0 => self.open,
+            back if (1..BINS as i64).contains(&back) => self.bins[place(bin)].get(),
+            _ => 0,
+        }
     }
 
     /// The bins up to this one, oldest first.
@@ -110,15 +118,27 @@ mod tests {
         let mut ring = Ring::new(100);
         ring.add(100, 5);
         ring.add(100, 1);
-        ring.add(103, 2);
         ring.add(101, 3);
+        ring.add(103, 2);
         assert_eq!(ring.until(103)[BINS - 4..], [6, 3, 0, 2]);
         ring.add(131, 1);
         assert_eq!((ring.get(100), ring.get(101)), (6, 3));
         ring.add(132, 1);
         assert_eq!((ring.get(100), ring.get(101)), (0, 3));
-        ring.add(100, 9);
+        assert_eq!(ring.get(133), 0);
         ring.add(1000, 1);
         assert_eq!(ring.until(1000).iter().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn many_small_steps_add_up() {
+        for count in [1, 3, 2_560] {
+            let mut ring = Ring::new(7);
+            (0..8640).for_each(|_| ring.add(7, count));
+            assert_eq!(ring.get(7), 8640 * count);
+            ring.add(8, 1);
+            let back = ring.get(7);
+            assert!(back <= 8640 * count && 8640 * count - back <= 8640 * count / 1024, "{back}");
+        }
     }
 }

@@ -286,6 +286,52 @@ fn a_port_that_nobody_probed_for_weeks_is_seen_for_the_first_time() {
 }
 
 #[test]
+fn what_has_ended_is_not_called_again_by_one_who_comes_late() {
+    let mut windows = worm(0, Population::Mirai, 60.0, 9.0);
+    let end = windows.last().unwrap().report.window_start;
+    for step in (end + 10..end + 100 * HOUR).step_by(10) {
+        let sources = if (step - end) / 10 % 5000 == 4000 { vec![5] } else { vec![] };
+        windows.push(window(0, step, vec![(key(Population::Mirai), sources)]));
+    }
+    let findings = run(&windows);
+    assert_eq!(findings.iter().map(Finding::id).collect::<BTreeSet<_>>().len(), 1);
+    assert!(findings.last().unwrap().ended.is_some());
+}
+
+#[test]
+fn a_busy_port_is_no_surge_when_everybody_was_out() {
+    // 500 hosts, for three days, and again after a day of nothing.
+    let mut detector = Detector::new(DetectConfig::default());
+    let mut findings = Vec::new();
+    for step in (START..START + 96 * HOUR).step_by(10).filter(|step| (step - START) / (24 * HOUR) != 2) {
+        let mut sources: Vec<u128> = (0..500u64)
+            .filter(|host| number(host ^ step.unsigned_abs() << 20).is_multiple_of(60))
+            .map(|host| u128::from(number(host) & 0xffff_ffff))
+            .collect();
+        sources.sort_unstable();
+        findings.extend(tell(&mut detector, &window(0, step, vec![(key(Population::None), sources)])));
+    }
+    assert_eq!(strongest(&findings), None, "{:?}", findings.first());
+}
+
+#[test]
+fn nobody_who_lags_far_behind_is_waited_for() {
+    let mut windows = worm(0, Population::Mirai, 30.0, 9.0);
+    // Another reports as often, and each time half as far on.
+    let lagging: Vec<Window> = windows
+        .iter()
+        .map(|first| {
+            let mut other = window(1, START + (first.report.window_start - START) / 20 * 10, vec![]);
+            other.report.arrived = first.report.arrived;
+            other
+        })
+        .collect();
+    windows.extend(lagging);
+    windows.sort_by_key(|window| window.report.arrived);
+    assert_eq!(strongest(&run(&windows)), Some(FindingType::Outbreak));
+}
+
+#[test]
 fn a_finding_ends_when_nothing_goes_on() {
     let mut windows = worm(0, Population::Mirai, 60.0, 9.0);
     let end = windows.last().unwrap().report.window_start;
@@ -295,6 +341,41 @@ fn a_finding_ends_when_nothing_goes_on() {
     assert_eq!(last.finding_type, FindingType::Outbreak);
     assert_eq!(last.ended, Some(last.last_active));
     assert!(last.last_active <= end + 6 * HOUR, "{}", last.last_active - end);
+}
+
+#[test]
+fn another_run_begins_anew_where_event_time_goes_back() {
+    let mut windows = worm(0, Population::Mirai, 60.0, 9.0);
+    let end = windows.last().unwrap().report.arrived;
+    // The same again, of the month before, a quarter of an hour later by the collector's clock.
+    let mut earlier = worm(0, Population::Mirai, 60.0, 9.0);
+    for (window, delay) in earlier.iter_mut().zip(0..) {
+        window.report.window_start -= 30 * 24 * HOUR;
+        window.report.arrived = end + 900 + delay;
+    }
+    windows.extend(earlier);
+    let run = |mut detector: Detector| -> Vec<Finding> {
+        windows.iter().flat_map(|window| tell(&mut detector, window)).collect()
+    };
+    let outbreaks = |findings: &[Finding]| {
+        let outbreaks = findings.iter().filter(|finding| finding.finding_type == FindingType::Outbreak);
+        outbreaks.map(Finding::id).collect::<BTreeSet<_>>().len()
+    };
+    let findings = run(Detector::new(DetectConfig::default()).with_runs());
+    assert_eq!(outbreaks(&findings), 2);
+    // The first has ended with its run.
+    let ended: Vec<_> = findings.iter().filter(|finding| finding.ended.is_some()).collect();
+    assert_eq!((ended.len(), ended[0].id()), (1, findings[0].id()));
+    // The second ends when nothing has come for a day.
+    let mut detector = Detector::new(DetectConfig::default()).with_runs();
+    windows.iter().for_each(|window| drop(tell(&mut detector, window)));
+    let last = windows.last().unwrap().report.arrived;
+    assert_eq!(detector.end_silent_run(last + 24 * HOUR), []);
+    let ended = detector.end_silent_run(last + 24 * HOUR + 1);
+    assert_eq!((ended.len(), ended[0].ended), (1, Some(ended[0].last_active)));
+    assert_eq!((detector.sizes(), detector.end_silent_run(i64::MAX)), ((0, 0, 0), vec![]));
+    // Real time never goes back: a sensor that says so is late.
+    assert_eq!(outbreaks(&run(Detector::new(DetectConfig::default()))), 1);
 }
 
 #[test]

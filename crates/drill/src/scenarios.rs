@@ -210,7 +210,7 @@ pub const ALL: &[Scenario] = &[
         summary: "a few hosts of one network scan all addresses of tcp/502 once",
         duration: DAY,
         parameters: &[
-            parameter("time for all addresses", "45 minutes", ZMAP),
+            parameter("time for all addresses", "45 minutes, or what is left of the drill", ZMAP),
             parameter("sources", "8 of one /24", OURS),
         ],
         quiet_part: 2,

@@ -112,14 +112,14 @@ fn a_review_tells_who_called_what_and_when_and_who_missed_it() {
     let path = shared_file(dir.path());
     // Kyoto calls the worm six hours after its onset at 04:00, tells of it on a second page, and takes the sweep for a worm.
     let (kyoto, asked) = serve(vec![
-        json!({"events": [event("outbreak", 502, "2026-11-30T12:30:00Z")], "next": "abc"}),
+        json!({"events": [event("outbreak", 502, "2026-11-30T12:30:00Z")], "next_cursor": "abc"}),
         json!({"events": [
             event("outbreak", 80, "2026-11-30T10:00:00Z"),
             event("surge", 9, "2026-11-30T03:00:00Z"),
             event("outbreak", 80, "2026-10-01T00:00:00Z")
-        ], "next": null}),
+        ], "next_cursor": null}),
     ]);
-    let (osaka, _) = serve(vec![json!({"events": [], "next": null})]);
+    let (osaka, _) = serve(vec![json!({"events": [], "next_cursor": null})]);
     let token = dir.path().join("token");
     std::fs::write(&token, "martlet_secret\n").unwrap();
     let arguments = [
@@ -161,7 +161,8 @@ fn a_review_tells_who_called_what_and_when_and_who_missed_it() {
 fn a_review_reads_as_a_timeline_and_says_who_did_not_answer() {
     let dir = tempfile::tempdir().unwrap();
     let path = shared_file(dir.path());
-    let (kyoto, _) = serve(vec![json!({"events": [event("outbreak", 80, "2026-11-30T10:00:00Z")], "next": null})]);
+    let (kyoto, _) =
+        serve(vec![json!({"events": [event("outbreak", 80, "2026-11-30T10:00:00Z")], "next_cursor": null})]);
     let collectors = [format!("kyoto=http://{kyoto}"), "osaka=http://127.0.0.1:9".to_owned()];
     let output =
         drill(&["review", path.to_str().unwrap(), "--collector", &collectors[0], "--collector", &collectors[1]]);

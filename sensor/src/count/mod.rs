@@ -36,11 +36,12 @@ pub struct CountOptions {
 #[must_use]
 pub fn count(files: &[PathBuf], mut screen: Screen, aim: Aim) -> (Tally, Vec<CaptureError>) {
     let mut tally = Tally::new(aim);
-    let mut pairs = Pairs::default();
     let mut errors = Vec::new();
     let progress = Progress::default();
     let bar = progress_bar(files);
     for path in files {
+        // A file is a beginning of its own, as it is where it is replayed or imported.
+        let mut pairs = Pairs::default();
         let mut file = match CaptureFile::open(path, &progress) {
             Ok(file) => file,
             Err(error) => {

@@ -6,13 +6,14 @@ mod findings;
 use std::path::Path;
 
 use findings::{finding, record};
+use martlet_collector::events::{Book, Change, Request};
 use martlet_collector::store::Location;
 use martlet_detect::FindingType;
 use martlet_tests::daemon::{Collector, eventually};
 use martlet_window::TrafficClass;
 use serde_json::Value;
 
-use crate::browser::{Browser, Look, attribute};
+use crate::browser::{Browser, Look, Page, attribute};
 use crate::feed::{Sensor, WINDOW_SECONDS};
 use crate::now;
 
@@ -69,6 +70,8 @@ fn an_analyst_sees_what_was_called_and_says_what_it_is() {
     let page = browser.visit(&collector, &format!("#event={id}"), Look::Light, &actions);
     assert_eq!(page.elements("event-action").len(), 4);
     assert_eq!(collector.api(&format!("/api/v1/events/{id}"))["history"][1]["action"], "acknowledged");
+    let page = note_while_another_assigns(&browser, &collector, &id);
+    assert_eq!(page.elements("event-action").len(), 4);
     // To assess without saying anything is refused, and told.
     let actions =
         ["wait:[data-action=assess]", "click:[data-action=assess]", "wait:[data-testid=event-said]:not(:empty)"];
@@ -89,6 +92,40 @@ fn an_analyst_sees_what_was_called_and_says_what_it_is() {
     assert!(page.elements("event").is_empty());
 }
 
+/// An analyst takes an event over, then another assigns it to somebody else, then the first notes something: which leaves the other's
+/// assignment what it is.
+fn note_while_another_assigns(browser: &Browser, collector: &Collector, id: &str) -> Page {
+    let path = format!("/api/v1/events/{id}");
+    let page = std::thread::scope(|scope| {
+        let actions = [
+            "wait:[data-action=note]",
+            "focus:#event-owner",
+            "press:H",
+            "click:[data-action=assign]",
+            "wait:#event-owner[value=H]",
+            "wait:#event-owner[value=Jiro]",
+            "focus:#event-note",
+            "press:x",
+            "click:[data-action=note]",
+            "wait:[data-testid=event][data-version=\"5\"]",
+        ];
+        let first = scope.spawn(move || browser.visit(collector, &format!("#event={id}"), Look::Light, &actions));
+        eventually("the first assignment", || collector.api(&path)["owner"] == "H");
+        change(collector, id, "jiro", Request::Assign, None, Some("Jiro"));
+        first.join().unwrap()
+    });
+    let event = collector.api(&path);
+    assert_eq!((&event["owner"], &event["history"][4]["note"]), (&"Jiro".into(), &"x".into()));
+    page
+}
+
+fn change(collector: &Collector, id: &str, by: &str, request: Request, note: Option<&str>, owner: Option<&str>) {
+    let (note, owner) = (note.map(str::to_owned), owner.map(str::to_owned));
+    let change = Change { request, version: None, note, owner, recipients: None, severity: None };
+    let book = Book::new(Location::in_directory(collector.state()));
+    book.change(id.parse().unwrap(), &change, by, TEN * 1000).unwrap();
+}
+
 #[test]
 fn who_may_only_read_is_offered_nothing_and_everybody_sees_what_was_assessed() {
     let Some(browser) = Browser::find() else { return };
@@ -98,17 +135,7 @@ fn who_may_only_read_is_offered_nothing_and_everybody_sees_what_was_assessed() {
     assert!(page.elements("event-form").is_empty() && page.elements("event-action").is_empty());
     let page = browser.open(&collector, "public/");
     assert!(page.elements("event-row").is_empty(), "nobody has assessed any");
-    let location = Location::in_directory(collector.state());
-    let change = martlet_collector::events::Change {
-        request: martlet_collector::events::Request::Assess,
-        version: None,
-        note: Some("kept inside".to_owned()),
-        owner: Some("Hanako".to_owned()),
-        recipients: None,
-        severity: None,
-    };
-    let book = martlet_collector::events::Book::new(location);
-    book.change(id.parse().unwrap(), &change, "hanako", TEN * 1000).unwrap();
+    change(&collector, &id, "hanako", Request::Assess, Some("kept inside"), Some("Hanako"));
     let page = browser.visit(&collector, "public/", Look::Light, &["wait:[data-testid=event-row]", "axe"]);
     assert_eq!(page.elements("event-row").len(), 1);
     let actions = ["wait:[data-testid=event]", "axe"];

@@ -53,12 +53,15 @@ impl Families<'_> {
         for (name, help, numbers) in gauges {
             self.by_class(MetricKind::Gauge, &format!("martlet_collector_detect_{name}"), help, numbers)?;
         }
+        self.counter(
+            "martlet_collector_detect_early_reports_total",
+            "Windows of real traffic that the detector left out since they ended after their arrival: a sensor's clock is ahead.",
+            |sources, _| sources.journal.detect.early_reports.load(Relaxed),
+        )?;
         let counters: [(&str, &str, Numbers); 3] = [
-            (
-                "late_reports",
-                "Windows that came when the detector had gone on without them, or before their time.",
-                |state| &state.late_reports,
-            ),
+            ("late_reports", "Windows that came when the detector had gone on without them.", |state| {
+                &state.late_reports
+            }),
             (
                 "overflowed_sightings",
                 "Sightings for which the detector had no place: detect.thresholds.max_keys.",

@@ -80,20 +80,23 @@ fn outbreaks(first: u64, seeds: u64, only: &[&str]) {
 }
 
 fn quiet_months(first: u64, seeds: u64, days: i64) {
-    println!("| seed | days | sightings | outbreaks | surges | first seen | most keys | most candidates |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| seed | days | sightings | outbreaks | surges | first seen | most keys | most candidates | saved bytes |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let halves = [0, 1].map(|odd| {
         std::thread::spawn(move || {
             for seed in (first..first + seeds).filter(|seed| seed % 2 == odd) {
                 let called = months::run(&DetectConfig::default(), seed, days);
                 println!(
-                    "| {seed} | {days} | {} | {} | {} | {} | {} | {} |",
+                    "| {seed} | {days} | {} | {} | {} | {} | {} | {} | {} |",
                     called.sightings,
                     called.outbreaks.len(),
                     called.surges,
                     called.first_seen,
                     called.most_keys,
-                    called.most_candidates
+                    called.most_candidates,
+                    called.saved_bytes
                 );
                 for finding in &called.outbreaks {
                     let series: Vec<u32> = finding.evidence.series.iter().map(|bin| bin.sightings).collect();

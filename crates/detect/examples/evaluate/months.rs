@@ -37,7 +37,7 @@ struct World {
     planned: BTreeMap<i64, Vec<Sighting>>,
     /// Until when each sensor is out, and whether it keeps what it sees for later.
     out: [(i64, bool); SENSORS as usize],
-    kept: Vec<(i64, Vec<Sighting>)>,
+    kept: [Vec<(i64, Vec<Sighting>)>; SENSORS as usize],
     wander: f64,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Called {
     pub(crate) sightings: u64,
     pub(crate) most_keys: usize,
     pub(crate) most_candidates: usize,
+    /// Length of what is saved in the end.
+    pub(crate) saved_bytes: usize,
 }
 
 pub(crate) fn run(config: &DetectConfig, seed: u64, days: i64) -> Called {
@@ -57,7 +59,7 @@ pub(crate) fn run(config: &DetectConfig, seed: u64, days: i64) -> Called {
         random: Random::new(seed, 1),
         planned: BTreeMap::new(),
         out: [(0, false); SENSORS as usize],
-        kept: Vec::new(),
+        kept: Default::default(),
         wander: 0.0,
     };
     let mut detector = Detector::new(config.clone());
@@ -84,6 +86,7 @@ pub(crate) fn run(config: &DetectConfig, seed: u64, days: i64) -> Called {
         called.most_keys = called.most_keys.max(keys);
         called.most_candidates = called.most_candidates.max(candidates);
     }
+    called.saved_bytes = detector.save().unwrap().len();
     called
 }
 
@@ -213,13 +216,13 @@ impl World {
             let (until, keeps) = self.out[usize::from(sensor)];
             if step < until {
                 if keeps {
-                    self.kept.push((step, sightings));
+                    self.kept[usize::from(sensor)].push((step, sightings));
                 }
                 continue;
             }
             if keeps {
                 // What was kept comes now, late.
-                for (step, sightings) in std::mem::take(&mut self.kept) {
+                for (step, sightings) in std::mem::take(&mut self.kept[usize::from(sensor)]) {
                     tell(detector, sensor, step, &sightings, until, called);
                 }
                 self.out[usize::from(sensor)].1 = false;

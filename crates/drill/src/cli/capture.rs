@@ -110,7 +110,7 @@ pub(super) fn open(path: &Path, force: bool) -> Result<Box<dyn Write>, Failure> 
 }
 
 /// A capture that ends in the middle looks like a short one: better none. Devices and pipes stay.
-fn remove_incomplete(path: &Path) -> bool {
+pub(super) fn remove_incomplete(path: &Path) -> bool {
     path != Path::new("-")
         && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
         && std::fs::remove_file(path).is_ok()

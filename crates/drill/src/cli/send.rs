@@ -69,13 +69,18 @@ pub(super) fn to_collector(args: &Args, drill: Drill, collector: &str) -> Result
     let bar = bar(args, &drill);
     let mut clock = clock(args.send.speed, drill.start_ns(), &bar);
     let sensors = drill.config().sensors;
-    let sent = sensors::send(drill, &destination, truth.as_mut(), &mut clock).map_err(Failure::Send)?;
+    // Half a truth is none, and would be in the way when the drill is sent again.
+    let remove_truth = || args.truth.as_deref().is_some_and(capture::remove_incomplete);
+    let sent = sensors::send(drill, &destination, truth.as_mut(), &mut clock).map_err(|error| {
+        remove_truth();
+        Failure::Send(error)
+    })?;
     bar.finish_and_clear();
     if let (Some(truth), Some(path), Some(out)) = (&truth, &args.truth, truth_out) {
         capture::write_truth(truth, out).map_err(|source| Failure::Write {
             path: path.clone(),
             source,
-            removed: false,
+            removed: remove_truth(),
         })?;
     }
     if !args.quiet {

@@ -169,13 +169,18 @@ impl Exercise {
                 view,
                 ..DrillConfig::default()
             };
+            // Injects are put at times within what was checked.
+            let checked = |drill: &DrillConfig| {
+                drill.check().map_err(|source| ExerciseError::Drill { name: name.clone(), source })
+            };
+            checked(&drill)?;
             if let Some(scenario) = scenario {
                 scenario.add_to(&mut drill, scenario.quiet(duration));
             }
             for (at, scenario) in &added {
                 scenario.add_to(&mut drill, *at);
             }
-            drill.check().map_err(|source| ExerciseError::Drill { name: name.clone(), source })?;
+            checked(&drill)?;
             participants.push(Participant { name, drill });
         }
         Ok(Exercise { title: raw.title, speed: raw.speed, messages, participants })

@@ -17,6 +17,8 @@ use crate::inject::{Call, Inject};
 
 /// Pages of events that are read of one collector; of a thousand each.
 const MAX_PAGES: usize = 100;
+/// And so many bytes of them together.
+const MAX_BYTES: usize = 256 << 20;
 
 /// A collector to ask.
 #[derive(Clone, Debug)]
@@ -80,7 +82,21 @@ struct Act {
 #[derive(Deserialize)]
 struct Page {
     events: Vec<Event>,
-    next: Option<String>,
+    next_cursor: Option<String>,
+}
+
+impl Event {
+    /// Without what a terminal would obey, or what would look like further lines: the texts are somebody else's.
+    fn printable(mut self) -> Event {
+        let texts = [&mut self.protocol, &mut self.state, &mut self.severity].into_iter().chain(&mut self.labels);
+        let acts = self.history.iter_mut();
+        let said =
+            acts.flat_map(|act| [Some(&mut act.by), Some(&mut act.action), act.note.as_mut()].into_iter().flatten());
+        for text in texts.chain(said) {
+            *text = text.replace(char::is_control, " ");
+        }
+        self
+    }
 }
 
 /// Asks one collector for all events of drills.
@@ -93,15 +109,18 @@ pub fn ask(collector: &Collector, ca: Option<&Path>) -> Result<Vec<Event>> {
     runtime.block_on(async {
         let mut events = Vec::new();
         let mut cursor = String::new();
+        let mut bytes = 0;
         for _ in 0..MAX_PAGES {
             let base = collector.url.trim_end_matches('/');
             let body = client.get(&format!("{base}/api/v1/events?class=drill&limit=1000{cursor}")).await?;
+            bytes += body.len();
+            anyhow::ensure!(bytes <= MAX_BYTES, "the answers are longer than {MAX_BYTES} bytes");
             let page: Page = serde_json::from_slice(&body).context("the answer is no list of events")?;
-            events.extend(page.events);
-            match page.next {
-                None => return Ok(events),
-                Some(next) => cursor = format!("&cursor={next}"),
-            }
+            events.extend(page.events.into_iter().map(Event::printable));
+            let Some(next) = page.next_cursor else { return Ok(events) };
+            let next = format!("&cursor={next}");
+            anyhow::ensure!(next != cursor, "the same page comes again and again");
+            cursor = next;
         }
         anyhow::bail!("there are more than {} events", MAX_PAGES * 1000)
     })
@@ -258,7 +277,9 @@ impl Review {
         let fine = |findings: &Findings| {
             findings.missed.is_empty() && findings.calls.iter().all(|call| call.verdict != Verdict::Wrong)
         };
-        self.unanswered.is_empty() && self.injects.iter().all(|inject| inject.by_collector.values().all(fine))
+        self.unanswered.is_empty()
+            && self.injects.iter().all(|inject| inject.by_collector.values().all(fine))
+            && self.unexplained.values().flatten().all(|event| !is_false_alarm(event))
     }
 
     /// The timeline for people.
@@ -277,8 +298,9 @@ impl Review {
             let unexplained = |event: &Event| {
                 let port = event.port.map_or_else(|| "no port".to_owned(), |port| port.to_string());
                 format!(
-                    "{collector} called {} on {}/{port}: nothing was injected there",
+                    "{collector} called {}{} on {}/{port}: nothing was injected there by then",
                     name(event.kind),
+                    if is_false_alarm(event) { " (WRONG)" } else { "" },
                     event.protocol
                 )
             };
@@ -309,6 +331,11 @@ impl Review {
         }
         text
     }
+}
+
+/// The background has ports that are new and surges of its own, but no outbreak.
+fn is_false_alarm(event: &Event) -> bool {
+    event.kind == Call::Outbreak
 }
 
 fn finding(participant: &Participant, inject: &Inject, onset: Timestamp, event: Event) -> Finding {

@@ -54,7 +54,7 @@ impl Endpoint for Path {
         let whole = asked.sources.events.event(id(asked.item)?)?;
         let least_sources = asked.query.public.map(|minimum| minimum.sources);
         // Whether there is an event that is not published is not told.
-        if least_sources.is_some() && !whole.event.is_public() {
+        if least_sources.is_some() && !whole.is_public() {
             return Err(no_such_event());
         }
         Ok(Answer::new(whole, asked.scope, least_sources))

@@ -24,7 +24,7 @@ pub(in super::super) struct Answer {
     /// The newest first, by when they were detected.
     events: Vec<EventShape>,
     /// What asks for the next page; null on the last one.
-    next: Option<String>,
+    next_cursor: Option<String>,
 }
 
 impl Table for Answer {
@@ -60,7 +60,7 @@ impl Table for Answer {
     }
 
     fn next_cursor(&self) -> Option<&str> {
-        self.next.as_deref()
+        self.next_cursor.as_deref()
     }
 }
 
@@ -113,9 +113,9 @@ impl Endpoint for Path {
         let has_more = events.len() > query.limit;
         events.truncate(query.limit);
         let last = events.last().filter(|_| has_more);
-        let next = last.map(|(event, _)| query.cursor_after(place(event)));
+        let next_cursor = last.map(|(event, _)| query.cursor_after(place(event)));
         let events = events.into_iter().map(|(event, history)| EventShape::new(event, history, is_public)).collect();
-        Ok(Answer { events, next })
+        Ok(Answer { events, next_cursor })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Body {
 #[derive(Serialize, ToSchema)]
 #[schema(as = HistoryPopulation)]
 pub(super) struct Population {
-    /// What it is told apart by: `kind`; `mark` of single packets; `confirmed` tool of a source; `known_scanner`, a list; `reach` of a
+    /// What it is told apart by: `kind`; `mark` of packets; `confirmed` tool of a source; `known_scanner`, a list; `reach` of a
     /// source.
     #[schema(schema_with = bys)]
     by: &'static str,
