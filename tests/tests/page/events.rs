@@ -102,7 +102,6 @@ fn note_while_another_assigns(browser: &Browser, collector: &Collector, id: &str
             "focus:#event-owner",
             "press:H",
             "click:[data-action=assign]",
-            "wait:#event-owner[value=H]",
             "wait:#event-owner[value=Jiro]",
             "focus:#event-note",
             "press:x",
