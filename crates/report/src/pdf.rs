@@ -1,0 +1,115 @@
+//! A page as PDF, by whatever on the machine can print one.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Programs that are looked for, in this order: three names of one browser, and a renderer for print.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const WEASYPRINT: &str = "weasyprint";
+
+/// Why there is no PDF.
+#[derive(Debug, thiserror::Error)]
+pub enum PdfError {
+    /// None of the programs is in `PATH`.
+    #[error(
+        "no program to print a PDF: install chromium or weasyprint, configure a command with {{html}} and {{pdf}} in it, or take the HTML"
+    )]
+    NoRenderer,
+    /// A configured command that does not say where the page is, or where the PDF goes.
+    #[error("the command for PDFs has no argument with {{html}}, or none with {{pdf}}: {0:?}")]
+    Command(Vec<String>),
+    /// The page's path is not one.
+    #[error("{path}: {error}")]
+    Page {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        error: std::io::Error,
+    },
+    /// It cannot be started.
+    #[error("{program}: {error}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// What is wrong.
+        error: std::io::Error,
+    },
+    /// It was started, and there is no PDF.
+    #[error("{program} wrote no PDF ({status}): {message}")]
+    Failed {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The end of what it said.
+        message: String,
+    },
+}
+
+/// Prints the page `html` to the file `out`, by `command`, in whose arguments `{html}` and `{pdf}` stand for them, or by a program
+/// that is installed. What is there already is overwritten.
+///
+/// # Errors
+/// If there is no program, or it wrote no PDF.
+pub fn print(html: &Path, out: &Path, command: Option<&[String]>) -> Result<(), PdfError> {
+    let html = html.canonicalize().map_err(|error| PdfError::Page { path: html.to_owned(), error })?;
+    let out = std::path::absolute(out).map_err(|error| PdfError::Page { path: out.to_owned(), error })?;
+    let (program, arguments) = match command {
+        Some(command) => configured(command, &html, &out)?,
+        None => installed(&html, &out)?,
+    };
+    // What is there from before must not be taken for what this run wrote.
+    match std::fs::remove_file(&out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(PdfError::Page { path: out, error }),
+        _ => {}
+    }
+    let name = program.to_string_lossy().into_owned();
+    let ran = Command::new(&program).args(arguments).stdin(Stdio::null()).output();
+    let ran = ran.map_err(|error| PdfError::Start { program: name.clone(), error })?;
+    if ran.status.success() && is_pdf(&out) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<_> = said.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+    let message = lines.into_iter().rev().collect::<Vec<_>>().join("; ");
+    Err(PdfError::Failed { program: name, status: ran.status, message })
+}
+
+fn configured(command: &[String], html: &Path, out: &Path) -> Result<(OsString, Vec<OsString>), PdfError> {
+    let wrong = || PdfError::Command(command.to_vec());
+    let (program, arguments) = command.split_first().ok_or_else(wrong)?;
+    let has = |place: &str| arguments.iter().any(|argument| argument.contains(place));
+    if !has("{html}") || !has("{pdf}") {
+        return Err(wrong());
+    }
+    let fill = |argument: &String| {
+        argument.replace("{html}", &html.to_string_lossy()).replace("{pdf}", &out.to_string_lossy()).into()
+    };
+    Ok((program.into(), arguments.iter().map(fill).collect()))
+}
+
+fn installed(html: &Path, out: &Path) -> Result<(OsString, Vec<OsString>), PdfError> {
+    if let Some(browser) = BROWSERS.into_iter().find_map(find) {
+        let mut to = OsString::from("--print-to-pdf=");
+        to.push(out);
+        let mut arguments: Vec<OsString> =
+            ["--headless", "--disable-gpu", "--disable-extensions", "--no-first-run", "--no-pdf-header-footer"]
+                .map(Into::into)
+                .into();
+        arguments.extend([to, html.into()]);
+        return Ok((browser.into(), arguments));
+    }
+    let weasyprint = find(WEASYPRINT).ok_or(PdfError::NoRenderer)?;
+    Ok((weasyprint.into(), vec![html.into(), out.into()]))
+}
+
+/// A program in `PATH`.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(OsStr::new(&path)).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn is_pdf(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"%PDF-"))
+}
