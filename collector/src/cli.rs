@@ -97,6 +97,9 @@ enum Command {
     /// Have days of history made again from the archive, with or without what a sensor saw in some time.
     Rebuild(crate::rollup::Arguments),
     Backup(crate::backup::Arguments),
+    /// Write an observation report: of a week, a month, a quarter or any days.
+    #[command(subcommand, long_about = REPORT_ABOUT)]
+    Report(crate::report::Arguments),
     /// Print what `/metrics` has, as a table in Markdown.
     Metrics,
 }
@@ -126,6 +129,18 @@ pub(crate) enum Failure {
     /// The work failed.
     Failed(String),
 }
+
+const REPORT_ABOUT: &str = "\
+Write an observation report from what is kept of history, with or without a collector running: in English, Japanese or any \
+language that there is a file of wording for, as HTML, Markdown, CSV, JSON or PDF.
+
+A time is closed 72 hours after its end. From then on its report has a revision, which is kept in the collector's state and \
+stays as it is; if figures change later, the next report is the next revision and says what changed. Until then it is \
+provisional. A report that does not agree with itself, or with the kept report of the time before, is not written.
+
+Run it as the collector's user: finished reports are kept in the directory of its state.
+
+Exit status: 0 if it is written; 1 if not; 2 if configuration or usage cannot be understood.";
 
 const IMPORT_ABOUT: &str = "\
 Load capture files into the history, while the collector is not running: what a sensor would have counted of them, at the \
@@ -221,6 +236,7 @@ pub fn main() -> ExitCode {
         Command::Query(arguments) => done(arguments.run()),
         Command::Rebuild(arguments) => done(arguments.run()),
         Command::Backup(arguments) => done(arguments.run()),
+        Command::Report(arguments) => done(arguments.run()),
         Command::Metrics => done(metrics()),
         Command::Erase { source, settings } => {
             ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
@@ -228,7 +244,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn class(text: &str) -> Result<TrafficClass, String> {
+pub(crate) fn class(text: &str) -> Result<TrafficClass, String> {
     let found = TrafficClass::ALL.into_iter().find(|class| class.name() == text);
     found.ok_or_else(|| "take real, drill or import".to_owned())
 }

@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::detect::DetectSettings;
 use crate::events::{EventsConfig, EventsConfigError};
 use crate::publish::PublicationConfig;
+use crate::report::{ReportsConfig, ReportsConfigError};
 use crate::rollup::{MOST_ZONES, RollupLimits, ZoneError, Zones};
 use crate::tokens::LoopbackScope;
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// Whether outbreaks are looked for, and how.
     pub detect: DetectSettings,
+    /// Observation reports.
+    pub reports: ReportsConfig,
     /// How long events are kept, and who is told.
     pub events: EventsConfig,
     /// Log lines.
@@ -419,6 +422,9 @@ pub enum CheckError {
     /// One of `[detect]`.
     #[error("detect.{0}: {1}")]
     Detect(String, &'static str),
+    /// One of `[reports]`.
+    #[error(transparent)]
+    Reports(#[from] ReportsConfigError),
     /// One of `[events]`.
     #[error(transparent)]
     Events(#[from] EventsConfigError),
@@ -553,6 +559,7 @@ impl Config {
     pub fn check(&self) -> Result<(), CheckError> {
         self.check_ranges()?;
         self.detect.check().map_err(|(name, rule)| CheckError::Detect(name, rule))?;
+        self.reports.check()?;
         Ok(self.events.check()?)
     }
 

@@ -58,6 +58,7 @@ pub mod live;
 pub mod pipeline;
 pub mod publish;
 pub mod query;
+pub mod report;
 pub mod rollup;
 pub mod run;
 pub mod signal;

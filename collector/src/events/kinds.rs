@@ -151,6 +151,12 @@ pub fn type_named(name: &str) -> Option<FindingType> {
     TYPES.iter().find(|(_, one)| *one == name).map(|(one, _)| *one)
 }
 
+/// The name of a severity.
+#[must_use]
+pub fn severity_name(severity: Severity) -> &'static str {
+    name(severity)
+}
+
 /// What an event is called: its class, and the detector's number of it within that. As text 17 hexadecimal digits in lower
 /// case: one of the class, 16 of the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

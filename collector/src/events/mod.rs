@@ -38,7 +38,7 @@ pub use draft::{Language, Tlp, draft};
 pub use error::EventError;
 pub use event::{DeliveryRecord, Event, HistoryEntry, Whole};
 pub use evidence::{Evidence, Network, RegionCount, SensorCount, SeriesBin};
-pub use kinds::{Action, EventId, Request, Severity, State, TYPES, type_name, type_named};
+pub use kinds::{Action, EventId, Request, Severity, State, TYPES, severity_name, type_name, type_named};
 pub(crate) use kinds::{name, named};
 pub use recorder::{Recorded, Recorder};
 pub use retention::MOST_EVENTS;

@@ -37,6 +37,8 @@ pub struct Exposure {
     pub lost_packets: u64,
     /// Windows that spools lost in them.
     pub lost_windows: u64,
+    /// Begin of the first hour of which something is known, in seconds since the Unix epoch.
+    pub first_hour: Option<i64>,
 }
 
 impl Exposure {
@@ -73,6 +75,7 @@ impl Exposure {
         self.interface_drops = self.interface_drops.saturating_add(other.interface_drops);
         self.lost_packets = self.lost_packets.saturating_add(other.lost_packets);
         self.lost_windows = self.lost_windows.saturating_add(other.lost_windows);
+        self.first_hour = self.first_hour.into_iter().chain(other.first_hour).min();
     }
 }
 
@@ -105,6 +108,16 @@ pub struct Basis {
 }
 
 impl Snapshot<'_> {
+    /// The numbers that sensors have for ever, by name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn sensor_numbers(&self) -> Result<BTreeMap<String, u32>, RollupError> {
+        let mut select = self.transaction.prepare_cached("SELECT name, sensor FROM sensors")?;
+        let numbers = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(numbers.collect::<Result<_, _>>()?)
+    }
+
     /// What stands behind the figures of a time. It is known by the hour and as of the last commit.
     ///
     /// # Errors
@@ -211,6 +224,7 @@ impl Snapshot<'_> {
                 interface_drops: number(7)?,
                 lost_packets: number(8)?,
                 lost_windows: number(9)?,
+                first_hour: row.get(1)?,
             };
             visit(row.get_ref(0)?.as_str().unwrap_or_default(), &Hour { start: row.get(1)?, whole });
         }

@@ -153,7 +153,26 @@ impl Snapshot<'_> {
         span: Span,
         limit: usize,
     ) -> Result<Vec<(IpVersion, u8, u8, Sum)>, RollupError> {
-        let mut sums: BTreeMap<(IpVersion, u8, u8), Sum> = BTreeMap::new();
+        let sums = self.icmp_by(filter, span, |ip, icmp_type, code| (ip, icmp_type, code))?;
+        let sums = sums.into_iter().map(|((ip, icmp_type, code), sum)| (ip, icmp_type, code, sum));
+        Ok(sums.take(limit).collect())
+    }
+
+    /// The same by type alone. ICMP and ICMPv6 number them differently: ask for one IP version.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn icmp_types(&self, filter: &Filter, span: Span) -> Result<Vec<(u8, Sum)>, RollupError> {
+        self.icmp_by(filter, span, |_, icmp_type, _| icmp_type)
+    }
+
+    fn icmp_by<K: Ord + Copy>(
+        &self,
+        filter: &Filter,
+        span: Span,
+        key: impl Fn(IpVersion, u8, u8) -> K,
+    ) -> Result<Vec<(K, Sum)>, RollupError> {
+        let mut sums: BTreeMap<K, Sum> = BTreeMap::new();
         let pieces = self.pieces(span)?;
         for piece in &pieces {
             for (ip, protocol) in
@@ -163,15 +182,13 @@ impl Snapshot<'_> {
                     if let Some(Service::Icmp { icmp_type, code } | Service::IcmpError { icmp_type, code, .. }) =
                         service.class().map(|class| class.service)
                     {
-                        sums.entry((ip, icmp_type, code)).or_insert_with(|| Sum::of(span, &pieces)).add(sum);
+                        sums.entry(key(ip, icmp_type, code)).or_insert_with(|| Sum::of(span, &pieces)).add(sum);
                     }
                 })?;
             }
         }
-        let sums = sums.into_iter().filter(|(_, sum)| sum.packets() > 0);
-        let mut sums: Vec<_> = sums.map(|((ip, icmp_type, code), sum)| (ip, icmp_type, code, sum)).collect();
-        sums.sort_by_key(|(ip, icmp_type, code, sum)| (std::cmp::Reverse(sum.packets()), *ip, *icmp_type, *code));
-        sums.truncate(limit);
+        let mut sums: Vec<_> = sums.into_iter().filter(|(_, sum)| sum.packets() > 0).collect();
+        sums.sort_by_key(|(key, sum)| (std::cmp::Reverse(sum.packets()), *key));
         Ok(sums)
     }
 

@@ -1,0 +1,299 @@
+//! The command line of `martlet-collector report`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::civil::Date;
+use martlet_report::{File, Format, Wording, model};
+use martlet_window::TrafficClass;
+
+use super::notes::Notes;
+use super::period::{Kind, Period};
+use super::shelf::{Shelf, Stored};
+use super::{Desk, Wanted};
+use crate::cli::{Failure, class, configuration, tell};
+use crate::config::Config;
+use crate::events::Book;
+use crate::rollup::query::History;
+use crate::store::{Location, STORE_NAME};
+
+/// Which time.
+#[derive(Debug, Subcommand)]
+pub enum Arguments {
+    /// Of a week.
+    Weekly {
+        /// Which ISO week, as 2021-W10 [default: the last one that is over].
+        #[arg(long, value_name = "WEEK", value_parser = Period::week)]
+        week: Option<Period>,
+        /// How it is made and written.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Of a month.
+    Monthly {
+        /// Which, as 2021-03 [default: the last one that is over].
+        #[arg(long, value_name = "MONTH", value_parser = Period::month)]
+        month: Option<Period>,
+        /// How it is made and written.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Of a quarter of a year.
+    Quarterly {
+        /// Which, as 2021-Q1 [default: the last one that is over].
+        #[arg(long, value_name = "QUARTER", value_parser = Period::quarter)]
+        quarter: Option<Period>,
+        /// How it is made and written.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Of any days.
+    Days {
+        /// First day, as 2021-03-08.
+        #[arg(long, value_name = "DATE")]
+        from: Date,
+        /// Last day, which belongs to it.
+        #[arg(long, value_name = "DATE")]
+        to: Date,
+        /// How it is made and written.
+        #[command(flatten)]
+        how: How,
+    },
+    /// Print which reports are finished: class, time and revision.
+    List(State),
+}
+
+/// Where the state is.
+#[derive(Debug, Args)]
+pub struct State {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the collector's state [default: /var/lib/martlet/collector].
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+}
+
+/// How it is made and written.
+#[derive(Debug, Args)]
+pub struct How {
+    #[command(flatten)]
+    state: State,
+    /// Of which class: real, drill or import.
+    #[arg(long, default_value = "real", value_parser = class)]
+    class: TrafficClass,
+    /// Language: en, ja, or a file of wording such as fr.toml.
+    #[arg(long, default_value = "en", value_name = "LANGUAGE")]
+    lang: String,
+    /// In which format.
+    #[arg(long, value_enum, default_value_t = As::Html)]
+    format: As,
+    /// Where to: a file; of csv and md a directory, or a file that ends in .zip [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Compare with the time that lies so many before. Only what is compared with the last one is kept as a revision.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=520))]
+    compare: u32,
+    /// A revision that is finished, as it was published [default: made from history as it is now].
+    #[arg(long, value_name = "NUMBER", conflicts_with = "compare")]
+    revision: Option<u32>,
+    /// What analysts write into it (TOML; docs/reports.md). It is kept for this time, in every language and format.
+    #[arg(long, value_name = "FILE")]
+    notes: Option<PathBuf>,
+    /// Prints HTML as PDF: a program and its arguments, in which {html} and {pdf} are files [default: an installed Chromium or
+    /// WeasyPrint].
+    #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true)]
+    pdf_command: Option<Vec<String>>,
+}
+
+/// Formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum As {
+    /// One page with everything in it.
+    Html,
+    /// Markdown, with figures in files beside it.
+    Md,
+    /// Tables, a file each.
+    Csv,
+    /// Every number.
+    Json,
+    /// As a printer would print the HTML.
+    Pdf,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let (period, kind, how) = match self {
+            Arguments::Weekly { week, how } => (week, Kind::Week, how),
+            Arguments::Monthly { month, how } => (month, Kind::Month, how),
+            Arguments::Quarterly { quarter, how } => (quarter, Kind::Quarter, how),
+            Arguments::Days { from, to, how } => {
+                let days = Period::days(from, to).map_err(misuse)?;
+                // Days are always given.
+                (Some(days), Kind::Week, how)
+            }
+            Arguments::List(State { config, data_dir }) => return list(&configuration(config.as_deref(), data_dir)?),
+        };
+        how.run(period, kind)
+    }
+}
+
+fn failed(error: impl ToString) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+fn misuse(error: impl ToString) -> Failure {
+    Failure::Misuse(error.to_string())
+}
+
+fn list(config: &Config) -> Result<(), Failure> {
+    let shelf = Shelf::in_directory(&config.store.data_dir);
+    let mut out = io::stdout().lock();
+    for class in TrafficClass::ALL {
+        for Stored { label, revision } in shelf.list(class).map_err(failed)? {
+            writeln!(out, "{}\t{label}\t{revision}", class.name()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+impl How {
+    fn run(self, period: Option<Period>, kind: Kind) -> Result<(), Failure> {
+        let State { config, data_dir } = &self.state;
+        let config = configuration(config.as_deref(), data_dir.clone())?;
+        let wording = wording(&self.lang)?;
+        self.check_output()?;
+        let notes = self.notes.as_deref().map(read_notes).transpose()?;
+        let directory = &config.store.data_dir;
+        if !directory.join(STORE_NAME).is_file() {
+            return Err(failed(format!(
+                "{} has no store; give the collector's --data-dir, or its configuration with --config",
+                directory.display()
+            )));
+        }
+        let now = jiff::Timestamp::now().as_second();
+        let today = config.reports.zone().map_err(misuse)?.date(now);
+        let period = period.or_else(|| Period::last_before(kind, today?));
+        let period = period.ok_or_else(|| failed("the clock is beyond what calendars have"))?;
+        let report = self.report(&config, period, now, notes)?;
+        if report.revision.is_none() && self.compare == 1 {
+            tell("provisional: data may still come, so no revision of it is kept");
+        }
+        check_languages(&report)?;
+        self.write(&report, &wording)
+    }
+
+    fn report(
+        &self,
+        config: &Config,
+        period: Period,
+        now: i64,
+        notes: Option<Notes>,
+    ) -> Result<model::Report, Failure> {
+        let location = Location::in_directory(&config.store.data_dir);
+        let shelf = Shelf::in_directory(&config.store.data_dir);
+        let (class, label) = (self.class, period.to_string());
+        let mut report = if let Some(revision) = self.revision {
+            shelf.get(class, &Stored { label: label.clone(), revision }).map_err(failed)?
+        } else {
+            let history = History::open(&location).map_err(failed)?;
+            let snapshot = history.snapshot().map_err(failed)?;
+            let (book, rules) = (Book::new(location), config.reports.rules(&config.publication));
+            let desk = Desk { snapshot: &snapshot, book: &book, config: &config.reports, rules: &rules };
+            let wanted = Wanted { class: self.class, period, compare: self.compare };
+            desk.make(&shelf, &wanted, now).map_err(failed)?
+        };
+        match notes {
+            Some(notes) => {
+                notes.put_into(&mut report).map_err(misuse)?;
+                shelf.put_notes(class, &label, &notes).map_err(failed)?;
+            }
+            None => shelf.notes(class, &label).map_err(failed)?.put_into(&mut report).map_err(failed)?,
+        }
+        Ok(report)
+    }
+
+    /// Whether what is asked for can be written where it is asked for, before any work is done.
+    fn check_output(&self) -> Result<(), Failure> {
+        match (self.format, &self.out) {
+            (As::Csv | As::Md, None) => {
+                Err(misuse("several files: say where to with --out DIRECTORY or --out FILE.zip"))
+            }
+            (As::Pdf, None) => Err(misuse("say where to with --out FILE")),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, report: &model::Report, wording: &Wording) -> Result<(), Failure> {
+        let format = match self.format {
+            As::Html | As::Pdf => Format::Html,
+            As::Md => Format::Markdown,
+            As::Csv => Format::Csv,
+            As::Json => Format::Json,
+        };
+        let files = martlet_report::render(report, wording, format).map_err(failed)?;
+        let is_zip = |out: &Path| out.extension().is_some_and(|extension| extension == "zip");
+        match (&self.out, self.format) {
+            (Some(out), As::Pdf) => print_pdf(&files, out, self.pdf_command.as_deref()),
+            (Some(out), As::Csv | As::Md) if is_zip(out) => put(out, &martlet_report::bundle(&files).map_err(failed)?),
+            (Some(out), As::Csv | As::Md) => {
+                fs::create_dir_all(out).map_err(|error| failed(format!("{}: {error}", out.display())))?;
+                files.iter().try_for_each(|file| put(&out.join(&file.name), &file.bytes))
+            }
+            (Some(out), _) => files.iter().try_for_each(|file| put(out, &file.bytes)),
+            (None, _) => files.iter().try_for_each(|file| io::stdout().write_all(&file.bytes).map_err(failed)),
+        }
+    }
+}
+
+/// Both languages must say the same numbers.
+fn check_languages(report: &model::Report) -> Result<(), Failure> {
+    let page = |words: Wording| martlet_report::render(report, &words, Format::Html).map_err(failed);
+    let (english, japanese) = (page(Wording::english().map_err(failed)?)?, page(Wording::japanese().map_err(failed)?)?);
+    let pairs = english.iter().zip(&japanese);
+    pairs.into_iter().try_for_each(|(one, other)| martlet_report::same_numbers(one, other).map_err(failed))
+}
+
+fn wording(language: &str) -> Result<Wording, Failure> {
+    match language {
+        "en" => return Wording::english().map_err(failed),
+        "ja" => return Wording::japanese().map_err(failed),
+        _ => {}
+    }
+    if Path::new(language).extension().is_none_or(|extension| extension != "toml") {
+        return Err(misuse(format!("--lang {language}: take en, ja, or a file of wording that ends in .toml")));
+    }
+    let wrong = |error: &dyn ToString| misuse(format!("--lang {language}: {}", error.to_string()));
+    let text = fs::read_to_string(language).map_err(|error| wrong(&error))?;
+    Wording::read(&text).map_err(|error| wrong(&error))
+}
+
+fn read_notes(path: &Path) -> Result<Notes, Failure> {
+    let wrong = |error: &dyn ToString| misuse(format!("{}: {}", path.display(), error.to_string()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    Notes::read(&text).map_err(|error| wrong(&error))
+}
+
+/// Writes a file as a whole or not at all.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        failed(format!("{}: {error}", path.display()))
+    })
+}
+
+fn print_pdf(files: &[File], out: &Path, command: Option<&[String]>) -> Result<(), Failure> {
+    let folder = std::env::temp_dir().join(format!("martlet-report-{}", std::process::id()));
+    let printed = fs::create_dir(&folder).map_err(failed).and_then(|()| {
+        let page = folder.join("report.html");
+        files.iter().try_for_each(|file| put(&page, &file.bytes))?;
+        martlet_report::pdf::print(&page, out, command).map_err(failed)
+    });
+    let _ = fs::remove_dir_all(&folder);
+    printed
+}

@@ -1,0 +1,215 @@
+//! Ports, ICMP types and regions by packets.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use martlet_report::model::{Cell, PreviousRank, Ranked, Ranking, Rules, Service, Sources};
+use martlet_window::{IpVersion, Kind};
+
+use super::count::{Counted, change, is_told, percent, sources};
+use crate::live::ServiceKey;
+use crate::publish::services;
+use crate::rollup::query::{Filter, GroupBy, Grouping, SeriesKey, Sum, Which};
+use crate::rollup::{Dimension, Order, RollupError};
+
+/// So many services are looked at beside those that are listed: some may not be told.
+const LOOKED_AT: usize = 200;
+const ICMP: u8 = 1;
+
+/// What packets are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Destination ports and ICMP types of a kind.
+    Service(Kind),
+    /// Source regions of scans.
+    Region,
+}
+
+impl By {
+    const fn kind(self) -> Kind {
+        match self {
+            By::Service(kind) => kind,
+            By::Region => Kind::Scan,
+        }
+    }
+}
+
+/// A key of one of them. Equals are told in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Port(ServiceKey),
+    Icmp(u8),
+    Region(String),
+}
+
+/// What there is of a key.
+struct Entry {
+    key: Key,
+    packets: u64,
+    sources: Option<Sources>,
+    sensors: Option<u64>,
+}
+
+/// A time and what is asked of it.
+struct Question<'a> {
+    counted: &'a Counted<'a>,
+    by: By,
+    filter: Filter,
+}
+
+/// The first ones, which may be told, and the rest.
+pub(super) fn ranking<K>(
+    now: &Counted<'_>,
+    before: Option<&Counted<'_>>,
+    rules: &Rules,
+    by: By,
+    name: impl Fn(&Key) -> K,
+) -> Result<Ranking<K>, RollupError> {
+    let question = |counted| Question { counted, by, filter: Counted::filter(counted, IpVersion::V4, Some(by.kind())) };
+    let most = rules.top.max(rules.previous_places) as usize + LOOKED_AT;
+    let now_asked = question(now);
+    let entries = now_asked.entries(most, rules)?;
+    let before = before.map(question);
+    let entries_before = before.as_ref().map(|before| before.entries(most, rules)).transpose()?;
+
+    let total_daily = now.daily(&now_asked.filter, &GroupBy::Nothing)?.into_values().next();
+    let total_daily = total_daily.unwrap_or_else(|| vec![0; now.days.len()]);
+    let total = total_daily.iter().fold(0u64, |sum, &packets| sum.saturating_add(packets));
+    let shown = &entries[..entries.len().min(rules.top as usize)];
+    let cell = |packets: u64, daily: &[u64]| Cell {
+        packets,
+        share_percent: percent(packets, total),
+        per_sensor_day: now.per_sensor_day(packets),
+        daily: now.told(daily),
+    };
+    let (mut rest, mut rest_daily) = (total, total_daily.clone());
+    let mut rows = Vec::with_capacity(shown.len());
+    for (entry, daily) in shown.iter().zip(now_asked.daily(shown)?) {
+        rest = rest.saturating_sub(entry.packets);
+        rest_daily.iter_mut().zip(&daily).for_each(|(rest, packets)| *rest = rest.saturating_sub(*packets));
+        let previous_packets = before.as_ref().map(|before| before.packets(&entry.key)).transpose()?;
+        rows.push(Ranked {
+            rank: rank(&entries, entry.packets),
+            key: name(&entry.key),
+            cell: cell(entry.packets, &daily),
+            sources: entry.sources,
+            sensors: entry.sensors.map(|sensors| u32::try_from(sensors).unwrap_or(u32::MAX)),
+            previous_rank: previous_rank(entries_before.as_deref(), &entry.key, rules.previous_places),
+            previous_packets,
+            change_percent: previous_packets.and_then(|before| change(before, entry.packets)),
+        });
+    }
+    Ok(Ranking { rows, others: cell(rest, &rest_daily), total: cell(total, &total_daily) })
+}
+
+/// From 1 on; as many packets are the same rank.
+fn rank(entries: &[Entry], packets: u64) -> u32 {
+    let above = entries.iter().filter(|entry| entry.packets > packets).count();
+    u32::try_from(above).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn previous_rank(entries: Option<&[Entry]>, key: &Key, places: u32) -> PreviousRank {
+    let Some(entries) = entries else { return PreviousRank::Unknown };
+    let entry = entries.iter().find(|entry| entry.key == *key);
+    match entry.map(|entry| rank(entries, entry.packets)) {
+        Some(rank) if rank <= places => PreviousRank::Place { rank },
+        _ => PreviousRank::Outside,
+    }
+}
+
+impl Question<'_> {
+    /// The first that may be told, in descending order of packets.
+    fn entries(&self, most: usize, rules: &Rules) -> Result<Vec<Entry>, RollupError> {
+        let Counted { snapshot, placed, zone, .. } = self.counted;
+        let entry = |key, sum: &Sum, sensors| Entry { key, packets: sum.packets(), sources: sources(sum), sensors };
+        let mut entries: Vec<Entry> = match self.by {
+            By::Service(_) => {
+                let ports = snapshot.services(&self.filter, placed.span, zone, Which::Ports, Order::Packets, most)?;
+                let ports = ports.services.iter();
+                let ports = ports.map(|totals| entry(Key::Port(totals.service), &totals.sum, Some(totals.sensors)));
+                let types = snapshot.icmp_types(&self.filter, placed.span)?;
+                ports.chain(types.iter().map(|(number, sum)| entry(Key::Icmp(*number), sum, None))).collect()
+            }
+            By::Region => {
+                let regions = self.regions()?;
+                regions.iter().map(|(name, sum)| entry(Key::Region(name.clone()), sum, None)).collect()
+            }
+        };
+        entries.retain(|entry| entry.packets > 0 && is_told(rules, entry.packets, entry.sources, entry.sensors));
+        entries.sort_by(|a, b| (Reverse(a.packets), &a.key).cmp(&(Reverse(b.packets), &b.key)));
+        Ok(entries)
+    }
+
+    fn regions(&self) -> Result<Vec<(String, Sum)>, RollupError> {
+        let Counted { snapshot, placed, .. } = self.counted;
+        let regions = snapshot.groups(&self.filter, placed.span, Dimension::Region, Grouping::All)?;
+        Ok(regions.into_iter().map(|group| (group.name, group.sum)).collect())
+    }
+
+    /// Packets of a key, whether it is among the first or not.
+    fn packets(&self, key: &Key) -> Result<u64, RollupError> {
+        let Counted { snapshot, placed, zone, .. } = self.counted;
+        Ok(match key {
+            Key::Port(service) => snapshot.service(&self.filter, placed.span, zone, *service)?.sum.packets(),
+            Key::Icmp(number) => {
+                let types = snapshot.icmp_types(&self.filter, placed.span)?;
+                types.iter().find(|(of, _)| of == number).map_or(0, |(_, sum)| sum.packets())
+            }
+            Key::Region(name) => {
+                self.regions()?.iter().find(|(region, _)| region == name).map_or(0, |(_, sum)| sum.packets())
+            }
+        })
+    }
+
+    /// Packets of each day, of each of these.
+    fn daily(&self, entries: &[Entry]) -> Result<Vec<Vec<u64>>, RollupError> {
+        let Counted { snapshot, placed, .. } = self.counted;
+        let port = |entry: &Entry| if let Key::Port(service) = entry.key { Some(service) } else { None };
+        let group_by = match self.by {
+            By::Service(_) => GroupBy::Services(entries.iter().filter_map(port).collect()),
+            By::Region => GroupBy::Dimension(Dimension::Region, Grouping::All),
+        };
+        let series = self.counted.daily(&self.filter, &group_by)?;
+        let none = vec![0; placed.days.len()];
+        let mut types: BTreeMap<u8, Vec<u64>> = BTreeMap::new();
+        if entries.iter().any(|entry| matches!(entry.key, Key::Icmp(_))) {
+            for (place, (_, day)) in placed.days.iter().enumerate() {
+                for (number, sum) in snapshot.icmp_types(&self.filter, *day)? {
+                    types.entry(number).or_insert_with(|| none.clone())[place] = sum.packets();
+                }
+            }
+        }
+        let of = |key: &Key| match key {
+            Key::Port(service) => series.get(&SeriesKey::Service(*service)),
+            Key::Icmp(number) => types.get(number),
+            Key::Region(name) => series.get(&SeriesKey::Name(name.clone())),
+        };
+        Ok(entries.iter().map(|entry| of(&entry.key).unwrap_or(&none).clone()).collect())
+    }
+}
+
+/// A port or ICMP type as it is written down.
+pub(super) fn service(key: &Key) -> Service {
+    match key {
+        Key::Port(service) => port(*service),
+        Key::Icmp(number) => {
+            Service { protocol: services::protocol_name(ICMP), number: u16::from(*number), name: None }
+        }
+        Key::Region(name) => Service { protocol: name.clone(), number: 0, name: None },
+    }
+}
+
+/// A port as it is written down.
+pub(super) fn port(service: ServiceKey) -> Service {
+    let (protocol, number) = service.port().unwrap_or_default();
+    let name = services::service(protocol, number).map(str::to_owned);
+    Service { protocol: services::protocol_name(protocol), number, name }
+}
+
+/// A region as it is written down.
+pub(super) fn region(key: &Key) -> String {
+    match key {
+        Key::Region(name) => name.clone(),
+        Key::Port(_) | Key::Icmp(_) => String::new(),
+    }
+}

@@ -1,0 +1,205 @@
+//! Finished reports, in files: a revision of a time's figures is written once and stays as it is.
+//!
+//! ```text
+//! reports/real/2021-W10.r1.json   figures, as crates/report writes its model
+//! reports/real/2021-W10.toml      what analysts wrote: it may change, and is in no revision
+//! ```
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use martlet_report::model::{FORMAT, Notes as Written, Report};
+use martlet_window::TrafficClass;
+use thiserror::Error;
+
+use super::notes::{Notes, NotesError};
+
+/// Longest report that is read, in bytes.
+const LONGEST: u64 = 64 << 20;
+
+/// Where finished reports stand.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    directory: PathBuf,
+}
+
+/// A report that stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Of which time.
+    pub label: String,
+    /// Which revision.
+    pub revision: u32,
+}
+
+/// What went wrong.
+#[derive(Debug, Error)]
+pub enum ShelfError {
+    /// A file or directory cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file is no report of this version.
+    #[error("{}: {what}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Notes that are kept cannot be used.
+    #[error("{}: {error}", path.display())]
+    Notes {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: NotesError,
+    },
+}
+
+impl Shelf {
+    /// The one in the directory of the collector's state. It need not exist before something is put there.
+    #[must_use]
+    pub fn in_directory(state: &Path) -> Shelf {
+        Shelf { directory: state.join("reports") }
+    }
+
+    /// All that stand there, of a class: by label, and of each the newest revision last.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn list(&self, class: TrafficClass) -> Result<Vec<Stored>, ShelfError> {
+        let directory = self.class_directory(class);
+        let failed = |error| ShelfError::File { path: directory.clone(), error };
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut stored = Vec::new();
+        for entry in entries {
+            stored.extend(parse(&entry.map_err(failed)?.file_name()));
+        }
+        stored.sort_by(|a: &Stored, b| (&a.label, a.revision).cmp(&(&b.label, b.revision)));
+        Ok(stored)
+    }
+
+    /// The newest revision of a time.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn newest(&self, class: TrafficClass, label: &str) -> Result<Option<Report>, ShelfError> {
+        let newest = self.list(class)?.into_iter().rfind(|stored| stored.label == label);
+        newest.map(|stored| self.get(class, &stored)).transpose()
+    }
+
+    /// One that stands there, without notes.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn get(&self, class: TrafficClass, stored: &Stored) -> Result<Report, ShelfError> {
+        let path = self.class_directory(class).join(file_name(stored));
+        let file = |error| ShelfError::File { path: path.clone(), error };
+        let damaged = |what: &str| ShelfError::Damaged { path: path.clone(), what: what.to_owned() };
+        if fs::metadata(&path).map_err(file)?.len() > LONGEST {
+            return Err(damaged("it is too long for a report"));
+        }
+        let bytes = fs::read(&path).map_err(file)?;
+        let report: Report = serde_json::from_slice(&bytes).map_err(|error| damaged(&error.to_string()))?;
+        if report.format != FORMAT || report.revision != Some(stored.revision) || report.period.label != stored.label {
+            return Err(damaged("it is of another version, or not what its name says"));
+        }
+        Ok(report)
+    }
+
+    /// Keeps a report as the next revision of its time, if it says anything else than the newest one. Returns the one that stands
+    /// there then.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    pub fn put(&self, class: TrafficClass, mut report: Report) -> Result<Report, ShelfError> {
+        report.notes = Written::default();
+        let label = report.period.label.clone();
+        let unwritable = |label: &str, error: &serde_json::Error| ShelfError::Damaged {
+            path: self.class_directory(class).join(label),
+            what: error.to_string(),
+        };
+        let newest = self.newest(class, &label)?;
+        let revision = newest.as_ref().and_then(|newest| newest.revision).map_or(1, |revision| revision + 1);
+        report.revision = Some(revision);
+        if let Some(newest) = newest {
+            // That the time before has another revision is no change of this one; what that changed here is.
+            let mut alike = report.clone();
+            alike.previous.revision = newest.previous.revision;
+            report.changes = martlet_report::changes(&newest, &alike).map_err(|error| unwritable(&label, &error))?;
+            if report.changes.is_empty() {
+                return Ok(newest);
+            }
+        }
+        let text = serde_json::to_vec_pretty(&report).map_err(|error| unwritable(&label, &error))?;
+        let path = self.class_directory(class).join(file_name(&Stored { label, revision }));
+        write(&path, &text, |draft| fs::hard_link(draft, &path))?;
+        Ok(report)
+    }
+
+    /// What analysts wrote of a time.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn notes(&self, class: TrafficClass, label: &str) -> Result<Notes, ShelfError> {
+        let path = self.class_directory(class).join(format!("{label}.toml"));
+        match fs::read_to_string(&path) {
+            Ok(text) => Notes::read(&text).map_err(|error| ShelfError::Notes { path, error }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Notes::default()),
+            Err(error) => Err(ShelfError::File { path, error }),
+        }
+    }
+
+    /// Keeps what analysts wrote of a time, in place of what there was.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    pub fn put_notes(&self, class: TrafficClass, label: &str, notes: &Notes) -> Result<(), ShelfError> {
+        let path = self.class_directory(class).join(format!("{label}.toml"));
+        let text = toml::to_string(notes)
+            .map_err(|error| ShelfError::Damaged { path: path.clone(), what: error.to_string() })?;
+        write(&path, text.as_bytes(), |draft| fs::rename(draft, &path))
+    }
+
+    fn class_directory(&self, class: TrafficClass) -> PathBuf {
+        self.directory.join(class.name())
+    }
+}
+
+/// Writes a file as a whole or not at all: `place` puts the draft of it where it belongs. A link takes nobody's place, so that of two
+/// who write the same revision one fails.
+fn write(path: &Path, bytes: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), ShelfError> {
+    let failed = |error| ShelfError::File { path: path.to_owned(), error };
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed)?;
+    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = File::create(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| place(&draft));
+    // Of one that was renamed nothing is left; a draft that stays is in nobody's way.
+    let _ = fs::remove_file(&draft);
+    placed.and_then(|()| File::open(parent)?.sync_all()).map_err(failed)
+}
+
+fn file_name(stored: &Stored) -> String {
+    format!("{}.r{}.json", stored.label, stored.revision)
+}
+
+fn parse(name: &OsStr) -> Option<Stored> {
+    let (label, revision) = name.to_str()?.strip_suffix(".json")?.rsplit_once(".r")?;
+    let stored = Stored { label: label.to_owned(), revision: revision.parse().ok()? };
+    (stored.revision > 0 && file_name(&stored) == name.to_str()?).then_some(stored)
+}

@@ -1,0 +1,264 @@
+"""Works the numbers of an observation report out again, from the archive with DuckDB, and says which differ.
+
+usage: report.py ARCHIVE REPORT.json...; prints a JSON object: how many numbers were compared, and what differs.
+Distinct sources are compared within five standard errors of what the report says of them; everything else has to be equal.
+"""
+
+import datetime
+import json
+import sys
+
+import duckdb
+
+ICMP, ICMPV6, TCP, UDP = 1, 58, 6, 17
+PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
+MULTI_PORT = 10
+
+archive, *reports = sys.argv[1:]
+connection = duckdb.connect()
+connection.execute("SET TimeZone = 'UTC'")
+connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM read_parquet('{archive}/*/*.parquet', hive_partitioning = true)")
+
+
+class Comparison:
+    def __init__(self):
+        self.compared = 0
+        self.differences = []
+
+    def equal(self, place, said, found):
+        self.compared += 1
+        if said != found:
+            self.differences.append([place, said, found])
+
+    def close(self, place, said, found):
+        self.compared += 1
+        is_close = (said is None) == (found is None) and (said is None or abs(said - found) <= 1e-9 * max(1.0, abs(found)))
+        if not is_close:
+            self.differences.append([place, said, found])
+
+    def sources(self, place, said, found):
+        self.compared += 1
+        if said is None or abs(said["count"] - found) > 5 * said["error"] * found:
+            self.differences.append([place, said, found])
+
+
+def ask(sql):
+    return connection.execute(sql).fetchall()
+
+
+def share(part, whole):
+    return 100.0 * part / whole if whole else None
+
+
+def change(before, now):
+    return 100.0 * (now - before) / before if before else None
+
+
+def view(name, period, traffic):
+    """Rows of a period, with the day of the report's zone."""
+    begin, end = period["from"].rstrip("Z"), period["to"].rstrip("Z")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE {name} AS SELECT *,
+                strftime(timezone('{period["zone"]}', window_start), '%Y-%m-%d') AS day,
+                CASE WHEN port IS NOT NULL THEN protocol * 100000 + port
+                     WHEN icmp_type IS NOT NULL THEN protocol * 100000 + icmp_type ELSE -1 END AS service
+            FROM all_rows WHERE class = '{traffic}' AND window_start >= TIMESTAMPTZ '{begin}Z' AND window_start < TIMESTAMPTZ '{end}Z'"""
+    )
+
+
+def number(service):
+    return PROTOCOLS[service["protocol"]] * 100000 + service["number"]
+
+
+def days_of(period):
+    first, last = datetime.date.fromisoformat(period["first"]), datetime.date.fromisoformat(period["last"])
+    return [(first + datetime.timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+def entries(table, column, kind, rules):
+    """What may be told, in descending order: key, packets, sources."""
+    rows = ask(
+        f"""WITH seen AS (SELECT {column} AS key, date, count(DISTINCT sensor) AS sensors FROM {table}
+                WHERE ip_version = 4 AND kind = '{kind}' GROUP BY ALL)
+            SELECT {column} AS key, sum(packets)::BIGINT AS n, count(DISTINCT source),
+                   (SELECT max(sensors) FROM seen WHERE seen.key = {column})
+            FROM {table} WHERE ip_version = 4 AND kind = '{kind}' AND {column} != '-1' GROUP BY ALL ORDER BY n DESC, key"""
+        if column == "region"
+        else f"""WITH seen AS (SELECT service AS key, date, count(DISTINCT sensor) AS sensors FROM {table}
+                WHERE ip_version = 4 AND kind = '{kind}' GROUP BY ALL), most AS (SELECT key, max(sensors) AS sensors FROM seen GROUP BY key)
+            SELECT service, sum(packets)::BIGINT AS n, count(DISTINCT source), any_value(most.sensors)
+            FROM {table} JOIN most ON most.key = service WHERE ip_version = 4 AND kind = '{kind}' AND service >= 0
+            GROUP BY service ORDER BY n DESC, service"""
+    )
+    told = []
+    for key, packets, sources, sensors in rows:
+        # How many sensors saw a region or an ICMP type is not kept.
+        has_sensors = column == "service" and key // 100000 != ICMP
+        if packets >= rules["min_packets"] and sources >= rules["min_sources"]:
+            if not has_sensors or sensors >= rules["min_sensors"]:
+                told.append((key, packets, sources))
+    return told
+
+
+def rank_of(told, packets):
+    return 1 + sum(1 for entry in told if entry[1] > packets)
+
+
+def ranking(found, place, said, table, before, column, kind, rules, period):
+    told = entries(table, column, kind, rules)
+    key_of = (lambda row: row["key"]) if column == "region" else (lambda row: number(row["key"]))
+    found.equal(f"{place}/rows", sorted(key_of(row) for row in said["rows"]), sorted(entry[0] for entry in told[: rules["top"]]))
+    where = f"ip_version = 4 AND kind = '{kind}'"
+    total = ask(f"SELECT coalesce(sum(packets), 0)::BIGINT FROM {table} WHERE {where}")[0][0]
+    found.equal(f"{place}/total/packets", said["total"]["packets"], total)
+    shown = sum(entry[1] for entry in told[: rules["top"]])
+    found.equal(f"{place}/others/packets", said["others"]["packets"], total - shown)
+    by_key = {entry[0]: entry for entry in told}
+    daily = {
+        (key, day): packets
+        for key, day, packets in ask(f"SELECT {column}, day, sum(packets)::BIGINT FROM {table} WHERE {where} GROUP BY ALL")
+    }
+    before_told = entries(before, column, kind, rules) if before else None
+    for at, row in enumerate(said["rows"]):
+        key, here = key_of(row), f"{place}/rows/{at}"
+        _, packets, sources = by_key.get(key, (key, 0, 0))
+        found.equal(f"{here}/packets", row["cell"]["packets"], packets)
+        found.close(f"{here}/share", row["cell"]["share_percent"], share(packets, total))
+        found.equal(f"{here}/rank", row["rank"], rank_of(told, packets))
+        found.sources(f"{here}/sources", row["sources"], sources)
+        for day, cell in zip(days_of(period), row["cell"]["daily"]):
+            if cell is not None:
+                found.equal(f"{here}/{day}", cell["packets"], daily.get((key, day), 0))
+        if before_told is not None:
+            value = f"'{key}'" if column == "region" else key
+            previous = ask(f"SELECT coalesce(sum(packets), 0)::BIGINT FROM {before} WHERE {where} AND {column} = {value}")[0][0]
+            found.equal(f"{here}/previous_packets", row["previous_packets"], previous)
+            found.close(f"{here}/change", row["change_percent"], change(previous, packets))
+            entry = next((entry for entry in before_told if entry[0] == key), None)
+            place_before = rank_of(before_told, entry[1]) if entry else None
+            is_told = place_before is not None and place_before <= rules["previous_places"]
+            expected = {"what": "place", "rank": place_before} if is_told else {"what": "outside"}
+            found.equal(f"{here}/previous_rank", row["previous_rank"], expected)
+
+
+def overview(found, said, report, table, before):
+    for name, version, kinds in [("packets", 4, said["packets"]), ("ipv6", 6, (said["ipv6"] or {}).get("packets"))]:
+        rows = dict(ask(f"SELECT kind, sum(packets)::BIGINT FROM {table} WHERE ip_version = {version} GROUP BY kind"))
+        if kinds is None:
+            found.equal(f"/overview/{name}", {}, rows)
+            continue
+        for kind, packets in kinds.items():
+            found.equal(f"/overview/{name}/{kind}", packets, rows.get(kind, 0))
+    daily = {
+        (day, kind): (packets, sources)
+        for day, kind, packets, sources in ask(
+            f"SELECT day, kind, sum(packets)::BIGINT, count(DISTINCT source) FROM {table} WHERE ip_version = 4 GROUP BY ALL"
+        )
+    }
+    found.equal("/overview/days", [day["date"] for day in said["days"]], days_of(report["period"]))
+    for day in said["days"]:
+        if day["packets"] is None:
+            continue
+        for kind, packets in day["packets"].items():
+            found.equal(f"/overview/days/{day['date']}/{kind}", packets, daily.get((day["date"], kind), (0, 0))[0])
+        found.sources(f"/overview/days/{day['date']}/sources", day["sources"], daily.get((day["date"], "scan"), (0, 0))[1])
+    if before:
+        rows = dict(ask(f"SELECT kind, sum(packets)::BIGINT FROM {before} WHERE ip_version = 4 GROUP BY kind"))
+        for kind, packets in said["previous_packets"].items():
+            found.equal(f"/overview/previous_packets/{kind}", packets, rows.get(kind, 0))
+        found.close("/overview/change", said["change_percent"], change(sum(rows.values()), sum(said["packets"].values())))
+
+
+def movers(found, said, table, before, rules):
+    """Who changed most, by packets; sources of a day are sketches where there are many, so those are not ranked again."""
+    both = ask(
+        f"""WITH seen AS (SELECT 0 AS side, service, packets, source, sensor, date FROM {table} WHERE ip_version = 4 AND kind = 'scan' AND port IS NOT NULL
+                UNION ALL SELECT 1, service, packets, source, sensor, date FROM {before} WHERE ip_version = 4 AND kind = 'scan' AND port IS NOT NULL),
+            days AS (SELECT side, service, date, count(DISTINCT sensor) AS sensors FROM seen GROUP BY ALL),
+            most AS (SELECT side, service, max(sensors) AS sensors FROM days GROUP BY ALL)
+            SELECT service, side, sum(packets)::BIGINT, count(DISTINCT source), any_value(most.sensors)
+            FROM seen JOIN most USING (side, service) GROUP BY ALL"""
+    )
+    sides = {}
+    for service, side, packets, sources, sensors in both:
+        sides.setdefault(service, {})[side] = (packets, sources, sensors)
+    told = []
+    for service, found_sides in sides.items():
+        ok = all(
+            packets >= rules["min_packets"] and sources >= rules["min_sources"] and sensors >= rules["min_sensors"]
+            for packets, sources, sensors in found_sides.values()
+        )
+        if ok:
+            told.append((service, found_sides.get(0, (0,))[0], found_sides.get(1, (0,))[0]))
+    for name, sign in [("packets_up", 1), ("packets_down", -1)]:
+        wanted = sorted(((sign * (now - old), service) for service, now, old in told if sign * (now - old) > 0), reverse=True)
+        found.equal(f"/movers/{name}/differences", [sign * (row["packets"] - row["previous_packets"]) for row in said[name]],
+                    [difference for difference, _ in wanted[: rules["top"]]])
+        values = {service: (now, old) for service, now, old in told}
+        for at, row in enumerate(said[name]):
+            now, old = values.get(number(row["service"]), (None, None))
+            found.equal(f"/movers/{name}/{at}/packets", [row["packets"], row["previous_packets"]], [now, old])
+            found.close(f"/movers/{name}/{at}/change", row["change_percent"], change(old, now))
+
+
+def populations(found, said, table, rules):
+    where = "ip_version = 4 AND kind = 'scan'"
+    packets, sources = ask(f"SELECT coalesce(sum(packets), 0)::BIGINT, count(DISTINCT source) FROM {table} WHERE {where}")[0]
+    found.equal("/populations/all/packets", said["all"]["packets"], packets)
+    found.sources("/populations/all/sources", said["all"]["sources"], sources)
+    marks = ask(
+        f"""SELECT mark, sum(packets)::BIGINT, count(DISTINCT source)
+            FROM (SELECT unnest(string_split(marks, ',')) AS mark, packets, source FROM {table} WHERE {where} AND marks != '') GROUP BY mark"""
+    )
+    scanners = ask(f"SELECT known_scanner, sum(packets)::BIGINT, count(DISTINCT source) FROM {table} WHERE {where} AND known_scanner IS NOT NULL GROUP BY 1")
+    for name, rows in [("marks", marks), ("known_scanners", scanners)]:
+        told = {row[0]: row for row in rows if row[1] >= rules["min_packets"] and row[2] >= rules["min_sources"]}
+        found.equal(f"/populations/{name}", sorted(row["name"] for row in said[name]), sorted(told))
+        for row in said[name]:
+            _, count, distinct = told.get(row["name"], (None, 0, 0))
+            found.equal(f"/populations/{name}/{row['name']}/packets", row["packets"], count)
+            found.close(f"/populations/{name}/{row['name']}/share", row["packets_percent"], share(count, packets))
+            found.sources(f"/populations/{name}/{row['name']}/sources", row["sources"], distinct)
+    if said["multi_port"]:
+        count, distinct = ask(
+            f"""WITH wide AS (SELECT date, source FROM {table} WHERE {where} AND known_scanner IS NULL AND port IS NOT NULL
+                    GROUP BY ALL HAVING count(DISTINCT (protocol, port)) >= {MULTI_PORT})
+                SELECT coalesce(sum(packets), 0)::BIGINT, count(DISTINCT source) FROM {table} JOIN wide USING (date, source) WHERE {where}"""
+        )[0]
+        found.equal("/populations/multi_port/packets", said["multi_port"]["packets"], count)
+        found.sources("/populations/multi_port/sources", said["multi_port"]["sources"], distinct)
+    mirai = {
+        service: (count, distinct, everything)
+        for service, count, distinct, everything in ask(
+            f"""SELECT service, sum(packets) FILTER (is_mirai)::BIGINT AS n, count(DISTINCT source) FILTER (is_mirai), sum(packets)::BIGINT
+                FROM (SELECT *, list_contains(string_split(marks, ','), 'mirai') AS is_mirai FROM {table} WHERE {where} AND port IS NOT NULL)
+                GROUP BY service HAVING n > 0"""
+        )
+    }
+    for at, row in enumerate(said["mirai_ports"]):
+        marked, distinct, everything = mirai.get(number(row["service"]), (0, 0, 0))
+        found.equal(f"/populations/mirai_ports/{at}", [row["marked_packets"], row["packets"]], [marked, everything])
+        found.close(f"/populations/mirai_ports/{at}/percent", row["percent"], share(marked, everything))
+        found.sources(f"/populations/mirai_ports/{at}/sources", row["sources"], distinct)
+
+
+compared, differences = 0, []
+for path in reports:
+    with open(path, encoding="utf-8") as file:
+        report = json.load(file)
+    found, rules = Comparison(), report["rules"]
+    view("now", report["period"], report["class"])
+    before = None
+    if report["previous"]["is_known"]:
+        view("before", report["previous"]["period"], report["class"])
+        before = "before"
+    overview(found, report["overview"], report, "now", before)
+    ranking(found, "/ports", report["ports"], "now", before, "service", "scan", rules, report["period"])
+    ranking(found, "/regions", report["regions"], "now", before, "region", "scan", rules, report["period"])
+    ranking(found, "/backscatter", report["backscatter"], "now", None, "service", "backscatter", rules, report["period"])
+    if before:
+        movers(found, report["movers"], "now", before, rules)
+    populations(found, report["populations"], "now", rules)
+    compared += found.compared
+    differences += [[report["period"]["label"], *difference] for difference in found.differences]
+print(json.dumps({"compared": compared, "differences": differences}))
