@@ -126,15 +126,21 @@ def ranking(found, place, said, table, before, column, kind, rules, period):
         found.close(f"{here}/share", row["cell"]["share_percent"], share(packets, total))
         found.equal(f"{here}/rank", row["rank"], rank_of(told, packets))
         found.sources(f"{here}/sources", row["sources"], sources)
-        for day, cell in zip(days_of(period), row["cell"]["daily"]):
-            if cell is not None:
-                found.equal(f"{here}/{day}", cell["packets"], daily.get((key, day), 0))
+        counts = [daily.get((key, day), 0) for day in days_of(period)]
+        if any(0 < packets < rules["min_packets"] for packets in counts):
+            # Days are finer than the row: none is told.
+            counts = [None] * len(counts)
+        for day, cell, count in zip(days_of(period), row["cell"]["daily"], counts):
+            if cell is not None or count is None:
+                found.equal(f"{here}/{day}", cell and cell["packets"], count)
         if before_told is not None:
             value = f"'{key}'" if column == "region" else key
             previous = ask(f"SELECT coalesce(sum(packets), 0)::BIGINT FROM {before} WHERE {where} AND {column} = {value}")[0][0]
-            found.equal(f"{here}/previous_packets", row["previous_packets"], previous)
-            found.close(f"{here}/change", row["change_percent"], change(previous, packets))
             entry = next((entry for entry in before_told if entry[0] == key), None)
+            # What may not be told of a row now may not be told of it before, save that there was nothing.
+            previous = previous if entry or previous == 0 else None
+            found.equal(f"{here}/previous_packets", row["previous_packets"], previous)
+            found.close(f"{here}/change", row["change_percent"], change(previous, packets) if previous else None)
             place_before = rank_of(before_told, entry[1]) if entry else None
             is_told = place_before is not None and place_before <= rules["previous_places"]
             expected = {"what": "place", "rank": place_before} if is_told else {"what": "outside"}

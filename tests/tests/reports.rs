@@ -149,14 +149,14 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
 #[test]
 fn late_data_is_a_revision_and_notes_are_kept() {
     let state = State::new();
-    let drill = |name: &str, start: &str, seed: &str| {
+    let drill = |name: &str, start: &str, duration: &str, seed: &str| {
         let file = state.folder.path().join(name);
         let arguments =
-            ["--out", file.to_str().unwrap(), "--quiet", "--start", start, "--duration", "24h", "--seed", seed];
-        run_ok(program("martlet-drill"), &[&arguments[..], &["--packets", "20000"]].concat());
+            ["--out", file.to_str().unwrap(), "--quiet", "--start", start, "--duration", duration, "--seed", seed];
+        run_ok(program("martlet-drill"), &[&arguments[..], &["--packets", "60000"]].concat());
         file
     };
-    state.import("one", "198.18.0.0/24", &drill("one.pcap", "2026-01-06T00:00:00Z", "1"));
+    state.import("one", "198.18.0.0/24", &drill("one.pcap", "2026-01-05T00:00:00Z", "168h", "1"));
     let week = ["weekly", "--class", "import", "--week", "2026-W02"];
     let (first, path) = state.json("first", &week);
     assert_eq!((&first["revision"], &first["previous"]["is_known"]), (&1.into(), &false.into()));
@@ -178,7 +178,7 @@ fn late_data_is_a_revision_and_notes_are_kept() {
     assert!(refused.stderr.contains("events.00000000000000000"), "{}", refused.stderr);
 
     // What comes late makes the next revision, which says what changed; the first stays what it was.
-    state.import("two", "198.18.0.0/24", &drill("two.pcap", "2026-01-08T00:00:00Z", "2"));
+    state.import("two", "198.18.0.0/24", &drill("two.pcap", "2026-01-08T00:00:00Z", "24h", "2"));
     let (second, _) = state.json("second", &week);
     assert_eq!(second["revision"], 2);
     let changes = second["changes"].as_array().unwrap();
@@ -198,13 +198,28 @@ fn late_data_is_a_revision_and_notes_are_kept() {
     let kept = state.data().join("reports/import/2026-W02.r2.json");
     let damaged = fs::read_to_string(&kept).unwrap();
     let total = second["ports"]["rows"][0]["cell"]["packets"].to_string();
-    state.import("one", "198.18.0.0/24", &drill("three.pcap", "2026-01-13T00:00:00Z", "3"));
+    state.import("one", "198.18.0.0/24", &drill("three.pcap", "2026-01-12T00:00:00Z", "168h", "3"));
     fs::write(&kept, damaged.replace(&total, "77777")).unwrap();
     let refused = state.report(&["weekly", "--class", "import", "--week", "2026-W03"]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("disagree") && refused.stderr.contains("77777"), "{}", refused.stderr);
     fs::write(&kept, damaged).unwrap();
-    assert_eq!(state.report(&["weekly", "--class", "import", "--week", "2026-W03"]).code, Some(0));
+    let next = ["weekly", "--class", "import", "--week", "2026-W03"];
+    let (third, _) = state.json("third", &next);
+    assert_eq!((&third["previous"]["revision"], &third["previous"]["is_known"]), (&2.into(), &true.into()));
+
+    // What was kept stays the report of its time when settings change, in every format.
+    let outcome = run(state.command(&[&["report"], &next[..]].concat()).env("MARTLET_REPORTS__TOP", "3"), b"");
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("configured otherwise when it was kept"), "{}", outcome.stderr);
+    let list = state.report(&["list"]);
+    assert_eq!(list.text().lines().count(), 3, "{}", list.text());
+    // A zone at whose midnights no day is cut has no distinct sources, which the rules ask for.
+    let zone = ["days", "--class", "import", "--from", "2026-01-06", "--to", "2026-01-07"];
+    let outcome =
+        run(state.command(&[&["report"], &zone[..]].concat()).env("MARTLET_REPORTS__ZONE", "Asia/Kolkata"), b"");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("history.report_zones"), "{}", outcome.stderr);
 }
 
 #[test]

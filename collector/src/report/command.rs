@@ -175,13 +175,12 @@ impl How {
         }
         let now = jiff::Timestamp::now().as_second();
         let today = config.reports.zone().map_err(misuse)?.date(now);
-        let period = period.or_else(|| Period::last_before(kind, today?));
+        let period = period.or_else(|| Period::last_before(kind, today?, config.reports.week_start.weekday()));
         let period = period.ok_or_else(|| failed("the clock is beyond what calendars have"))?;
         let report = self.report(&config, period, now, notes)?;
         if report.revision.is_none() && self.compare == 1 {
             tell("provisional: data may still come, so no revision of it is kept");
         }
-        check_languages(&report)?;
         self.write(&report, &wording)
     }
 
@@ -203,14 +202,17 @@ impl How {
             let (book, rules) = (Book::new(location), config.reports.rules(&config.publication));
             let desk = Desk { snapshot: &snapshot, book: &book, config: &config.reports, rules: &rules };
             let wanted = Wanted { class: self.class, period, compare: self.compare };
-            desk.make(&shelf, &wanted, now).map_err(failed)?
+            let made = desk.make(&shelf, &wanted, now).map_err(failed)?;
+            made.remark.into_iter().for_each(tell);
+            made.report
         };
         match notes {
             Some(notes) => {
-                notes.put_into(&mut report).map_err(misuse)?;
+                notes.check(&report).map_err(misuse)?;
+                notes.put_into(&mut report);
                 shelf.put_notes(class, &label, &notes).map_err(failed)?;
             }
-            None => shelf.notes(class, &label).map_err(failed)?.put_into(&mut report).map_err(failed)?,
+            None => shelf.notes(class, &label).map_err(failed)?.put_into(&mut report),
         }
         Ok(report)
     }
@@ -248,14 +250,6 @@ impl How {
     }
 }
 
-/// Both languages must say the same numbers.
-fn check_languages(report: &model::Report) -> Result<(), Failure> {
-    let page = |words: Wording| martlet_report::render(report, &words, Format::Html).map_err(failed);
-    let (english, japanese) = (page(Wording::english().map_err(failed)?)?, page(Wording::japanese().map_err(failed)?)?);
-    let pairs = english.iter().zip(&japanese);
-    pairs.into_iter().try_for_each(|(one, other)| martlet_report::same_numbers(one, other).map_err(failed))
-}
-
 fn wording(language: &str) -> Result<Wording, Failure> {
     match language {
         "en" => return Wording::english().map_err(failed),
@@ -288,12 +282,12 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn print_pdf(files: &[File], out: &Path, command: Option<&[String]>) -> Result<(), Failure> {
-    let folder = std::env::temp_dir().join(format!("martlet-report-{}", std::process::id()));
-    let printed = fs::create_dir(&folder).map_err(failed).and_then(|()| {
-        let page = folder.join("report.html");
-        files.iter().try_for_each(|file| put(&page, &file.bytes))?;
-        martlet_report::pdf::print(&page, out, command).map_err(failed)
-    });
-    let _ = fs::remove_dir_all(&folder);
+    // Beside the PDF: a name in a directory that all can write to could be somebody else's.
+    let mut page = out.as_os_str().to_owned();
+    page.push(".html");
+    let page = PathBuf::from(page);
+    let printed = files.iter().try_for_each(|file| put(&page, &file.bytes));
+    let printed = printed.and_then(|()| martlet_report::pdf::print(&page, out, command).map_err(failed));
+    let _ = fs::remove_file(&page);
     printed
 }

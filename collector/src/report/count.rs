@@ -18,31 +18,64 @@ pub(super) struct Counted<'a> {
     pub(super) class: TrafficClass,
     pub(super) zone: &'a Zone,
     pub(super) placed: &'a Placed,
+    /// What stands behind it. What was watched is in `watched`.
     pub(super) basis: Basis,
     /// By day of the zone.
     pub(super) days: Vec<DayBasis>,
+    /// What sensors watched on the UTC days that history has: packets of others are in no figure.
+    pub(super) watched: Watched,
     /// By name: since when a sensor should have watched, in seconds since the Unix epoch.
     since: BTreeMap<String, i64>,
     /// Until when all should have.
     until: i64,
 }
 
+/// What was watched, by sensor and in all.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    pub(super) sensors: BTreeMap<String, Exposure>,
+    pub(super) all: Exposure,
+}
+
+impl Watched {
+    fn add(&mut self, sensors: &BTreeMap<String, Exposure>, all: &Exposure) {
+        self.all.add(all);
+        for (name, exposure) in sensors {
+            self.sensors.entry(name.clone()).or_default().add(exposure);
+        }
+    }
+}
+
 /// A day and what stands behind its figures.
 pub(super) struct DayBasis {
     date: Date,
     span: Span,
-    basis: Basis,
+    watched: Watched,
+    /// Whether history has all of it, and somebody watched.
+    pub(super) is_known: bool,
 }
 
 impl DayBasis {
-    /// Whether all of it is known.
-    fn is_known(&self) -> bool {
-        self.basis.missing_days.is_empty()
+    fn new(snapshot: &Snapshot<'_>, filter: &Filter, date: Date, span: Span) -> Result<DayBasis, RollupError> {
+        let missing = snapshot.basis(filter, span)?.missing_days;
+        let mut watched = Watched::default();
+        // The UTC days that it is made of.
+        let first = span.from().div_euclid(DAY_SECONDS);
+        for day in first..(span.to() - 1).div_euclid(DAY_SECONDS) + 1 {
+            if !missing.contains(&day) {
+                let (from, to) = (day * DAY_SECONDS, (day + 1) * DAY_SECONDS);
+                let basis = snapshot.basis(filter, Span::new(from.max(span.from()), to.min(span.to()))?)?;
+                watched.add(&basis.sensors, &basis.exposure);
+            }
+        }
+        // Of files nobody knows how long they watched.
+        let is_watched = watched.all.is_unknown || watched.all.sensor_days() > 0.0;
+        Ok(DayBasis { date, span, watched, is_known: missing.is_empty() && is_watched })
     }
 }
 
 impl<'a> Counted<'a> {
-    /// `heard_before` are sensors that were heard in the time before: they should have watched from the begin of this one on.
+    /// `heard_before` are sensors that were heard in the time right before: they should have watched from the begin of this one on.
     /// Nothing is expected behind `until`.
     pub(super) fn new(
         snapshot: &'a Snapshot<'a>,
@@ -54,11 +87,10 @@ impl<'a> Counted<'a> {
     ) -> Result<Counted<'a>, RollupError> {
         let filter = Filter::class(class);
         let basis = snapshot.basis(&filter, placed.span)?;
-        let days = placed
-            .days
-            .iter()
-            .map(|(date, span)| Ok(DayBasis { date: *date, span: *span, basis: snapshot.basis(&filter, *span)? }));
-        let days = days.collect::<Result<_, RollupError>>()?;
+        let days = placed.days.iter().map(|(date, span)| DayBasis::new(snapshot, &filter, *date, *span));
+        let days = days.collect::<Result<Vec<_>, RollupError>>()?;
+        let mut watched = Watched::default();
+        days.iter().for_each(|day| watched.add(&day.watched.sensors, &day.watched.all));
         let from = placed.span.from();
         let names: BTreeSet<&String> = heard_before.iter().chain(basis.sensors.keys()).collect();
         let since = names.into_iter().map(|name| {
@@ -68,7 +100,7 @@ impl<'a> Counted<'a> {
         });
         let since = since.collect();
         let until = until.clamp(from, placed.span.to());
-        Ok(Counted { snapshot, class, zone, placed, basis, days, since, until })
+        Ok(Counted { snapshot, class, zone, placed, basis, days, watched, since, until })
     }
 
     /// Packets of a kind over an IP version; of all kinds with `None`.
@@ -78,7 +110,17 @@ impl<'a> Counted<'a> {
 
     /// Whether anything is known.
     pub(super) fn is_known(&self) -> bool {
-        self.days.iter().any(DayBasis::is_known) && !self.basis.sensors.is_empty()
+        self.days.iter().any(|day| day.is_known)
+    }
+
+    /// Whether all of it is known.
+    pub(super) fn is_whole(&self) -> bool {
+        self.days.iter().all(|day| day.is_known)
+    }
+
+    /// Whether distinct sources are known: of days of zones that history cuts days at.
+    pub(super) fn has_sources(&self) -> Result<bool, RollupError> {
+        Ok(self.snapshot.totals(&self.filter(IpVersion::V4, Some(Kind::Scan)), self.placed.span)?.sources().is_ok())
     }
 
     /// The sensors that were heard, or should have been.
@@ -89,7 +131,7 @@ impl<'a> Counted<'a> {
     /// What a sensor watched of what it should have, in percent.
     pub(super) fn coverage(&self, sensor: &str) -> Option<f64> {
         let since = *self.since.get(sensor)?;
-        let exposure = self.basis.sensors.get(sensor).copied().unwrap_or_default();
+        let exposure = self.watched.sensors.get(sensor).copied().unwrap_or_default();
         self.coverage_of(&exposure, (self.until - since).max(0))
     }
 
@@ -103,15 +145,15 @@ impl<'a> Counted<'a> {
 
     /// Exposure of the time.
     pub(super) fn exposure(&self) -> model::Exposure {
-        self.exposure_of(&self.basis, self.placed.span)
+        self.exposure_of(&self.watched, self.placed.span)
     }
 
-    fn exposure_of(&self, basis: &Basis, span: Span) -> model::Exposure {
-        let all = &basis.exposure;
+    fn exposure_of(&self, watched: &Watched, span: Span) -> model::Exposure {
+        let all = &watched.all;
         let until = self.until.min(span.to());
         let expected = self.since.values().map(|&since| (until - since.max(span.from())).max(0)).sum();
         model::Exposure {
-            sensors: u32::try_from(basis.sensors.len()).unwrap_or(u32::MAX),
+            sensors: u32::try_from(watched.sensors.len()).unwrap_or(u32::MAX),
             sensor_days: sensor_days(all),
             address_days: all.address_days(IpVersion::V4),
             prefix_days: all.address_days(IpVersion::V6),
@@ -121,7 +163,7 @@ impl<'a> Counted<'a> {
 
     /// Packets of a kind per sensor and day.
     pub(super) fn per_sensor_day(&self, packets: u64) -> Option<f64> {
-        sensor_days(&self.basis.exposure).and_then(|days| per(packets, days))
+        sensor_days(&self.watched.all).and_then(|days| per(packets, days))
     }
 
     /// Packets by kind.
@@ -150,8 +192,8 @@ impl<'a> Counted<'a> {
     /// The same as it is written down; `None` on days of which not all is known.
     pub(super) fn told(&self, daily: &[u64]) -> Vec<Option<model::Daily>> {
         let told = self.days.iter().zip(daily).map(|(day, &packets)| {
-            let per_sensor = sensor_days(&day.basis.exposure).and_then(|days| per(packets, days));
-            day.is_known().then_some(model::Daily { packets, per_sensor })
+            let per_sensor = sensor_days(&day.watched.all).and_then(|days| per(packets, days));
+            day.is_known.then_some(model::Daily { packets, per_sensor })
         });
         told.collect()
     }
@@ -178,11 +220,11 @@ impl<'a> Counted<'a> {
                 // Nothing was scanned.
                 None => Some(model::Sources { count: 0, error: 0.0 }),
             };
-            let is_known = day.is_known();
-            let rate = sensor_days(&day.basis.exposure).and_then(|days| per(packets.scan, days));
+            let is_known = day.is_known;
+            let rate = sensor_days(&day.watched.all).and_then(|days| per(packets.scan, days));
             model::Day {
                 date: day.date.to_string(),
-                exposure: self.exposure_of(&day.basis, day.span),
+                exposure: self.exposure_of(&day.watched, day.span),
                 packets: is_known.then_some(packets),
                 sources: distinct.filter(|_| is_known),
                 per_sensor_day: rate.filter(|_| is_known),

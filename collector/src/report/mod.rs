@@ -18,7 +18,7 @@ mod shelf;
 
 use std::collections::BTreeSet;
 
-use martlet_report::{Disagreement, model};
+use martlet_report::{Disagreement, Format, Wording, WordingError, model};
 use martlet_window::{Kind, TrafficClass};
 use thiserror::Error;
 
@@ -32,7 +32,7 @@ use self::count::Counted;
 use self::ranking::By;
 use crate::events::{Book, EventError};
 use crate::rollup::RollupError;
-use crate::rollup::query::Snapshot;
+use crate::rollup::query::{Filter, Snapshot};
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -49,8 +49,17 @@ pub enum ReportError {
     /// Nothing is known of the time.
     #[error("nothing is known of {0}: no {1} traffic was watched then, or its days are not made yet")]
     Nothing(String, &'static str),
+    /// Nobody knows whether enough sources are behind what would be told.
+    #[error(
+        "distinct sources of days in {0} are not known, and publication.min_sources is more than 1: put the zone into \
+         history.report_zones, and have days that were made before made again (martlet-collector rebuild)"
+    )]
+    Zone(String),
+    /// A page in one language says another number than in another.
+    #[error("the report of {0} was not written: {1}")]
+    Languages(String, String),
     /// The report does not agree with itself, or with the one of the time before.
-    #[error("the report of {label} was not written, since its figures disagree:{}", lines(disagreements))]
+    #[error("the report of {label} was not written, since its figures disagree (if with the kept report of the time before, make that one again first):{}", lines(disagreements))]
     Disagrees {
         /// Of which time.
         label: String,
@@ -93,32 +102,62 @@ pub struct Desk<'a> {
     pub rules: &'a model::Rules,
 }
 
+/// A report that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What it says.
+    pub report: model::Report,
+    /// Why it is not what history and settings would give now.
+    pub remark: Option<&'static str>,
+}
+
+/// A report that is filled in.
+struct Built {
+    report: model::Report,
+    /// Whether no day of it, and of what it is compared with, waits to be made again.
+    is_settled: bool,
+}
+
 impl Desk<'_> {
     /// Fills a report in, without revision and notes. `now` is the wall clock, in seconds since the Unix epoch: of a time that is not
     /// over it says how much could be known.
-    ///
-    /// # Errors
-    /// If history cannot be read, or has nothing of the time.
-    pub fn build(&self, wanted: &Wanted, now: i64) -> Result<model::Report, ReportError> {
+    fn build(&self, wanted: &Wanted, now: i64) -> Result<Built, ReportError> {
         let Desk { snapshot, book, config, rules } = *self;
         let nothing = || ReportError::Nothing(wanted.period.to_string(), wanted.class.name());
         let zone = config.zone()?;
         let placed = |period| Placed::new(period, &zone, config.week_start.weekday());
-        let earlier = placed(wanted.period.back(wanted.compare).ok_or_else(nothing)?)?;
-        let placed = placed(wanted.period)?;
-        let before = Counted::new(snapshot, wanted.class, &zone, &earlier, &BTreeSet::new(), now)?;
-        let heard = before.basis.sensors.keys().cloned().collect();
-        let time = Counted::new(snapshot, wanted.class, &zone, &placed, &heard, now)?;
+        // Who was heard right before a time should have watched from its begin on, whatever it is compared with.
+        let heard_before = |period: Period| -> Result<BTreeSet<String>, ReportError> {
+            let before = placed(period.before().ok_or_else(nothing)?)?;
+            let sensors = snapshot.basis(&Filter::class(wanted.class), before.span)?.sensors;
+            Ok(sensors.into_keys().collect())
+        };
+        let earlier = wanted.period.back(wanted.compare).ok_or_else(nothing)?;
+        let (placed_earlier, placed_now) = (placed(earlier)?, placed(wanted.period)?);
+        let counted = |placed, period| -> Result<Counted<'_>, ReportError> {
+            Ok(Counted::new(snapshot, wanted.class, &zone, placed, &heard_before(period)?, now)?)
+        };
+        let (before, time) = (counted(&placed_earlier, earlier)?, counted(&placed_now, wanted.period)?);
         if !time.is_known() {
             return Err(nothing());
         }
-        let before = Some(&before).filter(|before| before.is_known());
+        if rules.min_sources > 1 && !time.has_sources()? {
+            return Err(ReportError::Zone(zone.name().to_owned()));
+        }
+        // What is known in part only would look like less.
+        let is_comparable = before.is_whole() && (rules.min_sources <= 1 || before.has_sources()?);
+        let is_settled = time.basis.dirty_days.is_empty() && (!is_comparable || before.basis.dirty_days.is_empty());
+        let before = Some(&before).filter(|_| is_comparable);
         let overview = parts::overview(&time, before, rules)?;
         let services = |kind, before| ranking::ranking(&time, before, rules, By::Service(kind), ranking::service);
         let mut report = model::Report {
             format: model::FORMAT,
-            period: placed.model.clone(),
-            previous: model::Previous { period: earlier.model.clone(), revision: None, is_known: before.is_some() },
+            period: placed_now.model.clone(),
+            previous: model::Previous {
+                period: placed_earlier.model.clone(),
+                revision: None,
+                is_known: before.is_some(),
+            },
             revision: None,
             changes: Vec::new(),
             class: class(wanted.class),
@@ -138,30 +177,71 @@ impl Desk<'_> {
             notes: model::Notes::default(),
         };
         report.quality.largest_error = largest_error(&serde_json::to_value(&report)?);
-        Ok(report)
+        Ok(Built { report, is_settled })
     }
 
     /// Makes the report of a time and checks it. One that is closed, and compared with the time right before, is kept, and has the
-    /// revision under which it is.
+    /// revision under which it is. What is kept stays the report of its time when settings have changed since, or history has
+    /// forgotten days of it.
     ///
     /// # Errors
-    /// As [`Desk::build`], and if it disagrees with itself or cannot be kept.
-    pub fn make(&self, shelf: &Shelf, wanted: &Wanted, now: i64) -> Result<model::Report, ReportError> {
-        let mut report = self.build(wanted, now)?;
+    /// If history cannot be read, or has nothing of the time; if the report disagrees with itself or cannot be kept.
+    pub fn make(&self, shelf: &Shelf, wanted: &Wanted, now: i64) -> Result<Made, ReportError> {
+        let is_regular = wanted.compare == 1;
+        let label = wanted.period.to_string();
+        let kept = if is_regular { shelf.newest(wanted.class, &label)? } else { None };
+        let built = match (self.build(wanted, now), kept.clone()) {
+            (Err(ReportError::Nothing(..)), Some(report)) => {
+                return Ok(Made { report, remark: Some("history has forgotten this time: this is the kept report") });
+            }
+            (built, _) => built?,
+        };
+        let Built { mut report, is_settled } = built;
+        if let Some(kept) = kept {
+            let remark = if kept.period != report.period || kept.rules != report.rules {
+                Some("reports or publication were configured otherwise when it was kept: this is the kept report")
+            } else {
+                knows_less(&report, &kept)
+                    .then_some("history has forgotten days of it since it was kept: this is the kept report")
+            };
+            if remark.is_some() {
+                return Ok(Made { report: kept, remark });
+            }
+        }
         let previous = shelf.newest(wanted.class, &report.previous.period.label)?;
         // One that was made by other rules has other rows.
-        let previous = previous.filter(|previous| previous.rules == *self.rules && report.previous.is_known);
+        let is_alike = |previous: &model::Report| {
+            previous.rules == *self.rules && previous.period == report.previous.period && report.previous.is_known
+        };
+        let previous = previous.filter(is_alike);
         report.previous.revision = previous.as_ref().and_then(|previous| previous.revision);
-        let label = report.period.label.clone();
         martlet_report::check(&report, previous.as_ref())
-            .map_err(|disagreements| ReportError::Disagrees { label, disagreements })?;
+            .map_err(|disagreements| ReportError::Disagrees { label: label.clone(), disagreements })?;
+        same_in_all_languages(&report).map_err(|error| ReportError::Languages(label, error))?;
         let closes = Placed::new(wanted.period, &self.config.zone()?, self.config.week_start.weekday())?.closes();
-        let is_settled = !report.warnings.iter().any(|warning| matches!(warning, model::Warning::UnsettledDays { .. }));
-        if wanted.compare == 1 && now >= closes && is_settled {
+        if is_regular && is_settled && now >= closes {
             report = shelf.put(wanted.class, report)?;
         }
-        Ok(report)
+        Ok(Made { report, remark: None })
     }
+}
+
+/// Whether days are not known any more that were.
+fn knows_less(now: &model::Report, kept: &model::Report) -> bool {
+    let pairs = now.overview.days.iter().zip(&kept.overview.days);
+    let has_lost = |(now, kept): (&model::Day, &model::Day)| now.packets.is_none() && kept.packets.is_some();
+    pairs.into_iter().any(has_lost) || kept.previous.is_known && !now.previous.is_known
+}
+
+/// The languages that are built in must say the same numbers.
+fn same_in_all_languages(report: &model::Report) -> Result<(), String> {
+    let page = |words: Result<Wording, WordingError>| {
+        let words = words.map_err(|error| error.to_string())?;
+        martlet_report::render(report, &words, Format::Html).map_err(|error| error.to_string())
+    };
+    let (english, japanese) = (page(Wording::english())?, page(Wording::japanese())?);
+    let same = |(one, other)| martlet_report::same_numbers(one, other).map_err(|error| error.to_string());
+    english.iter().zip(&japanese).try_for_each(same)
 }
 
 /// The largest relative error of what is said to have one.

@@ -77,20 +77,24 @@ impl Notes {
         if count > MOST { Err(NotesError::TooMany) } else { Ok(notes) }
     }
 
-    /// Puts them into a report.
+    /// Whether every note is of what a report has.
     ///
     /// # Errors
     /// If one is of an event that is not in it.
-    pub fn put_into(&self, report: &mut Report) -> Result<(), NotesError> {
-        let some = |text: &Text| (!text.is_empty()).then(|| text.clone());
-        report.notes = model::Notes { comment: some(&self.comment), phenomena: some(&self.phenomena) };
-        for event in &mut report.events.assessed {
-            event.note = self.events.get(&event.id).and_then(some);
-        }
+    pub fn check(&self, report: &Report) -> Result<(), NotesError> {
         let has = |id: &String| report.events.assessed.iter().any(|event| event.id == *id);
         match self.events.keys().find(|id| !has(id)) {
             Some(id) => Err(NotesError::NoSuchEvent(id.clone())),
             None => Ok(()),
+        }
+    }
+
+    /// Puts them into a report; those of events that are not in it are left out.
+    pub fn put_into(&self, report: &mut Report) {
+        let some = |text: &Text| (!text.is_empty()).then(|| text.clone());
+        report.notes = model::Notes { comment: some(&self.comment), phenomena: some(&self.phenomena) };
+        for event in &mut report.events.assessed {
+            event.note = self.events.get(&event.id).and_then(some);
         }
     }
 }

@@ -21,8 +21,8 @@ const SIZES: [(u64, Option<u64>); 5] = [(1, Some(1)), (2, Some(15)), (16, Some(2
 const LEAST_COVERAGE_PERCENT: f64 = 80.0;
 /// Services that are looked at for each mover that is listed: some may not be told.
 const LOOKED_AT: usize = 20;
-/// Most events that a report lists.
-const MOST_EVENTS: usize = 1000;
+/// Most events of a type that are looked at, the newest first.
+const MOST_EVENTS: usize = 10_000;
 
 /// What was seen on the whole.
 pub(super) fn overview(
@@ -69,23 +69,34 @@ fn rates(now: &Counted<'_>, before: Option<&Counted<'_>>, rules: &Rules) -> Resu
         counted.coverage(name).is_some_and(|percent| percent >= LEAST_COVERAGE_PERCENT)
     };
     let rated = of_now.into_iter().filter_map(|(name, rate)| {
-        let exposure = now.basis.sensors.get(&name)?;
+        let exposure = now.watched.sensors.get(&name)?;
         let size = exposure.address_days(IpVersion::V4)? / exposure.sensor_days();
         let is_compared = before.is_some_and(|before| is_covered(before, &name)) && is_covered(now, &name);
         Some(Rated { rate, size, before: of_before.get(&name).copied().filter(|_| is_compared) })
     });
     let rated: Vec<Rated> = rated.collect();
-    let mut told: Vec<model::Rate> = rate(model::RateOf::All, rated.iter()).into_iter().collect();
+    let all: Vec<model::Rate> = rate(model::RateOf::All, rated.iter(), rules).into_iter().collect();
+    let mut sizes = Vec::new();
     // The size of few sensors would help to find them.
     for (least, most) in SIZES {
         let is_meant = |rated: &&Rated| {
             let size = rated.size.round();
             size >= to_f64(least) && most.is_none_or(|most| size <= to_f64(most))
         };
-        let of_size = rate(model::RateOf::Size { least, most }, rated.iter().filter(is_meant));
-        told.extend(of_size.filter(|rate| rate.sensors >= rules.min_sensors));
+        let of_size = rate(model::RateOf::Size { least, most }, rated.iter().filter(is_meant), rules);
+        sizes.extend(of_size.filter(|rate| rate.sensors >= rules.min_sensors));
     }
-    Ok(told)
+    // Nor may they follow from all others.
+    let others = |sizes: &[model::Rate]| {
+        let told: u32 = sizes.iter().map(|rate| rate.sensors).sum();
+        all.first().map_or(0, |all| all.sensors.saturating_sub(told))
+    };
+    while (1..rules.min_sensors).contains(&others(&sizes)) {
+        let fewest = sizes.iter().enumerate().min_by_key(|(_, rate)| rate.sensors).map(|(place, _)| place);
+        let Some(fewest) = fewest else { break };
+        sizes.remove(fewest);
+    }
+    Ok(all.into_iter().chain(sizes).collect())
 }
 
 /// Scans per address and day, of each sensor that knows how much it watched.
@@ -93,7 +104,7 @@ fn sensor_rates(counted: &Counted<'_>) -> Result<BTreeMap<String, f64>, RollupEr
     let filter = counted.filter(IpVersion::V4, Some(Kind::Scan));
     let groups = counted.snapshot.groups(&filter, counted.placed.span, Dimension::Sensor, Grouping::All)?;
     let packets: BTreeMap<&str, u64> = groups.iter().map(|group| (group.name.as_str(), group.sum.packets())).collect();
-    let rates = counted.basis.sensors.iter().filter_map(|(name, exposure)| {
+    let rates = counted.watched.sensors.iter().filter_map(|(name, exposure)| {
         // One that saw nothing has a rate of 0.
         let packets = packets.get(name.as_str()).copied().unwrap_or(0);
         Some((name.clone(), exposure.rate(packets, IpVersion::V4)?))
@@ -101,11 +112,12 @@ fn sensor_rates(counted: &Counted<'_>) -> Result<BTreeMap<String, f64>, RollupEr
     Ok(rates.collect())
 }
 
-fn rate<'a>(of: model::RateOf, rated: impl Iterator<Item = &'a Rated> + Clone) -> Option<model::Rate> {
+fn rate<'a>(of: model::RateOf, rated: impl Iterator<Item = &'a Rated> + Clone, rules: &Rules) -> Option<model::Rate> {
     let mut rates: Vec<f64> = rated.clone().map(|rated| rated.rate).collect();
     rates.sort_by(f64::total_cmp);
-    let (compared, compared_before): (Vec<f64>, Vec<f64>) =
-        rated.filter_map(|rated| Some((rated.rate, rated.before?))).unzip();
+    let compared: Vec<(f64, f64)> = rated.filter_map(|rated| Some((rated.rate, rated.before?))).collect();
+    let is_told = compared.len() >= rules.min_sensors as usize;
+    let (compared, compared_before): (Vec<f64>, Vec<f64>) = compared.into_iter().filter(|_| is_told).unzip();
     let (compared_mean, compared_previous) = (mean(&compared), mean(&compared_before));
     Some(model::Rate {
         of,
@@ -135,7 +147,7 @@ fn quantile(values: &[f64], share: f64) -> Option<f64> {
 
 fn ipv6(now: &Counted<'_>) -> Result<Option<model::Ipv6>, RollupError> {
     let packets = now.kinds(IpVersion::V6)?;
-    let watched = now.basis.exposure.address_days(IpVersion::V6);
+    let watched = now.watched.all.address_days(IpVersion::V6);
     if sum(&packets) == 0 && watched.is_none_or(|days| days <= 0.0) {
         return Ok(None);
     }
@@ -263,17 +275,18 @@ fn mirai_ports(now: &Counted<'_>, rules: &Rules) -> Result<Vec<model::MiraiPort>
     Ok(ports)
 }
 
-/// Surges and outbreaks that were called in the time.
+/// Surges and outbreaks over IPv4 that began in the time.
 pub(super) fn events(now: &Counted<'_>, book: &Book) -> Result<model::Events, ReportError> {
     let span = now.placed.span;
-    let list = |is_public| {
+    // By their begin, which does not move; when they are called something stronger, that is later.
+    let list = |finding_type, is_public| {
         book.list(&Wanted {
             class: now.class,
-            finding_type: None,
+            finding_type: Some(finding_type),
             state: None,
             since: Some(span.from()),
-            until: Some(span.to()),
-            ip: None,
+            until: None,
+            ip: Some(IpVersion::V4),
             protocol: None,
             port: None,
             is_public,
@@ -281,13 +294,14 @@ pub(super) fn events(now: &Counted<'_>, book: &Book) -> Result<model::Events, Re
             limit: MOST_EVENTS,
         })
     };
-    let called: Vec<Event> = list(false)?
-        .into_iter()
-        .map(|(event, _)| event)
-        .filter(|event| event.finding_type >= FindingType::Surge)
-        .collect();
+    let lists = |is_public| -> Result<Vec<Event>, ReportError> {
+        let (surges, outbreaks) = (list(FindingType::Surge, is_public)?, list(FindingType::Outbreak, is_public)?);
+        let both = surges.into_iter().chain(outbreaks).map(|(event, _)| event);
+        Ok(both.filter(|event| (span.from()..span.to()).contains(&event.onset)).collect())
+    };
+    let called = lists(false)?;
     let assessed = match now.class {
-        TrafficClass::Real => list(true)?.into_iter().map(|(event, _)| event).collect(),
+        TrafficClass::Real => lists(true)?,
         // Nothing of these is published as real: nobody has to assess them.
         TrafficClass::Drill | TrafficClass::Import => called.clone(),
     };
@@ -327,7 +341,7 @@ fn event(event: &Event) -> model::Event {
 pub(super) fn quality(now: &Counted<'_>) -> Result<model::Quality, RollupError> {
     let numbers = now.snapshot.sensor_numbers()?;
     let sensors = now.sensors().filter_map(|name| {
-        let exposure = now.basis.sensors.get(name).copied().unwrap_or_default();
+        let exposure = now.watched.sensors.get(name).copied().unwrap_or_default();
         Some(model::SensorQuality {
             // From 1 on, as people count.
             sensor: numbers.get(name)?.saturating_add(1),
@@ -362,7 +376,7 @@ pub(super) fn warnings(now: &Counted<'_>, overview: &model::Overview) -> Vec<mod
     let unknown = Some(unknown.collect::<Vec<_>>()).filter(|days| !days.is_empty());
     let dirty = now.basis.dirty_days.iter().map(|&day| date_text(day)).collect::<Vec<_>>();
     let dirty = Some(dirty).filter(|days| !days.is_empty());
-    let is_unknown = now.basis.exposure.is_unknown.then_some(model::Warning::UnknownExposure);
+    let is_unknown = now.watched.all.is_unknown.then_some(model::Warning::UnknownExposure);
     low.into_iter()
         .chain(unknown.map(|days| model::Warning::MissingDays { days }))
         .chain(dirty.map(|days| model::Warning::UnsettledDays { days }))

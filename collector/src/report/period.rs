@@ -88,11 +88,14 @@ impl Period {
         Ok(Period::Days(first, last))
     }
 
-    /// The newest one that is over on a day.
+    /// The newest one that is over on a day, where weeks begin on a day.
     #[must_use]
-    pub fn last_before(kind: Kind, today: Date) -> Option<Period> {
+    pub fn last_before(kind: Kind, today: Date, week_start: Weekday) -> Option<Period> {
         let now = match kind {
-            Kind::Week => Period::Week(ISOWeekDate::from(today)),
+            Kind::Week => {
+                let ahead = days(Weekday::Monday.since(week_start).into());
+                Period::Week(ISOWeekDate::from(today.checked_add(ahead).ok()?))
+            }
             Kind::Month => Period::Month(today.first_of_month()),
             Kind::Quarter => Period::Quarter(first_of_quarter(today)?),
         };
@@ -258,8 +261,12 @@ mod tests {
         let days = Period::days(date(2021, 3, 8), date(2021, 3, 10)).unwrap();
         assert_eq!(days.before().unwrap().to_string(), "2021-03-05..2021-03-07");
         assert_eq!(Period::week("2021-W02").unwrap().back(3).unwrap().to_string(), "2020-W52");
-        assert_eq!(Period::last_before(Kind::Quarter, date(2021, 2, 3)).unwrap().to_string(), "2020-Q4");
-        assert_eq!(Period::last_before(Kind::Week, date(2021, 3, 15)).unwrap().to_string(), "2021-W10");
+        let last = |kind, today, start| Period::last_before(kind, today, start).unwrap().to_string();
+        assert_eq!(last(Kind::Quarter, date(2021, 2, 3), Weekday::Monday), "2020-Q4");
+        assert_eq!(last(Kind::Week, date(2021, 3, 15), Weekday::Monday), "2021-W10");
+        // On Sundays the week that began on Sunday is over.
+        assert_eq!(last(Kind::Week, date(2021, 3, 14), Weekday::Monday), "2021-W09");
+        assert_eq!(last(Kind::Week, date(2021, 3, 14), Weekday::Sunday), "2021-W10");
     }
 
     #[test]

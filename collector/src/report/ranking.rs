@@ -83,15 +83,22 @@ pub(super) fn ranking<K>(
         daily: now.told(daily),
     };
     let (mut rest, mut rest_daily) = (total, total_daily.clone());
+    let mut is_withheld = false;
     let mut rows = Vec::with_capacity(shown.len());
     for (entry, daily) in shown.iter().zip(now_asked.daily(shown)?) {
         rest = rest.saturating_sub(entry.packets);
         rest_daily.iter_mut().zip(&daily).for_each(|(rest, packets)| *rest = rest.saturating_sub(*packets));
-        let previous_packets = before.as_ref().map(|before| before.packets(&entry.key)).transpose()?;
+        let previous_packets = before.as_ref().map(|before| before.packets(&entry.key, rules)).transpose()?.flatten();
+        let mut cell = cell(entry.packets, &daily);
+        // Days are finer than the whole.
+        if daily.iter().any(|&packets| packets > 0 && packets < rules.min_packets) {
+            cell.daily.fill(None);
+            is_withheld = true;
+        }
         rows.push(Ranked {
             rank: rank(&entries, entry.packets),
             key: name(&entry.key),
-            cell: cell(entry.packets, &daily),
+            cell,
             sources: entry.sources,
             sensors: entry.sensors.map(|sensors| u32::try_from(sensors).unwrap_or(u32::MAX)),
             previous_rank: previous_rank(entries_before.as_deref(), &entry.key, rules.previous_places),
@@ -99,7 +106,12 @@ pub(super) fn ranking<K>(
             change_percent: previous_packets.and_then(|before| change(before, entry.packets)),
         });
     }
-    Ok(Ranking { rows, others: cell(rest, &rest_daily), total: cell(total, &total_daily) })
+    let mut others = cell(rest, &rest_daily);
+    if is_withheld {
+        // They would tell what is withheld.
+        others.daily.fill(None);
+    }
+    Ok(Ranking { rows, others, total: cell(total, &total_daily) })
 }
 
 /// From 1 on; as many packets are the same rank.
@@ -121,7 +133,7 @@ impl Question<'_> {
     /// The first that may be told, in descending order of packets.
     fn entries(&self, most: usize, rules: &Rules) -> Result<Vec<Entry>, RollupError> {
         let Counted { snapshot, placed, zone, .. } = self.counted;
-        let entry = |key, sum: &Sum, sensors| Entry { key, packets: sum.packets(), sources: sources(sum), sensors };
+        let entry = |key, sum: &Sum, sensors| self.entry(key, sum, sensors);
         let mut entries: Vec<Entry> = match self.by {
             By::Service(_) => {
                 let ports = snapshot.services(&self.filter, placed.span, zone, Which::Ports, Order::Packets, most)?;
@@ -146,19 +158,33 @@ impl Question<'_> {
         Ok(regions.into_iter().map(|group| (group.name, group.sum)).collect())
     }
 
-    /// Packets of a key, whether it is among the first or not.
-    fn packets(&self, key: &Key) -> Result<u64, RollupError> {
+    fn entry(&self, key: Key, sum: &Sum, sensors: Option<u64>) -> Entry {
+        // Sensors of whole UTC days are known; of a time that is not made of them there may have been fewer.
+        let most = self.counted.watched.sensors.len() as u64;
+        let sensors = sensors.map(|sensors| sensors.min(most));
+        Entry { key, packets: sum.packets(), sources: sources(sum), sensors }
+    }
+
+    /// Packets of a key, whether it is among the first or not; `None` if they may not be told.
+    fn packets(&self, key: &Key, rules: &Rules) -> Result<Option<u64>, RollupError> {
         let Counted { snapshot, placed, zone, .. } = self.counted;
-        Ok(match key {
-            Key::Port(service) => snapshot.service(&self.filter, placed.span, zone, *service)?.sum.packets(),
+        let of = |sum: &Sum, sensors| self.entry(key.clone(), sum, sensors);
+        let entry = match key {
+            Key::Port(service) => {
+                let totals = snapshot.service(&self.filter, placed.span, zone, *service)?;
+                Some(of(&totals.sum, Some(totals.sensors)))
+            }
             Key::Icmp(number) => {
                 let types = snapshot.icmp_types(&self.filter, placed.span)?;
-                types.iter().find(|(of, _)| of == number).map_or(0, |(_, sum)| sum.packets())
+                types.iter().find(|(of, _)| of == number).map(|(_, sum)| of(sum, None))
             }
             Key::Region(name) => {
-                self.regions()?.iter().find(|(region, _)| region == name).map_or(0, |(_, sum)| sum.packets())
+                self.regions()?.iter().find(|(region, _)| region == name).map(|(_, sum)| of(sum, None))
             }
-        })
+        };
+        // That there was nothing always may be told.
+        let Some(entry) = entry.filter(|entry| entry.packets > 0) else { return Ok(Some(0)) };
+        Ok(is_told(rules, entry.packets, entry.sources, entry.sensors).then_some(entry.packets))
     }
 
     /// Packets of each day, of each of these.

@@ -126,26 +126,30 @@ impl Shelf {
     pub fn put(&self, class: TrafficClass, mut report: Report) -> Result<Report, ShelfError> {
         report.notes = Written::default();
         let label = report.period.label.clone();
-        let unwritable = |label: &str, error: &serde_json::Error| ShelfError::Damaged {
-            path: self.class_directory(class).join(label),
-            what: error.to_string(),
-        };
-        let newest = self.newest(class, &label)?;
-        let revision = newest.as_ref().and_then(|newest| newest.revision).map_or(1, |revision| revision + 1);
-        report.revision = Some(revision);
-        if let Some(newest) = newest {
-            // That the time before has another revision is no change of this one; what that changed here is.
-            let mut alike = report.clone();
-            alike.previous.revision = newest.previous.revision;
-            report.changes = martlet_report::changes(&newest, &alike).map_err(|error| unwritable(&label, &error))?;
-            if report.changes.is_empty() {
-                return Ok(newest);
+        let directory = self.class_directory(class);
+        let unwritable =
+            |error: serde_json::Error| ShelfError::Damaged { path: directory.join(&label), what: error.to_string() };
+        loop {
+            let newest = self.newest(class, &label)?;
+            let revision = newest.as_ref().and_then(|newest| newest.revision).map_or(1, |revision| revision + 1);
+            report.revision = Some(revision);
+            if let Some(newest) = newest {
+                // That the time before has another revision is no change of this one; what that changed here is.
+                let mut alike = report.clone();
+                alike.previous.revision = newest.previous.revision;
+                report.changes = martlet_report::changes(&newest, &alike).map_err(unwritable)?;
+                if report.changes.is_empty() {
+                    return Ok(newest);
+                }
+            }
+            let text = serde_json::to_vec_pretty(&report).map_err(unwritable)?;
+            let path = directory.join(file_name(&Stored { label: label.clone(), revision }));
+            match write(&path, &text, |draft| fs::hard_link(draft, &path)) {
+                // Somebody else was faster, most likely with the same.
+                Err(ShelfError::File { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                outcome => return outcome.map(|()| report),
             }
         }
-        let text = serde_json::to_vec_pretty(&report).map_err(|error| unwritable(&label, &error))?;
-        let path = self.class_directory(class).join(file_name(&Stored { label, revision }));
-        write(&path, &text, |draft| fs::hard_link(draft, &path))?;
-        Ok(report)
     }
 
     /// What analysts wrote of a time.
@@ -177,14 +181,14 @@ impl Shelf {
     }
 }
 
-/// Writes a file as a whole or not at all: `place` puts the draft of it where it belongs. A link takes nobody's place, so that of two
-/// who write the same revision one fails.
+/// Writes a file as a whole or not at all: `place` puts the draft of it where it belongs. A link takes nobody's place.
 fn write(path: &Path, bytes: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), ShelfError> {
     let failed = |error| ShelfError::File { path: path.to_owned(), error };
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed)?;
-    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = File::create(&draft).and_then(|mut file| {
+    // A name that nobody else has: what is kept is a link to the draft.
+    let draft = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
+    let written = File::create_new(&draft).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });

@@ -10,6 +10,8 @@ use crate::model::{Changed, Report};
 const KEYS: [&str; 7] = ["id", "key", "service", "name", "date", "of", "sensor"];
 /// What every revision has of its own.
 const LEFT_OUT: [&str; 3] = ["revision", "changes", "notes"];
+/// What a service is called, which may change without any figure.
+const NAMED: &str = "number";
 /// Sections in the order of the report; what is in none of them comes first.
 const SECTIONS: [&str; 9] =
     ["overview", "ports", "regions", "movers", "populations", "backscatter", "groups", "events", "quality"];
@@ -46,12 +48,17 @@ fn compare(place: &str, before: Option<&Value>, now: Option<&Value>, changed: &m
     let both_are = |kind: fn(&Value) -> bool| before.is_none_or(kind) && now.is_none_or(kind);
     if both_are(Value::is_object) {
         let both = [before, now].map(|value| value.and_then(Value::as_object));
+        let is_service = both.into_iter().flatten().any(|fields| fields.contains_key(NAMED));
         let names: BTreeSet<_> = both.into_iter().flatten().flat_map(serde_json::Map::keys).collect();
         for name in names {
+            if is_service && name == "name" {
+                continue;
+            }
             let [before, now] = both.map(|fields| fields.and_then(|fields| fields.get(name)));
             compare(&format!("{place}/{}", escaped(name)), before, now, changed);
         }
-    } else if both_are(Value::is_array) {
+    } else if both_are(Value::is_array) && !(is_nothing(before) && now.is_none() || before.is_none() && is_nothing(now))
+    {
         let [before, now] = [before, now].map(|value| value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice));
         rows(place, before, now, changed);
     } else {
@@ -59,9 +66,21 @@ fn compare(place: &str, before: Option<&Value>, now: Option<&Value>, changed: &m
     }
 }
 
+/// Whether it is an empty list: beside what is not known that is a change.
+fn is_nothing(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_array).is_some_and(Vec::is_empty)
+}
+
+/// What tells a row apart.
+fn key(row: &Value, at: usize) -> Value {
+    let key = KEYS.iter().find_map(|key| row.get(key)).map_or_else(|| Value::from(at), Clone::clone);
+    match (key.get("protocol"), key.get(NAMED)) {
+        (Some(protocol), Some(number)) => Value::from(format!("{protocol}/{number}")),
+        _ => key,
+    }
+}
+
 fn rows(place: &str, before: &[Value], now: &[Value], changed: &mut Vec<Changed>) {
-    let key =
-        |row: &Value, at: usize| KEYS.iter().find_map(|key| row.get(key)).map_or_else(|| Value::from(at), Clone::clone);
     let keys = |rows: &[Value]| rows.iter().enumerate().map(|(at, row)| key(row, at)).collect::<Vec<_>>();
     let (keys_before, keys_now) = (keys(before), keys(now));
     for (at, row) in now.iter().enumerate() {

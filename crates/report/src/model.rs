@@ -86,7 +86,7 @@ pub struct Previous {
     /// The revision of the stored report that previous ranks are taken from; `None` if there is none, so that they are worked out
     /// from history as it is now.
     pub revision: Option<u32>,
-    /// Whether anything is known of that time. If not, nothing is compared.
+    /// Whether all days of that time are known. If not, nothing is compared.
     pub is_known: bool,
 }
 
@@ -203,7 +203,8 @@ pub struct Rate {
     pub lower_quartile: f64,
     pub median: f64,
     pub upper_quartile: f64,
-    /// Sensors with a coverage of at least `quality.least_coverage_percent` in both periods. Without them nothing is compared.
+    /// Sensors with a coverage of at least `quality.least_coverage_percent` in both periods; 0 if they are fewer than the rules want. Without
+    /// them nothing is compared.
     pub compared: u32,
     /// Means over those, now and before, and the change in percent.
     pub compared_mean: Option<f64>,
@@ -247,8 +248,8 @@ pub struct Ipv6 {
     pub per_prefix_day: Option<f64>,
 }
 
-/// A service that packets were for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A service that packets were for. What it is called is no part of what it is: the register changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Service {
     /// `tcp`, `udp` or `icmp`, or the number of another protocol.
@@ -258,6 +259,14 @@ pub struct Service {
     /// IANA's name of the port, which does not say what the packets speak.
     pub name: Option<String>,
 }
+
+impl PartialEq for Service {
+    fn eq(&self, other: &Service) -> bool {
+        (&self.protocol, self.number) == (&other.protocol, other.number)
+    }
+}
+
+impl Eq for Service {}
 
 /// The first of many, the rest as one, and all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -281,7 +290,7 @@ pub struct Ranked<K> {
     /// Sensors that saw it, where that is known.
     pub sensors: Option<u32>,
     pub previous_rank: PreviousRank,
-    /// Packets of the previous period, where it is known.
+    /// Packets of the previous period, where it is known and they may be told.
     pub previous_packets: Option<u64>,
     /// Change of packets, in percent; `None` without previous packets, or if those are 0.
     pub change_percent: Option<f64>,
@@ -292,9 +301,10 @@ pub struct Cell {
     pub packets: u64,
     /// Of `total.packets`, in percent.
     pub share_percent: Option<f64>,
-    /// Packets per sensor and day. Sensors in front of which the port is filtered are left out.
+    /// Packets per sensor and day.
     pub per_sensor_day: Option<f64>,
-    /// The same for each day of the overview; `None` where nothing is known of the day.
+    /// The same for each day of the overview; `None` where nothing is known of the day. None at all are told of a row with fewer packets
+    /// on a day than the rules want, and then of the others, which would tell them.
     pub daily: Vec<Option<Daily>>,
 }
 
@@ -351,7 +361,7 @@ pub struct Populations {
     pub confirmed: Option<Vec<Population>>,
     /// Known scanners, by list.
     pub known_scanners: Vec<Population>,
-    /// Sources, on no list of known scanners, of 10 ports or more a day. `None` as before.
+    /// Sources, on no list of known scanners, of 10 ports or more a day. `None` as before, and where they are too few to be told.
     pub multi_port: Option<Population>,
     /// Ports with the most packets that carry Mirai's mark.
     pub mirai_ports: Vec<MiraiPort>,

@@ -107,6 +107,9 @@ const PLANTS: &[(&str, Plant)] = &[
         r.ports.rows[2].cell.daily[3] = Some(Daily { packets: 0, per_sensor: Some(0.0) })
     }),
     ("/ports/rows/2/cell/daily/1", |r| r.ports.rows[2].cell.daily[1] = None),
+    ("/ports/rows/2/cell/daily", |r| r.ports.rows[2].cell.daily[1].as_mut().unwrap().packets = 3),
+    ("/ports/total/daily/0/packets", |r| r.ports.rows[2].cell.daily.fill(None)),
+    ("/ports/rows/0/previous_packets", |r| r.ports.rows[0].previous_packets = Some(3)),
     ("/ports/total/daily/1/packets", |r| r.ports.rows[0].cell.daily[1].as_mut().unwrap().packets += 1),
     ("/ports/rows/0/cell/per_sensor_day", |r| r.ports.rows[0].cell.per_sensor_day = Some(f64::NAN)),
     ("/ports/rows/0/previous_rank/rank", |r| r.ports.rows[0].previous_rank = PreviousRank::Place { rank: 11 }),

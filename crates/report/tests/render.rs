@@ -273,6 +273,9 @@ fn a_revision_tells_what_it_changes() {
     // A row that moves is compared with itself.
     now.ports.rows.swap(0, 1);
     assert_eq!(changes(&before, &now).unwrap(), []);
+    // Nor is what a port is called a figure.
+    now.ports.rows[0].key.name = Some("another".into());
+    assert_eq!(changes(&before, &now).unwrap(), []);
     now.quality.excluded_packets = 5;
     now.ports.rows[0].cell.packets += 1;
     now.overview.per_sensor_day = None;
@@ -280,6 +283,12 @@ fn a_revision_tells_what_it_changes() {
     let places: Vec<_> = changed.iter().map(|changed| changed.place.as_str()).collect();
     assert_eq!(places, ["/overview/per_sensor_day", "/ports/rows/0/cell/packets", "/quality/excluded_packets"]);
     assert!(changed[0].before.is_some() && changed[0].now.is_none());
+    // That there is nothing is another thing than that it is not known.
+    let (mut unknown, mut nothing) = (sample(), sample());
+    (unknown.populations.confirmed, nothing.populations.confirmed) = (None, Some(Vec::new()));
+    for (before, now) in [(&unknown, &nothing), (&nothing, &unknown)] {
+        assert_eq!(changes(before, now).unwrap().len(), 1);
+    }
     // What is new is told number by number.
     let mut gone = before.clone();
     gone.ports.rows.pop();

@@ -65,7 +65,8 @@ impl Exposure {
         self.address_days(ip).filter(|&days| days > 0.0).map(|days| packets as f64 / days)
     }
 
-    fn add(&mut self, other: &Exposure) {
+    /// Adds that of another time, or of other sensors.
+    pub fn add(&mut self, other: &Exposure) {
         self.watched += other.watched;
         self.ipv4 += other.ipv4;
         self.ipv6 += other.ipv6;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Checker, change, float, per, ranks, share, told};
-use crate::model::{Cell, Day, Kinds, PreviousRank, Ranked, Ranking, Report};
+use crate::model::{Cell, Daily, Day, Kinds, PreviousRank, Ranked, Ranking, Report};
 
 /// How a ranking belongs into its report.
 struct About {
@@ -69,7 +69,8 @@ impl Checker {
         for (at, (daily, day)) in cell.daily.iter().zip(&overview.days).enumerate() {
             let at = format!("{place}/daily/{at}");
             let Some(daily) = daily else {
-                if day.packets.is_some() {
+                // All days of a cell may be withheld.
+                if day.packets.is_some() && cell.daily.iter().any(Option::is_some) {
                     self.found(at, "not known", "known as the day is");
                 }
                 continue;
@@ -95,9 +96,16 @@ impl Checker {
         let of = |cell: &Cell| cell.daily.get(day).copied().flatten().map(|daily| daily.packets);
         let Some(total) = of(&ranking.total) else { return };
         let cells = ranking.rows.iter().map(|row| &row.cell).chain([&ranking.others]);
-        let sum = cells.filter_map(of).map(u128::from).sum();
+        let parts: Option<Vec<u128>> = cells.map(|cell| of(cell).map(u128::from)).collect();
         let place = format!("{place}/total/daily/{day}/packets");
-        self.equal(place.clone(), u128::from(total), sum);
+        // Where one is withheld, so are the others, which would tell it.
+        match parts {
+            Some(parts) => self.equal(place.clone(), u128::from(total), parts.into_iter().sum()),
+            None if of(&ranking.others).is_some() => {
+                self.found(place.clone(), total, "no others, as a row is withheld")
+            }
+            None => {}
+        }
         if let Some(kinds) = &known.packets {
             self.equal(place, total, (about.of)(kinds));
         }
@@ -130,6 +138,13 @@ impl Checker {
         }
         if !is_compared && let Some(packets) = row.previous_packets {
             self.found(format!("{place}/previous_packets"), packets, "not known");
+        }
+        if let Some(packets) = row.previous_packets.filter(|&packets| packets > 0) {
+            self.at_least(format!("{place}/previous_packets"), packets, rules.min_packets);
+        }
+        let is_fine = |daily: &&Daily| daily.packets > 0 && daily.packets < rules.min_packets;
+        if let Some(daily) = row.cell.daily.iter().flatten().find(is_fine) {
+            self.at_least(format!("{place}/cell/daily"), daily.packets, rules.min_packets);
         }
         let changed = row.previous_packets.and_then(|before| change(float(row.cell.packets), float(before)));
         self.close(format!("{place}/change_percent"), row.change_percent, changed);

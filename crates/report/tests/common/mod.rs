@@ -11,6 +11,9 @@
 
 use martlet_report::model::*;
 
+/// Fewest packets of what is told.
+const LEAST: u64 = 10;
+
 /// Counts that a report is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
@@ -132,16 +135,23 @@ impl Maker<'_> {
         order.sort_by_key(|(_, packets, _)| std::cmp::Reverse(packets.iter().sum::<u64>()));
         let total = sum(&order);
         let packets: u64 = total.iter().sum();
-        let told = order.iter().filter(|(_, days, _)| days.iter().sum::<u64>() >= 10).count();
+        let told = order.iter().filter(|(_, days, _)| days.iter().sum::<u64>() >= LEAST).count();
         let (first, rest) = order.split_at(told.min(self.counts.top as usize));
         let mut rows: Vec<Ranked<K>> = Vec::new();
+        let mut others = self.cell(&sum(rest), packets);
+        let is_told = |packets: u64| packets >= LEAST;
         for (key, days, previous) in first {
-            let cell = self.cell(days, packets);
+            let mut cell = self.cell(days, packets);
+            if days.iter().any(|&packets| packets > 0 && !is_told(packets)) {
+                cell.daily.fill(None);
+                others.daily.fill(None);
+            }
             let rank = match rows.last() {
                 Some(last) if last.cell.packets == cell.packets => last.rank,
                 _ => rows.len() as u32 + 1,
             };
             let previous = previous.filter(|_| is_compared);
+            let told = previous.filter(|&previous| previous == 0 || is_told(previous));
             rows.push(Ranked {
                 rank,
                 key: key.clone(),
@@ -149,17 +159,18 @@ impl Maker<'_> {
                 sensors: Some(self.counts.sensors),
                 previous_rank: match previous {
                     None => PreviousRank::Unknown,
+                    Some(previous) if !is_told(previous) => PreviousRank::Outside,
                     Some(previous) => {
                         let larger = all.iter().filter(|other| other.2.unwrap() > previous).count() as u32 + 1;
                         if larger <= 10 { PreviousRank::Place { rank: larger } } else { PreviousRank::Outside }
                     }
                 },
-                previous_packets: previous,
-                change_percent: previous.and_then(|previous| change(float(cell.packets), float(previous))),
+                previous_packets: told,
+                change_percent: told.and_then(|previous| change(float(cell.packets), float(previous))),
                 cell,
             });
         }
-        Ranking { rows, others: self.cell(&sum(rest), packets), total: self.cell(&total, packets) }
+        Ranking { rows, others, total: self.cell(&total, packets) }
     }
 
     fn movers(&self, ranked: &[(Service, Vec<u64>, Option<u64>)]) -> Movers {
@@ -345,7 +356,7 @@ pub(crate) fn report(counts: &Counts) -> Report {
         changes: vec![],
         class: counts.class,
         group: None,
-        rules: Rules { top: counts.top, min_sensors: 1, min_sources: 5, min_packets: 10, previous_places: 10 },
+        rules: Rules { top: counts.top, min_sensors: 1, min_sources: 5, min_packets: LEAST, previous_places: 10 },
         warnings,
         overview: Overview {
             exposure: Exposure { sensors: counts.sensors, ..exposure(days_known) },
