@@ -59,7 +59,10 @@ pub enum ReportError {
     #[error("the report of {0} was not written: {1}")]
     Languages(String, String),
     /// The report does not agree with itself, or with the one of the time before.
-    #[error("the report of {label} was not written, since its figures disagree (if with the kept report of the time before, make that one again first):{}", lines(disagreements))]
+    #[error(
+        "the report of {label} was not written, since its figures disagree (if with the kept report of the time before, make that one again first):{}",
+        lines(disagreements)
+    )]
     Disagrees {
         /// Of which time.
         label: String,
