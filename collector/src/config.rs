@@ -1,5 +1,7 @@
 //! The configuration: as written, then checked.
 
+mod defaults;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,7 +18,7 @@ use crate::detect::DetectSettings;
 use crate::events::{EventsConfig, EventsConfigError};
 use crate::publish::PublicationConfig;
 use crate::report::{ReportsConfig, ReportsConfigError};
-use crate::rollup::{MOST_ZONES, RollupLimits, ZoneError, Zones};
+use crate::rollup::{MOST_ZONES, ZoneError, Zones};
 use crate::tokens::LoopbackScope;
 
 /// The whole configuration. Every key has a default; `systemd/collector.toml` explains each.
@@ -172,21 +174,6 @@ pub struct ArchiveConfig {
     pub pending_bytes: u64,
 }
 
-impl Default for ArchiveConfig {
-    fn default() -> ArchiveConfig {
-        ArchiveConfig {
-            enabled: true,
-            directory: PathBuf::new(),
-            keep_days: 0,
-            max_bytes: 0,
-            source_days: 180,
-            run_rows: 1 << 20,
-            merged_rows: 16_000_000,
-            pending_bytes: 512 << 20,
-        }
-    }
-}
-
 /// `[history]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -197,13 +184,6 @@ pub struct HistoryConfig {
     pub keep_days: u32,
     /// Sources by kind that are told apart while a day is made; 96 bytes each, and 80 more of those with a tool's mark.
     pub tracked_sources: usize,
-}
-
-impl Default for HistoryConfig {
-    fn default() -> HistoryConfig {
-        let tracked_sources = RollupLimits::default().tracked_sources;
-        HistoryConfig { report_zones: vec!["UTC".to_owned()], keep_days: 0, tracked_sources }
-    }
 }
 
 impl HistoryConfig {
@@ -314,93 +294,6 @@ impl TryFrom<String> for Port {
 impl From<Port> for String {
     fn from(port: Port) -> String {
         format!("{}/{}", if port.protocol == TCP { "tcp" } else { "udp" }, port.number)
-    }
-}
-
-impl Default for StoreConfig {
-    fn default() -> StoreConfig {
-        StoreConfig {
-            data_dir: PathBuf::from("/var/lib/martlet/collector"),
-            commit_interval_ms: 5000,
-            commit_bytes: 64 << 20,
-            reserve_bytes: 64 << 20,
-            segment_bytes: 64 << 20,
-        }
-    }
-}
-
-impl Default for IngestConfig {
-    fn default() -> IngestConfig {
-        let limits = Limits::default();
-        IngestConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7460)),
-            max_connections: 1024,
-            max_connections_per_address: 64,
-            max_sensors: 256,
-            max_streams: 65_536,
-            max_streams_per_connection: 256,
-            max_batches_in_flight: 256,
-            handshake_timeout_seconds: 10,
-            frame_timeout_seconds: 30,
-            min_bytes_per_second: 16 << 10,
-            idle_timeout_seconds: 180,
-            frame_memory_bytes: 64 << 20,
-            batch_memory_bytes: 64 << 20,
-            max_batch_bytes: limits.max_batch_bytes,
-            max_rows: limits.max_rows,
-            max_clock_offset_seconds: 60,
-            tls: None,
-        }
-    }
-}
-
-impl Default for AggregateConfig {
-    fn default() -> AggregateConfig {
-        AggregateConfig { workers: 0, merge_interval_ms: 1000 }
-    }
-}
-
-impl Default for LiveConfig {
-    fn default() -> LiveConfig {
-        LiveConfig {
-            bucket_seconds: 600,
-            memory_limit_bytes: 512 << 20,
-            // Every port of TCP and UDP over IPv4 and IPv6, scanned and as a victim's.
-            max_services_per_bucket: 8 * 65_536,
-            // Every port of TCP and UDP over IPv4, scanned and as a victim's, for one sensor.
-            max_keys_per_bucket: 4 * 65_536,
-            top_sources_per_bucket: 1024,
-            silent_grace_seconds: 30,
-        }
-    }
-}
-
-impl Default for HttpConfig {
-    fn default() -> HttpConfig {
-        HttpConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7461)),
-            max_connections: 256,
-            max_queries: 2,
-            max_queries_per_caller: 8,
-            max_streams: 64,
-            request_timeout_seconds: 30,
-            loopback_scope: LoopbackScope::default(),
-        }
-    }
-}
-
-impl Default for MetricsConfig {
-    fn default() -> MetricsConfig {
-        let tcp = [21, 22, 23, 25, 80, 135, 139, 443, 445, 1433, 2323, 3306, 3389, 5555, 5900, 6379, 8080, 8443];
-        let udp = [53, 123, 161, 389, 1434, 1900, 5060, 11_211];
-        let ports = tcp.map(|number| Port { protocol: TCP, number }).into_iter();
-        MetricsConfig { ports: ports.chain(udp.map(|number| Port { protocol: UDP, number })).collect(), top_ports: 30 }
-    }
-}
-
-impl Default for LogConfig {
-    fn default() -> LogConfig {
-        LogConfig { filter: "info".to_owned(), format: Format::Auto }
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) use kinds::{name, named};
 pub use recorder::{Recorded, Recorder};
 pub use retention::MOST_EVENTS;
 pub(crate) use text::label_name;
+pub(crate) use text::time;
 pub use webhook::{REPLAY_WINDOW_SECONDS, SIGNATURE_HEADER, signature};
 
 /// What the detector is called in histories.

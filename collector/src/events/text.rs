@@ -10,7 +10,7 @@ use super::kinds::{key_numbers, name, type_name};
 use crate::publish::services::{protocol_name, service};
 
 /// Seconds since the Unix epoch, as RFC 3339 in UTC.
-pub(super) fn time(seconds: i64) -> String {
+pub(crate) fn time(seconds: i64) -> String {
     // What cannot be a time was none when it was observed.
     Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }

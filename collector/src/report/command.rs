@@ -282,12 +282,13 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn print_pdf(files: &[File], out: &Path, command: Option<&[String]>) -> Result<(), Failure> {
-    // Beside the PDF: a name in a directory that all can write to could be somebody else's.
+    // Beside the PDF, under a name that nobody has: one in a directory that all can write to could be somebody else's.
     let mut page = out.as_os_str().to_owned();
-    page.push(".html");
+    page.push(format!(".{:016x}.html", rand::random::<u64>()));
     let page = PathBuf::from(page);
     let printed = files.iter().try_for_each(|file| put(&page, &file.bytes));
     let printed = printed.and_then(|()| martlet_report::pdf::print(&page, out, command).map_err(failed));
+    // One that stays is in nobody's way.
     let _ = fs::remove_file(&page);
     printed
 }

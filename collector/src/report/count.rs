@@ -57,20 +57,23 @@ pub(super) struct DayBasis {
 
 impl DayBasis {
     fn new(snapshot: &Snapshot<'_>, filter: &Filter, date: Date, span: Span) -> Result<DayBasis, RollupError> {
-        let missing = snapshot.basis(filter, span)?.missing_days;
+        let basis = snapshot.basis(filter, span)?;
+        let is_whole = basis.missing_days.is_empty();
         let mut watched = Watched::default();
-        // The UTC days that it is made of.
-        let first = span.from().div_euclid(DAY_SECONDS);
-        for day in first..(span.to() - 1).div_euclid(DAY_SECONDS) + 1 {
-            if !missing.contains(&day) {
+        if is_whole {
+            watched.add(&basis.sensors, &basis.exposure);
+        } else {
+            // The UTC days that it is made of and history has.
+            let days = span.from().div_euclid(DAY_SECONDS)..(span.to() - 1).div_euclid(DAY_SECONDS) + 1;
+            for day in days.filter(|day| !basis.missing_days.contains(day)) {
                 let (from, to) = (day * DAY_SECONDS, (day + 1) * DAY_SECONDS);
-                let basis = snapshot.basis(filter, Span::new(from.max(span.from()), to.min(span.to()))?)?;
-                watched.add(&basis.sensors, &basis.exposure);
+                let part = snapshot.basis(filter, Span::new(from.max(span.from()), to.min(span.to()))?)?;
+                watched.add(&part.sensors, &part.exposure);
             }
         }
         // Of files nobody knows how long they watched.
         let is_watched = watched.all.is_unknown || watched.all.sensor_days() > 0.0;
-        Ok(DayBasis { date, span, watched, is_known: missing.is_empty() && is_watched })
+        Ok(DayBasis { date, span, watched, is_known: is_whole && is_watched })
     }
 }
 

@@ -91,7 +91,12 @@ impl Notes {
 
     /// Puts them into a report; those of events that are not in it are left out.
     pub fn put_into(&self, report: &mut Report) {
-        let some = |text: &Text| (!text.is_empty()).then(|| text.clone());
+        // An empty text is as good as none.
+        let some = |text: &Text| {
+            let said = text.iter().filter(|(_, text)| !text.trim().is_empty());
+            Some(said.map(|(language, text)| (language.clone(), text.clone())).collect::<Text>())
+                .filter(|text| !text.is_empty())
+        };
         report.notes = model::Notes { comment: some(&self.comment), phenomena: some(&self.phenomena) };
         for event in &mut report.events.assessed {
             event.note = self.events.get(&event.id).and_then(some);

@@ -8,9 +8,8 @@ use martlet_window::{IpVersion, Kind, TrafficClass};
 
 use super::ReportError;
 use super::count::{Counted, change, change_of_rate, is_told, per, percent, sources, tell, to_f64};
-use super::period::time;
 use super::ranking::port;
-use crate::events::{Book, Event, Wanted, severity_name, type_name};
+use crate::events::{Book, Event, Wanted, severity_name, time, type_name};
 use crate::publish::services;
 use crate::rollup::query::{Change, Grouping, Mover, PopulationBy, PopulationTotals, ServiceTotals, Which};
 use crate::rollup::{Dimension, Order, Population, RollupError, date_text};

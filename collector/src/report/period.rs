@@ -6,6 +6,7 @@ use jiff::civil::{Date, ISOWeekDate, Weekday};
 use martlet_report::model;
 use thiserror::Error;
 
+use crate::events::time;
 use crate::rollup::query::Span;
 use crate::rollup::{GRACE_SECONDS, Zone};
 
@@ -203,11 +204,6 @@ impl Placed {
     pub const fn closes(&self) -> i64 {
         self.span.to().saturating_add(GRACE_SECONDS)
     }
-}
-
-/// A time in seconds since the Unix epoch, as it is written down.
-pub(super) fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 fn monday(week: ISOWeekDate) -> Date {

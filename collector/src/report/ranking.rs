@@ -1,7 +1,7 @@
 //! Ports, ICMP types and regions by packets.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use martlet_report::model::{Cell, PreviousRank, Ranked, Ranking, Rules, Service, Sources};
 use martlet_window::{IpVersion, Kind};
@@ -68,9 +68,8 @@ pub(super) fn ranking<K>(
     let question = |counted| Question { counted, by, filter: Counted::filter(counted, IpVersion::V4, Some(by.kind())) };
     let most = rules.top.max(rules.previous_places) as usize + LOOKED_AT;
     let now_asked = question(now);
-    let entries = now_asked.entries(most, rules)?;
-    let before = before.map(question);
-    let entries_before = before.as_ref().map(|before| before.entries(most, rules)).transpose()?;
+    let entries = told(now_asked.entries(most)?, rules);
+    let before = before.map(|before| Before::new(question(before), most, rules)).transpose()?;
 
     let total_daily = now.daily(&now_asked.filter, &GroupBy::Nothing)?.into_values().next();
     let total_daily = total_daily.unwrap_or_else(|| vec![0; now.days.len()]);
@@ -89,6 +88,8 @@ pub(super) fn ranking<K>(
         rest = rest.saturating_sub(entry.packets);
         rest_daily.iter_mut().zip(&daily).for_each(|(rest, packets)| *rest = rest.saturating_sub(*packets));
         let previous_packets = before.as_ref().map(|before| before.packets(&entry.key, rules)).transpose()?.flatten();
+        let previous_rank =
+            before.as_ref().map_or(PreviousRank::Unknown, |before| before.rank(&entry.key, rules.previous_places));
         let mut cell = cell(entry.packets, &daily);
         // Days are finer than the whole.
         if daily.iter().any(|&packets| packets > 0 && packets < rules.min_packets) {
@@ -101,7 +102,7 @@ pub(super) fn ranking<K>(
             cell,
             sources: entry.sources,
             sensors: entry.sensors.map(|sensors| u32::try_from(sensors).unwrap_or(u32::MAX)),
-            previous_rank: previous_rank(entries_before.as_deref(), &entry.key, rules.previous_places),
+            previous_rank,
             previous_packets,
             change_percent: previous_packets.and_then(|before| change(before, entry.packets)),
         });
@@ -120,18 +121,56 @@ fn rank(entries: &[Entry], packets: u64) -> u32 {
     u32::try_from(above).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-fn previous_rank(entries: Option<&[Entry]>, key: &Key, places: u32) -> PreviousRank {
-    let Some(entries) = entries else { return PreviousRank::Unknown };
-    let entry = entries.iter().find(|entry| entry.key == *key);
-    match entry.map(|entry| rank(entries, entry.packets)) {
-        Some(rank) if rank <= places => PreviousRank::Place { rank },
-        _ => PreviousRank::Outside,
+/// Those of which anything may be told.
+fn told(mut entries: Vec<Entry>, rules: &Rules) -> Vec<Entry> {
+    entries.retain(|entry| entry.is_told(rules));
+    entries
+}
+
+impl Entry {
+    fn is_told(&self, rules: &Rules) -> bool {
+        is_told(rules, self.packets, self.sources, self.sensors)
+    }
+}
+
+/// The time that is compared with.
+struct Before<'a> {
+    question: Question<'a>,
+    /// The first ports, and all ICMP types or regions.
+    all: BTreeSet<Key>,
+    told: Vec<Entry>,
+}
+
+impl<'a> Before<'a> {
+    fn new(question: Question<'a>, most: usize, rules: &Rules) -> Result<Before<'a>, RollupError> {
+        let entries = question.entries(most)?;
+        let all = entries.iter().map(|entry| entry.key.clone()).collect();
+        Ok(Before { question, all, told: told(entries, rules) })
+    }
+
+    fn rank(&self, key: &Key, places: u32) -> PreviousRank {
+        let entry = self.told.iter().find(|entry| entry.key == *key);
+        match entry.map(|entry| rank(&self.told, entry.packets)) {
+            Some(rank) if rank <= places => PreviousRank::Place { rank },
+            _ => PreviousRank::Outside,
+        }
+    }
+
+    /// Packets of a key, whether it is among the first or not; `None` if they may not be told.
+    fn packets(&self, key: &Key, rules: &Rules) -> Result<Option<u64>, RollupError> {
+        if self.all.contains(key) {
+            return Ok(self.told.iter().find(|entry| entry.key == *key).map(|entry| entry.packets));
+        }
+        // That there was nothing always may be told.
+        let Key::Port(service) = key else { return Ok(Some(0)) };
+        let entry = self.question.port(*service)?;
+        Ok(Some(entry.packets).filter(|&packets| packets == 0 || entry.is_told(rules)))
     }
 }
 
 impl Question<'_> {
-    /// The first that may be told, in descending order of packets.
-    fn entries(&self, most: usize, rules: &Rules) -> Result<Vec<Entry>, RollupError> {
+    /// The first ports, and all ICMP types or regions, in descending order of packets.
+    fn entries(&self, most: usize) -> Result<Vec<Entry>, RollupError> {
         let Counted { snapshot, placed, zone, .. } = self.counted;
         let entry = |key, sum: &Sum, sensors| self.entry(key, sum, sensors);
         let mut entries: Vec<Entry> = match self.by {
@@ -143,19 +182,13 @@ impl Question<'_> {
                 ports.chain(types.iter().map(|(number, sum)| entry(Key::Icmp(*number), sum, None))).collect()
             }
             By::Region => {
-                let regions = self.regions()?;
-                regions.iter().map(|(name, sum)| entry(Key::Region(name.clone()), sum, None)).collect()
+                let regions = snapshot.groups(&self.filter, placed.span, Dimension::Region, Grouping::All)?;
+                regions.iter().map(|group| entry(Key::Region(group.name.clone()), &group.sum, None)).collect()
             }
         };
-        entries.retain(|entry| entry.packets > 0 && is_told(rules, entry.packets, entry.sources, entry.sensors));
+        entries.retain(|entry| entry.packets > 0);
         entries.sort_by(|a, b| (Reverse(a.packets), &a.key).cmp(&(Reverse(b.packets), &b.key)));
         Ok(entries)
-    }
-
-    fn regions(&self) -> Result<Vec<(String, Sum)>, RollupError> {
-        let Counted { snapshot, placed, .. } = self.counted;
-        let regions = snapshot.groups(&self.filter, placed.span, Dimension::Region, Grouping::All)?;
-        Ok(regions.into_iter().map(|group| (group.name, group.sum)).collect())
     }
 
     fn entry(&self, key: Key, sum: &Sum, sensors: Option<u64>) -> Entry {
@@ -165,26 +198,10 @@ impl Question<'_> {
         Entry { key, packets: sum.packets(), sources: sources(sum), sensors }
     }
 
-    /// Packets of a key, whether it is among the first or not; `None` if they may not be told.
-    fn packets(&self, key: &Key, rules: &Rules) -> Result<Option<u64>, RollupError> {
+    fn port(&self, service: ServiceKey) -> Result<Entry, RollupError> {
         let Counted { snapshot, placed, zone, .. } = self.counted;
-        let of = |sum: &Sum, sensors| self.entry(key.clone(), sum, sensors);
-        let entry = match key {
-            Key::Port(service) => {
-                let totals = snapshot.service(&self.filter, placed.span, zone, *service)?;
-                Some(of(&totals.sum, Some(totals.sensors)))
-            }
-            Key::Icmp(number) => {
-                let types = snapshot.icmp_types(&self.filter, placed.span)?;
-                types.iter().find(|(of, _)| of == number).map(|(_, sum)| of(sum, None))
-            }
-            Key::Region(name) => {
-                self.regions()?.iter().find(|(region, _)| region == name).map(|(_, sum)| of(sum, None))
-            }
-        };
-        // That there was nothing always may be told.
-        let Some(entry) = entry.filter(|entry| entry.packets > 0) else { return Ok(Some(0)) };
-        Ok(is_told(rules, entry.packets, entry.sources, entry.sensors).then_some(entry.packets))
+        let totals = snapshot.service(&self.filter, placed.span, zone, service)?;
+        Ok(self.entry(Key::Port(service), &totals.sum, Some(totals.sensors)))
     }
 
     /// Packets of each day, of each of these.

@@ -474,7 +474,7 @@ pub struct Quality {
     pub folded_services: u64,
     /// The largest relative standard error of distinct sources in this report; 0 if all are exact.
     pub largest_error: f64,
-    /// What regions were looked up in when the rows were archived.
+    /// What regions were looked up in when the rows were archived; empty where that is not known.
     pub region_data: Vec<String>,
 }
 

@@ -1,7 +1,6 @@
 //! Whether the numbers of a report agree with each other: everything derived is worked out again from what it is derived from.
 //!
-//! Published reports have had percentages that disagree with their own counts. What this cannot know: whether the counts are right,
-//! and averages from which filtered sensors were left out.
+//! Published reports have had percentages that disagree with their own counts. What this cannot know: whether the counts are right.
 
 mod overview;
 mod parts;

@@ -11,20 +11,16 @@ struct About {
     /// What its total is.
     of: fn(&Kinds) -> u64,
     is_compared: bool,
-    /// Whether every sensor counts: then rates can be worked out.
-    is_unfiltered: bool,
 }
 
 impl Checker {
     pub(super) fn rankings(&mut self, report: &Report) {
         let scan = |kinds: &Kinds| kinds.scan;
-        let ports = About { place: "/ports", of: scan, is_compared: true, is_unfiltered: false };
-        self.ranking(report, &report.ports, &ports);
-        let regions = About { place: "/regions", of: scan, is_compared: true, is_unfiltered: true };
-        self.ranking(report, &report.regions, &regions);
-        let of = |kinds: &Kinds| kinds.backscatter;
-        let backscatter = About { place: "/backscatter", of, is_compared: false, is_unfiltered: false };
-        self.ranking(report, &report.backscatter, &backscatter);
+        let backscatter = |kinds: &Kinds| kinds.backscatter;
+        self.ranking(report, &report.ports, &About { place: "/ports", of: scan, is_compared: true });
+        self.ranking(report, &report.regions, &About { place: "/regions", of: scan, is_compared: true });
+        let about = About { place: "/backscatter", of: backscatter, is_compared: false };
+        self.ranking(report, &report.backscatter, &about);
     }
 
     fn ranking<K>(&mut self, report: &Report, ranking: &Ranking<K>, about: &About) {
@@ -43,11 +39,11 @@ impl Checker {
         self.equal(format!("{place}/total/packets"), total, (about.of)(&report.overview.packets));
         for (at, row) in ranking.rows.iter().enumerate() {
             let at = format!("{place}/rows/{at}");
-            self.cell(report, &format!("{at}/cell"), &row.cell, total, about);
+            self.cell(report, &format!("{at}/cell"), &row.cell, total);
             self.row(report, &at, row, about);
         }
-        self.cell(report, &format!("{place}/others"), &ranking.others, total, about);
-        self.cell(report, &format!("{place}/total"), &ranking.total, total, about);
+        self.cell(report, &format!("{place}/others"), &ranking.others, total);
+        self.cell(report, &format!("{place}/total"), &ranking.total, total);
         for (day, known) in report.overview.days.iter().enumerate() {
             self.day(place, ranking, day, known, about);
         }
@@ -56,15 +52,11 @@ impl Checker {
         }
     }
 
-    fn cell(&mut self, report: &Report, place: &str, cell: &Cell, total: u64, about: &About) {
+    fn cell(&mut self, report: &Report, place: &str, cell: &Cell, total: u64) {
         let overview = &report.overview;
         self.close(format!("{place}/share_percent"), cell.share_percent, share(cell.packets, total));
-        if about.is_unfiltered {
-            let rate = overview.exposure.sensor_days.and_then(|days| per(cell.packets, days));
-            self.close(format!("{place}/per_sensor_day"), cell.per_sensor_day, rate);
-        } else {
-            self.rate(format!("{place}/per_sensor_day"), cell.per_sensor_day);
-        }
+        let rate = overview.exposure.sensor_days.and_then(|days| per(cell.packets, days));
+        self.close(format!("{place}/per_sensor_day"), cell.per_sensor_day, rate);
         self.equal(format!("{place}/daily"), cell.daily.len(), overview.days.len());
         for (at, (daily, day)) in cell.daily.iter().zip(&overview.days).enumerate() {
             let at = format!("{place}/daily/{at}");
@@ -77,11 +69,9 @@ impl Checker {
             };
             if day.packets.is_none() {
                 self.found(at, daily.packets, "not known, as the day is");
-            } else if about.is_unfiltered {
+            } else {
                 let rate = day.exposure.sensor_days.and_then(|days| per(daily.packets, days));
                 self.close(format!("{at}/per_sensor"), daily.per_sensor, rate);
-            } else {
-                self.rate(format!("{at}/per_sensor"), daily.per_sensor);
             }
         }
         if let Some(days) =

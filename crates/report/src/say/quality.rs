@@ -55,6 +55,10 @@ impl Say<'_> {
         let list = |lines: Vec<Line>| {
             Cell::text(if lines.is_empty() { self.words.common.none.line() } else { Line::list(lines) })
         };
+        let regions = match quality.region_data.is_empty() {
+            true => self.words.missing(1),
+            false => list(quality.region_data.iter().map(Line::given).collect()),
+        };
         let missing = quality.missing_days.iter().map(|day| self.words.date(day).shown).collect();
         for (name, what, value) in [
             ("missing_days", &words.missing_days, list(missing)),
@@ -62,7 +66,7 @@ impl Say<'_> {
             ("coarse_packets", &words.coarse, self.words.count(quality.coarse_packets)),
             ("folded_services", &words.folded, self.words.count(quality.folded_services)),
             ("largest_error", &words.error, self.words.error(quality.largest_error)),
-            ("region_data", &words.regions, list(quality.region_data.iter().map(Line::given).collect())),
+            ("region_data", &words.regions, regions),
         ] {
             table.push(vec![Cell::named(name, what.line()), value]);
         }
