@@ -1,5 +1,7 @@
 //! The command line: flags win over the environment, which wins over the file.
 
+mod place;
+mod sensor;
 mod token;
 
 use std::io::Write;
@@ -92,6 +94,8 @@ enum Command {
     },
     /// Make, list or revoke tokens of the HTTP API.
     Token(token::TokenArguments),
+    /// List sensors, and say what group, economy, position, network and addressing they have.
+    Sensor(sensor::SensorArguments),
     /// Answer SQL on what is kept of history; docs/history.md lists tables, views and functions.
     Query(crate::query::Arguments),
     /// Have days of history made again from the archive, with or without what a sensor saw in some time.
@@ -128,6 +132,16 @@ pub(crate) enum Failure {
     Misuse(String),
     /// The work failed.
     Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn failed(error: impl ToString) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+
+    pub(crate) fn misuse(error: impl ToString) -> Failure {
+        Failure::Misuse(error.to_string())
+    }
 }
 
 const REPORT_ABOUT: &str = "\
@@ -232,7 +246,8 @@ pub fn main() -> ExitCode {
             let selection = Selection { from, to, class, ports, top };
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
         }),
-        Command::Token(arguments) => token::run(arguments),
+        Command::Token(arguments) => done(token::run(arguments)),
+        Command::Sensor(arguments) => done(sensor::run(arguments)),
         Command::Query(arguments) => done(arguments.run()),
         Command::Rebuild(arguments) => done(arguments.run()),
         Command::Backup(arguments) => done(arguments.run()),

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::detect::DetectSettings;
 use crate::events::{EventsConfig, EventsConfigError};
+use crate::labels::Label;
 use crate::publish::PublicationConfig;
 use crate::report::{ReportsConfig, ReportsConfigError};
 use crate::rollup::{MOST_ZONES, ZoneError, Zones};
@@ -180,6 +181,9 @@ pub struct ArchiveConfig {
 pub struct HistoryConfig {
     /// Time zones whose days have distinct sources, by their IANA names.
     pub report_zones: Vec<String>,
+    /// Labels of sensors whose values are groups with figures of their own. Each group takes about as much work and room as all
+    /// sensors together.
+    pub group_labels: Vec<Label>,
     /// Days after which a day's rollup is deleted; 0 for never.
     pub keep_days: u32,
     /// Sources by kind that are told apart while a day is made; 96 bytes each, and 80 more of those with a tool's mark.

@@ -27,6 +27,7 @@
 //! - [`rollup`]: what the archive's days come to, in SQLite; [`query`]: SQL on it, from the command line.
 //! - [`events`]: what the detector calls, what analysts say of it, and who is told.
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
+//! - [`labels`]: what operators say of sensors: groups, economies, networks.
 //! - [`tokens`]: who may ask what over HTTP.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
@@ -53,6 +54,7 @@ pub mod hex;
 pub mod import;
 pub mod ingest;
 pub mod journal;
+pub mod labels;
 pub mod latencies;
 pub mod live;
 pub mod pipeline;

@@ -25,6 +25,7 @@ use crate::events::{Book, Courier, TellError};
 use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
 use crate::journal::{self, Queue};
+use crate::labels::SharedLabels;
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources, Streams};
@@ -474,6 +475,7 @@ fn sources(
         store: Location::in_directory(&config.store.data_dir),
         history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
         archive: rollup::Archive(config.archive_directory()),
+        labels: Arc::new(SharedLabels::new(Location::in_directory(&config.store.data_dir))),
         events: Arc::new(Book::new(Location::in_directory(&config.store.data_dir))),
         event_targets: links.event_targets.clone(),
         streams: Arc::new(Streams::new(config.http.max_streams, stopped)),

@@ -359,12 +359,16 @@ proptest! {
     }
 
     #[test]
-    fn movers_are_what_counting_says(facts in facts(), kind in 0u8..4, limit in 1usize..6) {
+    fn movers_are_what_counting_says(
+        facts in facts(), kind in 0u8..4, limit in 1usize..6, is_shifted in any::<bool>(),
+    ) {
         let site = rolled(&facts);
         let history = site.history();
         let snapshot = history.snapshot().unwrap();
         let filter = Filter { kind: Kind::from_number(kind), ..Filter::class(REAL) };
-        let day = |day: i64| Span::new(day * DAY_SECONDS, (day + 1) * DAY_SECONDS).unwrap();
+        // Whole days, whose pages are added up, and days of Tokyo, of which some have only the quarter hours of their rows.
+        let shift = if is_shifted { 9 * 3600 } else { 0 };
+        let day = |day: i64| Span::new(day * DAY_SECONDS + shift, (day + 1) * DAY_SECONDS + shift).unwrap();
         let (now, before) = (day(DAY + 1), day(DAY));
         prop_assert_eq!(now.before().unwrap(), before);
         let of = |span: &Span| {
@@ -377,11 +381,16 @@ proptest! {
                 let difference = packets.saturating_sub(less.get(service).copied().unwrap_or(0));
                 expected.extend((difference > 0).then_some((*service, difference)));
             }
-            let found = snapshot
-                .movers(&filter, now, before, &Zone::UTC, Which::Ports, Order::Packets, change, limit)
-                .unwrap();
-            let found: Vec<_> = found.iter().map(|mover| (mover.difference, mover.now.service)).collect();
+            let comparison =
+                snapshot.compare(&filter, now, before, &Zone::UTC, Which::Ports, Order::Packets).unwrap();
+            let found = comparison.first(change, limit).unwrap();
             prop_assert_eq!(&found, &ranked(&expected)[..limit.min(expected.len())]);
+            for (difference, service) in found {
+                let mover = comparison.mover((difference, service)).unwrap();
+                let packets = |sums: &BTreeMap<ServiceKey, u64>| sums.get(&service).copied().unwrap_or(0);
+                prop_assert_eq!(mover.now.sum.packets(), packets(&of(&now)));
+                prop_assert_eq!(mover.before.sum.packets(), packets(&of(&before)));
+            }
         }
     }
 

@@ -153,14 +153,27 @@ def choice(name, label, expr, *, multi=False, current=None):
         "includeAll": multi,
         "current": {"text": current, "value": current} if current else {},
     }
-    if multi:
+    # All sensors are those of the groups that are chosen.
+    if multi and name != "sensor":
         variable["allValue"] = ".*"
     return variable
 
 
+# What operators say of sensors, and what sensors say themselves.
+LABELS = ("group", "economy", "position", "network", "addressing", "posture")
 VARIABLES = {
     "class": choice("class", "Class", "label_values(martlet_observed_packets_total, class)", current="real"),
-    "sensor": choice("sensor", "Sensor", 'label_values(martlet_observed_packets_total{class="$class"}, sensor)', multi=True, current="$__all"),
+    "group": choice("group", "Sensor group", 'label_values(martlet_observed_sensor_info{class="$class"}, group)', multi=True, current="$__all"),
+    "position": choice("position", "Position", 'label_values(martlet_observed_sensor_info{class="$class",group=~"$group"}, position)', multi=True, current="$__all"),
+    "sensor": choice("sensor", "Sensor", 'label_values(martlet_observed_sensor_info{class="$class",group=~"$group",position=~"$position"}, sensor)', multi=True, current="$__all"),
+    "label": {
+        "type": "custom",
+        "name": "label",
+        "label": "Compare by",
+        "query": ",".join(LABELS),
+        "options": [{"text": text, "value": text, "selected": text == "group"} for text in LABELS],
+        "current": {"text": "group", "value": "group"},
+    },
     "protocol": choice("protocol", "Protocol", 'label_values(martlet_observed_sources{class="$class"}, protocol)', current="tcp"),
     "port": choice("port", "Port", 'label_values(martlet_observed_sources{class="$class", protocol="$protocol"}, port)', current="23"),
     "region": choice("region", "Region", 'label_values(martlet_observed_region_packets_total{class="$class"}, region)', multi=True, current="$__all"),
@@ -293,7 +306,7 @@ def port():
     packets, sources = f"martlet:port_packets:rate1h{{{PORT}}}", f"martlet:port_sources:1h{{{PORT}}}"
     region_packets = f"martlet_observed_region_port_packets_total{{{PORT},region=~\"$region\"}}"
     regions = f"rate({region_packets}[1h])"
-    return ["class", "sensor", "protocol", "port", "region"], [
+    return ["class", "group", "position", "sensor", "protocol", "port", "region"], [
         stat("Packets per address and day", "Packets to the port in the last hour, for each IPv4 address watched and as if for a day.", PER_ADDRESS_DAY.format(packets)),
         stat("Change on last week", "Packets in the last hour against the same hour a week ago.", change(packets, week_ago(packets)), "percentunit"),
         stat("Sources in an hour", "Distinct sources that scanned the port in the newest whole hour.", sources, links=[link("Is it a worm?", "martlet-worm", "&${protocol:queryparam}&${port:queryparam}")]),
@@ -336,7 +349,8 @@ def populations():
 def sensors():
     of = f'{CLASS},sensor=~"$sensor"'
     states = [{"type": "value", "options": {"0": {"text": "reports", "color": BLUE, "index": 0}, "1": {"text": "silent", "color": VERMILION, "index": 1}}}]
-    return ["class", "sensor"], [
+    info = f"on (class, sensor) group_left ($label) martlet_observed_sensor_info{{{CLASS}}}"
+    return ["class", "group", "position", "sensor", "label"], [
         panel("state-timeline", "Reporting", "Whether each sensor has reported within three windows and the grace. A sensor that is silent and a network that is quiet are two things: a quiet one reports.", [query(f"martlet_observed_sensor_silent{{{of}}}", "{{sensor}}")], "none", width=24,
             custom={"fillOpacity": 80, "lineWidth": 0}, options={"mergeValues": True, "showValue": "never", "rowHeight": 0.8, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "single"}}, defaults={"mappings": states}),
         table("The last hour", "Share of the last whole hour that was watched, frames that the kernel dropped in it, windows that are missing, and the clock's offset.", [
@@ -346,6 +360,7 @@ def sensors():
             instant(f"sum by (sensor) (martlet_observed_sensor_clock_offset_seconds{{{of}}})"),
         ], names=["Coverage", "Drops", "Missing windows", "Clock"], key="sensor", units=[("Coverage", "percentunit"), ("Clock", "s")]),
         lines("Packets per address and day", "Packets of each sensor over the last hour, for each IPv4 address and as if for a day. Sensors of one network should be alike; one that differs is hit by something of its own, or is misplaced.", [query(f"86400 * sum by (class, sensor) (rate(martlet_observed_packets_total{{{of}}}[1h])) / on (class, sensor) (rate(martlet_observed_sensor_ipv4_address_seconds_total{{{of}}}[1h]) > 0)", "{{sensor}}")], axis="per address and day"),
+        lines("By group", "Packets per address and day of the sensors with each value of the chosen label, over the last hour, pooled by address. What nobody has labelled has no name.", [query(f"86400 * sum by ($label) (rate(martlet_observed_packets_total{{{of}}}[1h]) * {info}) / (sum by ($label) (rate(martlet_observed_sensor_ipv4_address_seconds_total{{{of}}}[1h]) * {info}) > 0)", "{{$label}}")], axis="per address and day"),
         lines("Lag", "How many seconds ago a batch of the sensor arrived.", [query(f"martlet_observed_sensor_last_report_age_seconds{{{of}}}", "{{sensor}}")], "suffix:s", log=True),
         lines("Drops", "Frames an hour that kernels and interfaces dropped before sensors saw them.", [
             query(f"3600 * rate(martlet_observed_sensor_kernel_drops_total{{{of}}}[15m])", "{{sensor}} kernel"),

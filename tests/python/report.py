@@ -1,6 +1,6 @@
 """Works the numbers of an observation report out again, from the archive with DuckDB, and says which differ.
 
-usage: report.py ARCHIVE REPORT.json...; prints a JSON object: how many numbers were compared, and what differs.
+usage: report.py [--labels FILE] ARCHIVE REPORT.json...; FILE is what `martlet-collector sensor list --json` printed. Prints a JSON object: how many numbers were compared, and what differs.
 Distinct sources are compared within five standard errors of what the report says of them; everything else has to be equal.
 """
 
@@ -14,7 +14,12 @@ ICMP, ICMPV6, TCP, UDP = 1, 58, 6, 17
 PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 MULTI_PORT = 10
 
-archive, *reports = sys.argv[1:]
+labels, arguments = {}, sys.argv[1:]
+if arguments[0] == "--labels":
+    with open(arguments[1], encoding="utf-8") as file:
+        labels = {name: sensor["labels"] for name, sensor in json.load(file).items()}
+    arguments = arguments[2:]
+archive, *reports = arguments
 connection = duckdb.connect()
 connection.execute("SET TimeZone = 'UTC'")
 connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM read_parquet('{archive}/*/*.parquet', hive_partitioning = true)")
@@ -54,15 +59,22 @@ def change(before, now):
     return 100.0 * (now - before) / before if before else None
 
 
-def view(name, period, traffic):
-    """Rows of a period, with the day of the report's zone."""
+def members(group):
+    """The sensors of `tokyo` or `position:overseas`."""
+    label, value = group.split(":") if ":" in group else ("group", group)
+    return sorted(name for name, said in labels.items() if said.get(label) == value)
+
+
+def view(name, period, traffic, group):
+    """Rows of a period and of a group of sensors, with the day of the report's zone."""
+    of_group = f"AND sensor IN {tuple(members(group) + ['', ''])}" if group else ""
     begin, end = period["from"].rstrip("Z"), period["to"].rstrip("Z")
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE {name} AS SELECT *,
                 strftime(timezone('{period["zone"]}', window_start), '%Y-%m-%d') AS day,
                 CASE WHEN port IS NOT NULL THEN protocol * 100000 + port
                      WHEN icmp_type IS NOT NULL THEN protocol * 100000 + icmp_type ELSE -1 END AS service
-            FROM all_rows WHERE class = '{traffic}' AND window_start >= TIMESTAMPTZ '{begin}Z' AND window_start < TIMESTAMPTZ '{end}Z'"""
+            FROM all_rows WHERE class = '{traffic}' {of_group} AND window_start >= TIMESTAMPTZ '{begin}Z' AND window_start < TIMESTAMPTZ '{end}Z'"""
     )
 
 
@@ -248,15 +260,26 @@ def populations(found, said, table, rules):
         found.sources(f"/populations/mirai_ports/{at}/sources", row["sources"], distinct)
 
 
+def groups(found, said, table, before):
+    for row in said:
+        sensors = tuple(members(row["name"]) + ["", ""])
+        sums = lambda table: dict(ask(f"SELECT kind, sum(packets)::BIGINT FROM {table} WHERE ip_version = 4 AND sensor IN {sensors} GROUP BY kind"))
+        now = sums(table)
+        for kind in ("scan", "backscatter", "other"):
+            found.equal(f"/groups/{row['name']}/packets/{kind}", row["packets"][kind], now.get(kind, 0))
+        if before and row["previous_per_sensor_day"] is not None:
+            found.close(f"/groups/{row['name']}/change", row["change_percent"], change(row["previous_per_sensor_day"], row["per_sensor_day"]))
+
+
 compared, differences = 0, []
 for path in reports:
     with open(path, encoding="utf-8") as file:
         report = json.load(file)
     found, rules = Comparison(), report["rules"]
-    view("now", report["period"], report["class"])
+    view("now", report["period"], report["class"], report["group"])
     before = None
     if report["previous"]["is_known"]:
-        view("before", report["previous"]["period"], report["class"])
+        view("before", report["previous"]["period"], report["class"], report["group"])
         before = "before"
     overview(found, report["overview"], report, "now", before)
     ranking(found, "/ports", report["ports"], "now", before, "service", "scan", rules, report["period"])
@@ -265,6 +288,7 @@ for path in reports:
     if before:
         movers(found, report["movers"], "now", before, rules)
     populations(found, report["populations"], "now", rules)
+    groups(found, report["groups"], "now", before)
     compared += found.compared
     differences += [[report["period"]["label"], *difference] for difference in found.differences]
 print(json.dumps({"compared": compared, "differences": differences}))

@@ -521,6 +521,9 @@ fn every_expression(prometheus: &Server) {
                 ("$protocol", *protocol),
                 ("$port", *port),
                 ("$sensor", ".*"),
+                ("$group", ".*"),
+                ("$position", ".*"),
+                ("$label", "group"),
                 ("$region", ".*"),
                 ("$window", "1h"),
             ];

@@ -59,9 +59,12 @@ impl State {
 
     /// Has DuckDB work reports out again; says how many numbers it compared.
     fn recount(&self, interpreter: &Path, reports: &[PathBuf]) -> u64 {
-        let archive = self.data().join("archive");
+        let (archive, labels) = (self.data().join("archive"), self.folder.path().join("labels.json"));
+        let listed = run(&mut self.command(&["sensor", "list", "--json"]), b"");
+        assert_eq!(listed.code, Some(0), "{}", listed.stderr);
+        fs::write(&labels, listed.text()).unwrap();
         let arguments: Vec<&OsStr> =
-            [archive.as_os_str()].into_iter().chain(reports.iter().map(|path| path.as_os_str())).collect();
+            [OsStr::new("--labels"), labels.as_os_str(), archive.as_os_str()].into_iter().chain(reports.iter().map(|path| path.as_os_str())).collect();
         let answer = python::ask(interpreter, "report.py", &arguments);
         assert!(answer["differences"].as_array().unwrap().is_empty(), "{answer:#}");
         answer["compared"].as_u64().unwrap()
@@ -119,6 +122,13 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     state.settings.extend(archive);
     let settings: Vec<(&str, &Path)> = state.settings.iter().map(|(name, value)| (*name, Path::new(value))).collect();
     let collector = Collector::start_in(&state.data(), &settings);
+    // Of 50 sensors one has no label, and one is the only one of its group.
+    for number in 1..50 {
+        let position = if number <= 30 { "position=domestic" } else { "position=overseas" };
+        let group = if number == 7 { "group=alone" } else { "group=many" };
+        let labelled = run(&mut state.command(&["sensor", "set", &format!("drill-{number}"), position, group]), b"");
+        assert_eq!(labelled.code, Some(0), "{}", labelled.stderr);
+    }
     let truth = state.folder.path().join("truth.json");
     let to = collector.ingest.to_string();
     // Over a midnight.
@@ -141,6 +151,29 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     assert_eq!(packets, sent);
     // Of an exercise every event is told; it was called while it was sent.
     assert_eq!(report["events"]["assessed"][0]["service"]["number"], 1434);
+    // Beside those of `many`, figures of one sensor would follow from all, and so beside both positions.
+    assert_eq!(report["groups"], Value::Array(Vec::new()));
+    assert!(state.recount(&interpreter, &[path]) > 100);
+
+    // A report of a group has its sensors only; one of few sensors is refused, and one that nobody is in.
+    let overseas = ["weekly", "--class", "drill", "--week", "2026-W02", "--sensors", "position:overseas"];
+    let (group, path) = state.json("overseas", &overseas);
+    assert_eq!((&group["group"], &group["overview"]["exposure"]["sensors"]), (&"position:overseas".into(), &19.into()));
+    assert_eq!(group["revision"], 1);
+    assert!(state.recount(&interpreter, &[path]) > 100);
+    for (sensors, why) in [("alone", "had 1 sensors"), ("economy:JP", "there is no group")] {
+        let refused = state.report(&[&overseas[..5], &["--sensors", sensors]].concat());
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    }
+    assert_eq!(state.report(&["list"]).text(), "drill\t2026-W02\t1\tall\ndrill\t2026-W02\t1\tposition:overseas\n");
+    // Where one sensor may be told, all groups stand side by side.
+    state.settings.push(("MARTLET_REPORTS__MIN_SENSORS", "1"));
+    let (all, path) = state.json("groups", &["days", "--class", "drill", "--from", "2026-01-06", "--to", "2026-01-07"]);
+    let names: Vec<&str> = all["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["alone", "many", "position:domestic", "position:overseas"]);
+    let rates = all["overview"]["rates"].as_array().unwrap();
+    assert!(rates.iter().any(|rate| rate["of"]["name"] == "position:domestic" && rate["sensors"] == 30));
     assert!(state.recount(&interpreter, &[path]) > 100);
     let html = state.report(&["weekly", "--class", "drill", "--week", "2026-W02"]);
     assert_eq!(html.code, Some(0), "{}", html.stderr);
@@ -193,7 +226,7 @@ fn late_data_is_a_revision_and_notes_are_kept() {
     before["notes"].take();
     assert_eq!(again, before);
     let list = state.report(&["list"]);
-    assert_eq!(list.text(), "import\t2026-W02\t1\nimport\t2026-W02\t2\n");
+    assert_eq!(list.text(), "import\t2026-W02\t1\tall\nimport\t2026-W02\t2\tall\n");
 
     // The week after does not stand beside one that is kept with other figures than it has now.
     let kept = state.data().join("reports/import/2026-W02.r2.json");

@@ -52,8 +52,9 @@ pub(super) fn ask(directory: &Path) -> Result<()> {
         ("ports that grew most, week on week", {
             let before = week.before()?;
             Box::new(move |s| {
-                s.movers(&scans, week, before, &Zone::UTC, Which::Ports, Order::Packets, Change::Up, 20)
-                    .map(|movers| movers.len())
+                let comparison = s.compare(&scans, week, before, &Zone::UTC, Which::Ports, Order::Packets)?;
+                let movers = comparison.first(Change::Up, 20)?.into_iter().map(|ranked| comparison.mover(ranked));
+                movers.collect::<Result<Vec<_>, _>>().map(|movers| movers.len())
             })
         }),
         ("regions of a week", {

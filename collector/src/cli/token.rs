@@ -1,19 +1,15 @@
 //! `martlet-collector token`: who may ask over HTTP.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use martlet_telemetry::config as settings;
 
-use super::{FAILED, MISUSED, complain, tell};
+use super::place::{Place, print, table};
+use super::{Failure, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::store::{DirectoryLock, Location, LockError, Store};
+use crate::store::Location;
 use crate::tokens::{Grant, Scope, TokenRecord, TokenStore};
 
 /// Make, list or revoke tokens of the HTTP API. The collector may run: it knows of a change within seconds.
@@ -68,42 +64,15 @@ enum ScopeChoice {
     Admin,
 }
 
-#[derive(Debug, Args)]
-struct Place {
-    /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Directory of the collector's state [default: /var/lib/martlet/collector].
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<PathBuf>,
-}
-
-/// Why a command failed, and the exit status.
-struct Failure(String, u8);
-
-impl Failure {
-    fn failed(error: impl ToString) -> Failure {
-        Failure(error.to_string(), FAILED)
-    }
-
-    fn misused(error: impl ToString) -> Failure {
-        Failure(error.to_string(), MISUSED)
-    }
-}
-
 /// Carries out a command.
-pub(super) fn run(arguments: TokenArguments) -> ExitCode {
+pub(super) fn run(arguments: TokenArguments) -> Result<(), Failure> {
     let now = SystemClock.now();
-    let done = match arguments.command {
+    match arguments.command {
         Command::Create { name, scope, organisation, expires, place } => {
             create(name, scope, organisation, expires, &place, now)
         }
         Command::List { place } => list(&place),
         Command::Revoke { name, place } => revoke(&name, &place, now),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(message, status)) => complain(&message, status),
     }
 }
 
@@ -123,7 +92,7 @@ fn create(
     };
     let expires = expires.map(end_of).transpose()?;
     if expires.is_some_and(|expires| expires <= now) {
-        return Err(Failure::misused("--expires: the day is over; name one that is to come"));
+        return Err(Failure::misuse("--expires: the day is over; name one that is to come"));
     }
     let secret = open(place)?.create(&Grant { name, scope, organisation, expires }, now).map_err(Failure::failed)?;
     print(&format!("{}\n", secret.reveal()))?;
@@ -133,14 +102,8 @@ fn create(
 
 fn list(place: &Place) -> Result<(), Failure> {
     let tokens = open(place)?.list().map_err(Failure::failed)?;
-    let head = ["NAME", "SCOPE", "ORGANISATION", "CREATED", "LAST DAY", "REVOKED", "LAST USED"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(tokens.iter().map(row)).collect();
-    let widths: [usize; 7] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    print(&rows.iter().map(line).collect::<String>())
+    let head = ["NAME", "SCOPE", "ORGANISATION", "CREATED", "LAST DAY", "REVOKED", "LAST USED"];
+    print(&table(head, tokens.iter().map(row)))
 }
 
 fn row(token: &TokenRecord) -> [String; 7] {
@@ -164,58 +127,19 @@ pub(super) fn has_tokens(config: &Config) -> bool {
 }
 
 fn open(place: &Place) -> Result<TokenStore, Failure> {
-    let mut config = Config::load(place.config.as_deref(), settings::environment()).map_err(Failure::misused)?;
-    if let Some(directory) = &place.data_dir {
-        config.store.data_dir.clone_from(directory);
-    }
-    config.check().map_err(Failure::misused)?;
-    let directory = &config.store.data_dir;
-    check_owner(directory)?;
-    // If no collector runs, the store may be of an older program, or not be there yet.
-    match DirectoryLock::take(directory) {
-        Ok(_lock) => {
-            let location = Location::in_directory(directory);
-            Store::open(location).map_err(|error| Failure::failed(format!("{}: {error}", directory.display())))?;
-        }
-        Err(LockError::InUse(_)) => {}
-        Err(error @ LockError::Unusable { .. }) => return Err(Failure::failed(error)),
-    }
-    TokenStore::open(&Location::in_directory(directory))
-        .map_err(|error| Failure::failed(format!("{}: {error}", directory.display())))
-}
-
-/// Files that another user makes in the directory would keep the collector from starting, and so would a directory of another.
-fn check_owner(directory: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(directory).map_err(|error| {
-        let directory = directory.display();
-        Failure::failed(format!(
-            "{directory}: {error}; start the collector once, or name its directory with --data-dir"
-        ))
-    })?;
-    let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
-    if owner == own {
-        return Ok(());
-    }
-    let directory = directory.display();
-    Err(Failure::failed(format!(
-        "{directory} belongs to another user (number {owner}): run this as that user, for example with `sudo -u '#{owner}'`"
-    )))
+    let location = place.store()?;
+    TokenStore::open(&location).map_err(Failure::failed)
 }
 
 /// The end of a day in UTC, in seconds since the Unix epoch.
 fn end_of(day: Date) -> Result<i64, Failure> {
     let next = day.checked_add(1.day()).and_then(|next| next.to_zoned(TimeZone::UTC));
-    next.map(|next| next.timestamp().as_second()).map_err(|error| Failure::misused(format!("--expires: {error}")))
+    next.map(|next| next.timestamp().as_second()).map_err(|error| Failure::misuse(format!("--expires: {error}")))
 }
 
 fn day_of(time: i64) -> String {
     let time = Timestamp::from_second(time).map(|time| time.to_zoned(TimeZone::UTC).date().to_string());
     time.unwrap_or_else(|_| "?".to_owned())
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)
 }
 
 #[cfg(test)]

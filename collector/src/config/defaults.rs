@@ -10,6 +10,7 @@ use super::{
     AggregateConfig, ArchiveConfig, HistoryConfig, HttpConfig, IngestConfig, LiveConfig, LogConfig, MetricsConfig,
     Port, StoreConfig, TCP, UDP,
 };
+use crate::labels::Label;
 use crate::rollup::RollupLimits;
 use crate::tokens::LoopbackScope;
 
@@ -31,7 +32,12 @@ impl Default for ArchiveConfig {
 impl Default for HistoryConfig {
     fn default() -> HistoryConfig {
         let tracked_sources = RollupLimits::default().tracked_sources;
-        HistoryConfig { report_zones: vec!["UTC".to_owned()], keep_days: 0, tracked_sources }
+        HistoryConfig {
+            report_zones: vec!["UTC".to_owned()],
+            group_labels: vec![Label::Group, Label::Position],
+            keep_days: 0,
+            tracked_sources,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::Sources;
 use super::services::protocol_name;
 use crate::aggregate::{OwnerKey, SensorCounts};
 use crate::journal::{Condition, Health, Stall};
+use crate::labels::Label;
 use crate::live::{LiveView, SensorView, mark_name};
 use crate::store::Location;
 
@@ -207,6 +208,27 @@ impl Families<'_> {
                     let age_ms = now_ms.saturating_sub(sensor.reports[class]?.arrived_ms).max(0);
                     Some(seconds(age_ms.unsigned_abs()))
                 })
+            },
+        )?;
+        self.add(
+            MetricKind::Gauge,
+            "martlet_observed_sensor_info",
+            "1 for each sensor, with what operators say of it; a label that nobody has set is empty.",
+            &["class", "sensor", "group", "economy", "position", "network", "addressing", "posture"],
+            |sources, view| {
+                let labels = sources.labels.get();
+                let pairs = TrafficClass::ALL
+                    .into_iter()
+                    .flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)));
+                let samples = pairs.filter_map(|(class, sensor)| {
+                    let posture = sensor.reports[class as usize]?.posture.name();
+                    let of_sensor = labels.get(sensor.name.as_str());
+                    let said = |label| of_sensor.and_then(|labels| labels.get(&label)).map_or("", String::as_str);
+                    let [group, economy, position, network, addressing] = Label::ALL.map(said);
+                    let name = sensor.name.as_str();
+                    Some((texts([class.name(), name, group, economy, position, network, addressing, posture]), 1.0))
+                });
+                samples.collect()
             },
         )?;
         self.add(

@@ -37,6 +37,7 @@ use crate::events::{Book, TargetCounters};
 use crate::geo::Geo;
 use crate::ingest;
 use crate::journal;
+use crate::labels::SharedLabels;
 use crate::latencies::Latencies;
 use crate::live::LiveView;
 use crate::rollup::Archive;
@@ -75,6 +76,8 @@ pub struct Sources {
     pub history: Arc<Pool>,
     /// Where the archive's files are.
     pub archive: Archive,
+    /// What operators say of sensors.
+    pub labels: Arc<SharedLabels>,
     /// Events.
     pub events: Arc<Book>,
     /// What is counted of those who are told of them.

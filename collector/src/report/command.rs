@@ -16,6 +16,7 @@ use super::{Desk, Wanted};
 use crate::cli::{Failure, class, configuration, tell};
 use crate::config::Config;
 use crate::events::Book;
+use crate::labels::Group;
 use crate::rollup::query::History;
 use crate::store::{Location, STORE_NAME};
 
@@ -61,7 +62,7 @@ pub enum Arguments {
         #[command(flatten)]
         how: How,
     },
-    /// Print which reports are finished: class, time and revision.
+    /// Print which reports are finished: class, time, revision and sensors.
     List(State),
 }
 
@@ -84,6 +85,9 @@ pub struct How {
     /// Of which class: real, drill or import.
     #[arg(long, default_value = "real", value_parser = class)]
     class: TrafficClass,
+    /// Only sensors of a group: its name, or another label and its value, as position:overseas [default: all sensors].
+    #[arg(long, value_name = "GROUP")]
+    sensors: Option<Group>,
     /// Language: en, ja, or a file of wording such as fr.toml.
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     lang: String,
@@ -130,7 +134,7 @@ impl Arguments {
             Arguments::Monthly { month, how } => (month, Kind::Month, how),
             Arguments::Quarterly { quarter, how } => (quarter, Kind::Quarter, how),
             Arguments::Days { from, to, how } => {
-                let days = Period::days(from, to).map_err(misuse)?;
+                let days = Period::days(from, to).map_err(Failure::misuse)?;
                 // Days are always given.
                 (Some(days), Kind::Week, how)
             }
@@ -140,20 +144,16 @@ impl Arguments {
     }
 }
 
-fn failed(error: impl ToString) -> Failure {
-    Failure::Failed(error.to_string())
-}
-
-fn misuse(error: impl ToString) -> Failure {
-    Failure::Misuse(error.to_string())
-}
-
 fn list(config: &Config) -> Result<(), Failure> {
     let shelf = Shelf::in_directory(&config.store.data_dir);
     let mut out = io::stdout().lock();
-    for class in TrafficClass::ALL {
-        for Stored { label, revision } in shelf.list(class).map_err(failed)? {
-            writeln!(out, "{}\t{label}\t{revision}", class.name()).map_err(failed)?;
+    let groups = shelf.groups().map_err(Failure::failed)?;
+    for group in std::iter::once(None).chain(groups.iter().map(Some)) {
+        let (of_group, name) = (shelf.of_group(group), group.map_or("all".to_owned(), Group::to_string));
+        for class in TrafficClass::ALL {
+            for Stored { label, revision } in of_group.list(class).map_err(Failure::failed)? {
+                writeln!(out, "{}\t{label}\t{revision}\t{name}", class.name()).map_err(Failure::failed)?;
+            }
         }
     }
     Ok(())
@@ -168,15 +168,15 @@ impl How {
         let notes = self.notes.as_deref().map(read_notes).transpose()?;
         let directory = &config.store.data_dir;
         if !directory.join(STORE_NAME).is_file() {
-            return Err(failed(format!(
+            return Err(Failure::failed(format!(
                 "{} has no store; give the collector's --data-dir, or its configuration with --config",
                 directory.display()
             )));
         }
         let now = jiff::Timestamp::now().as_second();
-        let today = config.reports.zone().map_err(misuse)?.date(now);
+        let today = config.reports.zone().map_err(Failure::misuse)?.date(now);
         let period = period.or_else(|| Period::last_before(kind, today?, config.reports.week_start.weekday()));
-        let period = period.ok_or_else(|| failed("the clock is beyond what calendars have"))?;
+        let period = period.ok_or_else(|| Failure::failed("the clock is beyond what calendars have"))?;
         let report = self.report(&config, period, now, notes)?;
         if report.revision.is_none() && self.compare == 1 {
             tell("provisional: data may still come, so no revision of it is kept");
@@ -192,27 +192,29 @@ impl How {
         notes: Option<Notes>,
     ) -> Result<model::Report, Failure> {
         let location = Location::in_directory(&config.store.data_dir);
-        let shelf = Shelf::in_directory(&config.store.data_dir);
+        let all = Shelf::in_directory(&config.store.data_dir);
+        let shelf = all.of_group(self.sensors.as_ref());
         let (class, label) = (self.class, period.to_string());
         let mut report = if let Some(revision) = self.revision {
-            shelf.get(class, &Stored { label: label.clone(), revision }).map_err(failed)?
+            shelf.get(class, &Stored { label: label.clone(), revision }).map_err(Failure::failed)?
         } else {
-            let history = History::open(&location).map_err(failed)?;
-            let snapshot = history.snapshot().map_err(failed)?;
+            let history = History::open(&location).map_err(Failure::failed)?;
+            let snapshot = history.snapshot().map_err(Failure::failed)?;
             let (book, rules) = (Book::new(location), config.reports.rules(&config.publication));
             let desk = Desk { snapshot: &snapshot, book: &book, config: &config.reports, rules: &rules };
-            let wanted = Wanted { class: self.class, period, compare: self.compare };
-            let made = desk.make(&shelf, &wanted, now).map_err(failed)?;
+            let group = self.sensors.clone();
+            let wanted = Wanted { class: self.class, period, compare: self.compare, group };
+            let made = desk.make(&all, &wanted, now).map_err(Failure::failed)?;
             made.remark.into_iter().for_each(tell);
             made.report
         };
         match notes {
             Some(notes) => {
-                notes.check(&report).map_err(misuse)?;
+                notes.check(&report).map_err(Failure::misuse)?;
                 notes.put_into(&mut report);
-                shelf.put_notes(class, &label, &notes).map_err(failed)?;
+                shelf.put_notes(class, &label, &notes).map_err(Failure::failed)?;
             }
-            None => shelf.notes(class, &label).map_err(failed)?.put_into(&mut report),
+            None => shelf.notes(class, &label).map_err(Failure::failed)?.put_into(&mut report),
         }
         Ok(report)
     }
@@ -221,9 +223,9 @@ impl How {
     fn check_output(&self) -> Result<(), Failure> {
         match (self.format, &self.out) {
             (As::Csv | As::Md, None) => {
-                Err(misuse("several files: say where to with --out DIRECTORY or --out FILE.zip"))
+                Err(Failure::misuse("several files: say where to with --out DIRECTORY or --out FILE.zip"))
             }
-            (As::Pdf, None) => Err(misuse("say where to with --out FILE")),
+            (As::Pdf, None) => Err(Failure::misuse("say where to with --out FILE")),
             _ => Ok(()),
         }
     }
@@ -235,37 +237,41 @@ impl How {
             As::Csv => Format::Csv,
             As::Json => Format::Json,
         };
-        let files = martlet_report::render(report, wording, format).map_err(failed)?;
+        let files = martlet_report::render(report, wording, format).map_err(Failure::failed)?;
         let is_zip = |out: &Path| out.extension().is_some_and(|extension| extension == "zip");
         match (&self.out, self.format) {
             (Some(out), As::Pdf) => print_pdf(&files, out, self.pdf_command.as_deref()),
-            (Some(out), As::Csv | As::Md) if is_zip(out) => put(out, &martlet_report::bundle(&files).map_err(failed)?),
+            (Some(out), As::Csv | As::Md) if is_zip(out) => {
+                put(out, &martlet_report::bundle(&files).map_err(Failure::failed)?)
+            }
             (Some(out), As::Csv | As::Md) => {
-                fs::create_dir_all(out).map_err(|error| failed(format!("{}: {error}", out.display())))?;
+                fs::create_dir_all(out).map_err(|error| Failure::failed(format!("{}: {error}", out.display())))?;
                 files.iter().try_for_each(|file| put(&out.join(&file.name), &file.bytes))
             }
             (Some(out), _) => files.iter().try_for_each(|file| put(out, &file.bytes)),
-            (None, _) => files.iter().try_for_each(|file| io::stdout().write_all(&file.bytes).map_err(failed)),
+            (None, _) => files.iter().try_for_each(|file| io::stdout().write_all(&file.bytes).map_err(Failure::failed)),
         }
     }
 }
 
 fn wording(language: &str) -> Result<Wording, Failure> {
     match language {
-        "en" => return Wording::english().map_err(failed),
-        "ja" => return Wording::japanese().map_err(failed),
+        "en" => return Wording::english().map_err(Failure::failed),
+        "ja" => return Wording::japanese().map_err(Failure::failed),
         _ => {}
     }
     if Path::new(language).extension().is_none_or(|extension| extension != "toml") {
-        return Err(misuse(format!("--lang {language}: take en, ja, or a file of wording that ends in .toml")));
+        return Err(Failure::misuse(format!(
+            "--lang {language}: take en, ja, or a file of wording that ends in .toml"
+        )));
     }
-    let wrong = |error: &dyn ToString| misuse(format!("--lang {language}: {}", error.to_string()));
+    let wrong = |error: &dyn ToString| Failure::misuse(format!("--lang {language}: {}", error.to_string()));
     let text = fs::read_to_string(language).map_err(|error| wrong(&error))?;
     Wording::read(&text).map_err(|error| wrong(&error))
 }
 
 fn read_notes(path: &Path) -> Result<Notes, Failure> {
-    let wrong = |error: &dyn ToString| misuse(format!("{}: {}", path.display(), error.to_string()));
+    let wrong = |error: &dyn ToString| Failure::misuse(format!("{}: {}", path.display(), error.to_string()));
     let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
     Notes::read(&text).map_err(|error| wrong(&error))
 }
@@ -277,7 +283,7 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&draft);
-        failed(format!("{}: {error}", path.display()))
+        Failure::failed(format!("{}: {error}", path.display()))
     })
 }
 
@@ -287,7 +293,7 @@ fn print_pdf(files: &[File], out: &Path, command: Option<&[String]>) -> Result<(
     page.push(format!(".{:016x}.html", rand::random::<u64>()));
     let page = PathBuf::from(page);
     let printed = files.iter().try_for_each(|file| put(&page, &file.bytes));
-    let printed = printed.and_then(|()| martlet_report::pdf::print(&page, out, command).map_err(failed));
+    let printed = printed.and_then(|()| martlet_report::pdf::print(&page, out, command).map_err(Failure::failed));
     // One that stays is in nobody's way.
     let _ = fs::remove_file(&page);
     printed

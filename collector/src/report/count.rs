@@ -10,12 +10,14 @@ use super::period::Placed;
 use crate::rollup::query::{
     Basis, Distinct, Exposure, Filter, GroupBy, Grouping, SeriesKey, Snapshot, Span, Step, Sum,
 };
-use crate::rollup::{DAY_SECONDS, Dimension, RollupError, Zone};
+use crate::rollup::{ALL_SENSORS, DAY_SECONDS, Dimension, RollupError, Zone};
 
 /// A time of one class, asked of one state of history.
 pub(super) struct Counted<'a> {
     pub(super) snapshot: &'a Snapshot<'a>,
     pub(super) class: TrafficClass,
+    /// All sensors, or a group of them.
+    scope: u32,
     pub(super) zone: &'a Zone,
     pub(super) placed: &'a Placed,
     /// What stands behind it. What was watched is in `watched`.
@@ -82,15 +84,15 @@ impl<'a> Counted<'a> {
     /// Nothing is expected behind `until`.
     pub(super) fn new(
         snapshot: &'a Snapshot<'a>,
-        class: TrafficClass,
+        of: &Filter,
         zone: &'a Zone,
         placed: &'a Placed,
         heard_before: &BTreeSet<String>,
         until: i64,
     ) -> Result<Counted<'a>, RollupError> {
-        let filter = Filter::class(class);
-        let basis = snapshot.basis(&filter, placed.span)?;
-        let days = placed.days.iter().map(|(date, span)| DayBasis::new(snapshot, &filter, *date, *span));
+        let Filter { class, scope, .. } = *of;
+        let basis = snapshot.basis(of, placed.span)?;
+        let days = placed.days.iter().map(|(date, span)| DayBasis::new(snapshot, of, *date, *span));
         let days = days.collect::<Result<Vec<_>, RollupError>>()?;
         let mut watched = Watched::default();
         days.iter().for_each(|day| watched.add(&day.watched.sensors, &day.watched.all));
@@ -103,12 +105,22 @@ impl<'a> Counted<'a> {
         });
         let since = since.collect();
         let until = until.clamp(from, placed.span.to());
-        Ok(Counted { snapshot, class, zone, placed, basis, days, watched, since, until })
+        Ok(Counted { snapshot, class, scope, zone, placed, basis, days, watched, since, until })
     }
 
     /// Packets of a kind over an IP version; of all kinds with `None`.
     pub(super) const fn filter(&self, ip: IpVersion, kind: Option<Kind>) -> Filter {
-        Filter { ip: Some(ip), kind, ..Filter::class(self.class) }
+        Filter { ip: Some(ip), kind, ..self.scoped(self.scope) }
+    }
+
+    /// Everything of its class that a scope saw.
+    pub(super) const fn scoped(&self, scope: u32) -> Filter {
+        Filter { scope, ..Filter::class(self.class) }
+    }
+
+    /// Whether all sensors are meant.
+    pub(super) const fn is_of_all(&self) -> bool {
+        self.scope == ALL_SENSORS
     }
 
     /// Whether anything is known.
@@ -151,6 +163,22 @@ impl<'a> Counted<'a> {
         self.exposure_of(&self.watched, self.placed.span)
     }
 
+    /// Exposure of a group of these sensors. Coverage is known if they belonged to it all the time.
+    pub(super) fn exposure_of_group(&self, scope: u32) -> Result<model::Exposure, RollupError> {
+        let basis = self.snapshot.basis(&self.scoped(scope), self.placed.span)?;
+        let is_steady = basis.sensors.iter().all(|(name, exposure)| self.watched.sensors.get(name) == Some(exposure));
+        let begins = basis.sensors.keys().filter_map(|name| self.since.get(name));
+        let expected = begins.map(|since| (self.until - since).max(0)).sum();
+        let all = &basis.exposure;
+        Ok(model::Exposure {
+            sensors: u32::try_from(basis.sensors.len()).unwrap_or(u32::MAX),
+            sensor_days: sensor_days(all),
+            address_days: all.address_days(IpVersion::V4),
+            prefix_days: all.address_days(IpVersion::V6),
+            coverage_percent: self.coverage_of(all, expected).filter(|_| is_steady),
+        })
+    }
+
     fn exposure_of(&self, watched: &Watched, span: Span) -> model::Exposure {
         let all = &watched.all;
         let until = self.until.min(span.to());
@@ -171,9 +199,13 @@ impl<'a> Counted<'a> {
 
     /// Packets by kind.
     pub(super) fn kinds(&self, ip: IpVersion) -> Result<model::Kinds, RollupError> {
+        self.kinds_of(&self.filter(ip, None))
+    }
+
+    /// Packets by kind of what is asked for.
+    pub(super) fn kinds_of(&self, filter: &Filter) -> Result<model::Kinds, RollupError> {
         let mut kinds = model::Kinds::default();
-        let filter = self.filter(ip, None);
-        for group in self.snapshot.groups(&filter, self.placed.span, Dimension::Protocol, Grouping::All)? {
+        for group in self.snapshot.groups(filter, self.placed.span, Dimension::Protocol, Grouping::All)? {
             for kind in Kind::ALL {
                 add_kind(&mut kinds, kind, group.kinds[kind as usize]);
             }

@@ -10,6 +10,7 @@
 mod command;
 mod config;
 mod count;
+mod groups;
 mod notes;
 mod parts;
 mod period;
@@ -31,8 +32,9 @@ pub use shelf::{Shelf, ShelfError, Stored};
 use self::count::Counted;
 use self::ranking::By;
 use crate::events::{Book, EventError};
-use crate::rollup::RollupError;
+use crate::labels::Group;
 use crate::rollup::query::{Filter, Snapshot};
+use crate::rollup::{ALL_SENSORS, RollupError};
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -49,6 +51,21 @@ pub enum ReportError {
     /// Nothing is known of the time.
     #[error("nothing is known of {0}: no {1} traffic was watched then, or its days are not made yet")]
     Nothing(String, &'static str),
+    /// No sensor ever had the label.
+    #[error(
+        "there is no group {0:?}: `martlet-collector sensor list` shows labels of sensors, and `sensor set` gives them"
+    )]
+    NoGroup(String),
+    /// What few sensors saw is not told.
+    #[error("group {group} had {sensors} sensors then, and reports.min_sensors = {least}: nothing is told of it")]
+    FewSensors {
+        /// Which.
+        group: String,
+        /// How many it had.
+        sensors: usize,
+        /// How many it would take.
+        least: u32,
+    },
     /// Nobody knows whether enough sources are behind what would be told.
     #[error(
         "distinct sources of days in {0} are not known, and publication.min_sources is more than 1: put the zone into \
@@ -90,6 +107,8 @@ pub struct Wanted {
     pub period: Period,
     /// It is compared with the time of the same kind that lies so many before.
     pub compare: u32,
+    /// Of which sensors; all if `None`.
+    pub group: Option<Group>,
 }
 
 /// Where reports come from.
@@ -129,20 +148,31 @@ impl Desk<'_> {
         let nothing = || ReportError::Nothing(wanted.period.to_string(), wanted.class.name());
         let zone = config.zone()?;
         let placed = |period| Placed::new(period, &zone, config.week_start.weekday());
+        let scope = match &wanted.group {
+            None => ALL_SENSORS,
+            Some(group) => snapshot.scope_of(group)?.ok_or_else(|| ReportError::NoGroup(group.to_string()))?,
+        };
+        let of = Filter { scope, ..Filter::class(wanted.class) };
         // Who was heard right before a time should have watched from its begin on, whatever it is compared with.
         let heard_before = |period: Period| -> Result<BTreeSet<String>, ReportError> {
             let before = placed(period.before().ok_or_else(nothing)?)?;
-            let sensors = snapshot.basis(&Filter::class(wanted.class), before.span)?.sensors;
+            let sensors = snapshot.basis(&of, before.span)?.sensors;
             Ok(sensors.into_keys().collect())
         };
         let earlier = wanted.period.back(wanted.compare).ok_or_else(nothing)?;
         let (placed_earlier, placed_now) = (placed(earlier)?, placed(wanted.period)?);
         let counted = |placed, period| -> Result<Counted<'_>, ReportError> {
-            Ok(Counted::new(snapshot, wanted.class, &zone, placed, &heard_before(period)?, now)?)
+            Ok(Counted::new(snapshot, &of, &zone, placed, &heard_before(period)?, now)?)
         };
         let (before, time) = (counted(&placed_earlier, earlier)?, counted(&placed_now, wanted.period)?);
         if !time.is_known() {
             return Err(nothing());
+        }
+        if let Some(group) = &wanted.group {
+            let (sensors, least) = (time.watched.sensors.len(), rules.min_sensors);
+            if sensors < least as usize {
+                return Err(ReportError::FewSensors { group: group.to_string(), sensors, least });
+            }
         }
         if rules.min_sources > 1 && !time.has_sources()? {
             return Err(ReportError::Zone(zone.name().to_owned()));
@@ -151,7 +181,8 @@ impl Desk<'_> {
         let is_comparable = before.is_whole() && (rules.min_sources <= 1 || before.has_sources()?);
         let is_settled = time.basis.dirty_days.is_empty() && (!is_comparable || before.basis.dirty_days.is_empty());
         let before = Some(&before).filter(|_| is_comparable);
-        let overview = parts::overview(&time, before, rules)?;
+        let groups = groups::Told::new(&time, rules)?;
+        let overview = parts::overview(&time, before, &groups, rules)?;
         let services = |kind, before| ranking::ranking(&time, before, rules, By::Service(kind), ranking::service);
         let mut report = model::Report {
             format: model::FORMAT,
@@ -164,7 +195,7 @@ impl Desk<'_> {
             revision: None,
             changes: Vec::new(),
             class: class(wanted.class),
-            group: None,
+            group: wanted.group.as_ref().map(Group::to_string),
             rules: rules.clone(),
             warnings: parts::warnings(&time, &overview),
             overview,
@@ -173,10 +204,10 @@ impl Desk<'_> {
             movers: before.map(|before| parts::movers(&time, before, rules)).transpose()?.unwrap_or_default(),
             populations: parts::populations(&time, rules)?,
             backscatter: services(Kind::Backscatter, None)?,
-            groups: Vec::new(),
+            groups: groups.rows(&time, before)?,
             sensor_ports: Vec::new(),
             events: parts::events(&time, book)?,
-            quality: parts::quality(&time)?,
+            quality: parts::quality(&time, &groups)?,
             notes: model::Notes::default(),
         };
         report.quality.largest_error = largest_error(&serde_json::to_value(&report)?);
@@ -191,6 +222,7 @@ impl Desk<'_> {
     /// If history cannot be read, or has nothing of the time; if the report disagrees with itself or cannot be kept.
     pub fn make(&self, shelf: &Shelf, wanted: &Wanted, now: i64) -> Result<Made, ReportError> {
         let is_regular = wanted.compare == 1;
+        let shelf = &shelf.of_group(wanted.group.as_ref());
         let label = wanted.period.to_string();
         let kept = if is_regular { shelf.newest(wanted.class, &label)? } else { None };
         let built = match (self.build(wanted, now), kept.clone()) {

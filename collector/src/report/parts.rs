@@ -8,11 +8,12 @@ use martlet_window::{IpVersion, Kind, TrafficClass};
 
 use super::ReportError;
 use super::count::{Counted, change, change_of_rate, is_told, per, percent, sources, tell, to_f64};
+use super::groups::Told;
 use super::ranking::port;
 use crate::events::{Book, Event, Wanted, severity_name, time, type_name};
 use crate::publish::services;
-use crate::rollup::query::{Change, Grouping, Mover, PopulationBy, PopulationTotals, ServiceTotals, Which};
-use crate::rollup::{Dimension, Order, Population, RollupError, date_text};
+use crate::rollup::query::{Change, Filter, Grouping, Mover, PopulationBy, PopulationTotals, ServiceTotals, Which};
+use crate::rollup::{ALL_SENSORS, Dimension, Order, Population, RollupError, date_text};
 
 /// Sizes of sensors, by the addresses that they watch on average.
 const SIZES: [(u64, Option<u64>); 5] = [(1, Some(1)), (2, Some(15)), (16, Some(255)), (256, Some(4095)), (4096, None)];
@@ -27,6 +28,7 @@ const MOST_EVENTS: usize = 10_000;
 pub(super) fn overview(
     now: &Counted<'_>,
     before: Option<&Counted<'_>>,
+    groups: &Told,
     rules: &Rules,
 ) -> Result<model::Overview, RollupError> {
     let packets = now.kinds(IpVersion::V4)?;
@@ -41,7 +43,7 @@ pub(super) fn overview(
         change_percent: previous_packets.and_then(|before| change(sum(&before), sum(&packets))),
         per_sensor_day: now.per_sensor_day(packets.scan),
         mean_daily_sources: mean(&daily),
-        rates: rates(now, before, rules)?,
+        rates: rates(now, before, groups, rules)?,
         days,
         ipv6: ipv6(now)?,
     })
@@ -53,6 +55,7 @@ const fn sum(kinds: &model::Kinds) -> u64 {
 
 /// A sensor with what it is compared by.
 struct Rated {
+    name: String,
     /// Scans per address and day.
     rate: f64,
     /// Addresses that it watches on average.
@@ -61,7 +64,12 @@ struct Rated {
     before: Option<f64>,
 }
 
-fn rates(now: &Counted<'_>, before: Option<&Counted<'_>>, rules: &Rules) -> Result<Vec<model::Rate>, RollupError> {
+fn rates(
+    now: &Counted<'_>,
+    before: Option<&Counted<'_>>,
+    groups: &Told,
+    rules: &Rules,
+) -> Result<Vec<model::Rate>, RollupError> {
     let of_now = sensor_rates(now)?;
     let of_before = before.map(sensor_rates).transpose()?.unwrap_or_default();
     let is_covered = |counted: &Counted<'_>, name: &str| {
@@ -71,10 +79,16 @@ fn rates(now: &Counted<'_>, before: Option<&Counted<'_>>, rules: &Rules) -> Resu
         let exposure = now.watched.sensors.get(&name)?;
         let size = exposure.address_days(IpVersion::V4)? / exposure.sensor_days();
         let is_compared = before.is_some_and(|before| is_covered(before, &name)) && is_covered(now, &name);
-        Some(Rated { rate, size, before: of_before.get(&name).copied().filter(|_| is_compared) })
+        let before_rate = of_before.get(&name).copied().filter(|_| is_compared);
+        Some(Rated { name, rate, size, before: before_rate })
     });
     let rated: Vec<Rated> = rated.collect();
     let all: Vec<model::Rate> = rate(model::RateOf::All, rated.iter(), rules).into_iter().collect();
+    let of_groups = groups.members().filter_map(|(name, members)| {
+        let members = rated.iter().filter(|rated| members.contains(&rated.name));
+        rate(model::RateOf::Group { name }, members, rules).filter(|rate| rate.sensors >= rules.min_sensors)
+    });
+    let of_groups: Vec<model::Rate> = of_groups.collect();
     let mut sizes = Vec::new();
     // The size of few sensors would help to find them.
     for (least, most) in SIZES {
@@ -95,18 +109,22 @@ fn rates(now: &Counted<'_>, before: Option<&Counted<'_>>, rules: &Rules) -> Resu
         let Some(fewest) = fewest else { break };
         sizes.remove(fewest);
     }
-    Ok(all.into_iter().chain(sizes).collect())
+    Ok(all.into_iter().chain(of_groups).chain(sizes).collect())
 }
 
 /// Scans per address and day, of each sensor that knows how much it watched.
 fn sensor_rates(counted: &Counted<'_>) -> Result<BTreeMap<String, f64>, RollupError> {
-    let filter = counted.filter(IpVersion::V4, Some(Kind::Scan));
+    // Sensors are kept apart over all of them.
+    let filter = Filter { scope: ALL_SENSORS, ..counted.filter(IpVersion::V4, Some(Kind::Scan)) };
+    let everything = counted.snapshot.basis(&Filter::class(counted.class), counted.placed.span)?;
     let groups = counted.snapshot.groups(&filter, counted.placed.span, Dimension::Sensor, Grouping::All)?;
     let packets: BTreeMap<&str, u64> = groups.iter().map(|group| (group.name.as_str(), group.sum.packets())).collect();
     let rates = counted.watched.sensors.iter().filter_map(|(name, exposure)| {
+        // Of one that belonged to the group for a part of the time it is not known what it saw then.
+        let is_steady = counted.is_of_all() || everything.sensors.get(name) == Some(exposure);
         // One that saw nothing has a rate of 0.
         let packets = packets.get(name.as_str()).copied().unwrap_or(0);
-        Some((name.clone(), exposure.rate(packets, IpVersion::V4)?))
+        Some((name.clone(), exposure.rate(packets, IpVersion::V4).filter(|_| is_steady)?))
     });
     Ok(rates.collect())
 }
@@ -159,24 +177,30 @@ fn ipv6(now: &Counted<'_>) -> Result<Option<model::Ipv6>, RollupError> {
 pub(super) fn movers(now: &Counted<'_>, before: &Counted<'_>, rules: &Rules) -> Result<model::Movers, RollupError> {
     let filter = now.filter(IpVersion::V4, Some(Kind::Scan));
     let top = rules.top as usize;
-    let list = |order: Order, change: Change| -> Result<Vec<model::Mover>, RollupError> {
-        let (zone, limit) = (now.zone, top + LOOKED_AT);
-        let spans = (now.placed.span, before.placed.span);
-        let found = now.snapshot.movers(&filter, spans.0, spans.1, zone, Which::Ports, order, change, limit);
-        let found = match found {
+    let lists = |order: Order| -> Result<[Vec<model::Mover>; 2], RollupError> {
+        let (spans, zone) = ((now.placed.span, before.placed.span), now.zone);
+        let comparison = match now.snapshot.compare(&filter, spans.0, spans.1, zone, Which::Ports, order) {
             // Days of the zone have no distinct sources.
-            Err(RollupError::NotKept(_)) if order == Order::Sources => Vec::new(),
-            found => found?,
+            Err(RollupError::NotKept(_)) if order == Order::Sources => return Ok([Vec::new(), Vec::new()]),
+            comparison => comparison?,
         };
-        let told = found.iter().filter(|mover| mover.difference > 0 && may_be_told(mover, rules));
-        Ok(told.take(top).map(|found| mover(found, order)).collect())
+        let list = |change: Change| -> Result<Vec<model::Mover>, RollupError> {
+            let mut told = Vec::with_capacity(top);
+            for ranked in comparison.first(change, top + LOOKED_AT)? {
+                let found = comparison.mover(ranked)?;
+                if may_be_told(&found, rules) {
+                    told.push(mover(&found, order));
+                }
+                if told.len() == top {
+                    break;
+                }
+            }
+            Ok(told)
+        };
+        Ok([list(Change::Up)?, list(Change::Down)?])
     };
-    Ok(model::Movers {
-        packets_up: list(Order::Packets, Change::Up)?,
-        packets_down: list(Order::Packets, Change::Down)?,
-        sources_up: list(Order::Sources, Change::Up)?,
-        sources_down: list(Order::Sources, Change::Down)?,
-    })
+    let ([packets_up, packets_down], [sources_up, sources_down]) = (lists(Order::Packets)?, lists(Order::Sources)?);
+    Ok(model::Movers { packets_up, packets_down, sources_up, sources_down })
 }
 
 /// Whether both times may be told; that there was nothing always may.
@@ -337,14 +361,14 @@ fn event(event: &Event) -> model::Event {
 }
 
 /// How good the figures are.
-pub(super) fn quality(now: &Counted<'_>) -> Result<model::Quality, RollupError> {
+pub(super) fn quality(now: &Counted<'_>, groups: &Told) -> Result<model::Quality, RollupError> {
     let numbers = now.snapshot.sensor_numbers()?;
     let sensors = now.sensors().filter_map(|name| {
         let exposure = now.watched.sensors.get(name).copied().unwrap_or_default();
         Some(model::SensorQuality {
             // From 1 on, as people count.
             sensor: numbers.get(name)?.saturating_add(1),
-            group: None,
+            group: groups.of(name),
             coverage_percent: now.coverage(name),
             kernel_drops: exposure.kernel_drops,
             interface_drops: exposure.interface_drops,

@@ -3,9 +3,10 @@
 //! ```text
 //! reports/real/2021-W10.r1.json   figures, as crates/report writes its model
 //! reports/real/2021-W10.toml      what analysts wrote: it may change, and is in no revision
+//! reports/groups/position/overseas/real/...    the same of a group of sensors
 //! ```
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use martlet_window::TrafficClass;
 use thiserror::Error;
 
 use super::notes::{Notes, NotesError};
+use crate::labels::{Group, Label};
 
 /// Longest report that is read, in bytes.
 const LONGEST: u64 = 64 << 20;
@@ -63,6 +65,16 @@ pub enum ShelfError {
     },
 }
 
+/// What a directory has; nothing if there is none.
+fn names(directory: &Path) -> Result<Vec<OsString>, ShelfError> {
+    let failed = |error| ShelfError::File { path: directory.to_owned(), error };
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name()).map_err(failed)).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
 impl Shelf {
     /// The one in the directory of the collector's state. It need not exist before something is put there.
     #[must_use]
@@ -70,22 +82,38 @@ impl Shelf {
         Shelf { directory: state.join("reports") }
     }
 
+    /// The shelf of a group of sensors; of all, this one.
+    #[must_use]
+    pub fn of_group(&self, group: Option<&Group>) -> Shelf {
+        let directory = match group {
+            None => self.directory.clone(),
+            // Labels and their values have no character that a path has.
+            Some(group) => self.directory.join("groups").join(group.label.name()).join(&group.value),
+        };
+        Shelf { directory }
+    }
+
+    /// The groups that have a shelf.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn groups(&self) -> Result<Vec<Group>, ShelfError> {
+        let mut groups = Vec::new();
+        for label in Label::ALL {
+            let names = names(&self.directory.join("groups").join(label.name()))?;
+            groups.extend(names.iter().filter_map(|name| Group::new(label, name.to_str()?).ok()));
+        }
+        groups.sort();
+        Ok(groups)
+    }
+
     /// All that stand there, of a class: by label, and of each the newest revision last.
     ///
     /// # Errors
     /// If the directory cannot be read.
     pub fn list(&self, class: TrafficClass) -> Result<Vec<Stored>, ShelfError> {
-        let directory = self.class_directory(class);
-        let failed = |error| ShelfError::File { path: directory.clone(), error };
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut stored = Vec::new();
-        for entry in entries {
-            stored.extend(parse(&entry.map_err(failed)?.file_name()));
-        }
+        let mut stored: Vec<Stored> =
+            names(&self.class_directory(class))?.iter().filter_map(|name| parse(name)).collect();
         stored.sort_by(|a: &Stored, b| (&a.label, a.revision).cmp(&(&b.label, b.revision)));
         Ok(stored)
     }

@@ -14,6 +14,7 @@ use super::settings::Settings;
 use super::stage::{Stage, Stored};
 use super::zones::Zones;
 use crate::archive::Merge;
+use crate::labels;
 use crate::store::{BUSY_TIMEOUT, CHECKPOINT_BYTES, Location};
 
 /// So often the files of a day are listed again when one has gone.
@@ -81,6 +82,9 @@ impl Roller {
     /// If the archive or the store fails; the day stays marked.
     pub fn turn(&mut self, now_ms: i64) -> Result<Turn, RollupError> {
         let Some((day, _)) = dirty::oldest(&self.connection)? else { return Ok(Turn::Idle) };
+        if !self.settings.group_labels.is_empty() {
+            self.settings.groups = labels::scopes(&self.connection, &self.settings.group_labels)?;
+        }
         for _ in 0..MOST_LISTINGS {
             let Listing { names, mark, exclusions } = self.list(day)?;
             if names.is_empty() {

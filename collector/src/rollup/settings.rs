@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::zones::{ZoneError, Zones};
 use crate::config::{Config, Port};
+use crate::labels::Label;
 
 /// All sensors together, as a scope; every other scope is a group of sensors.
 pub const ALL_SENSORS: u32 = 0;
@@ -17,7 +18,10 @@ pub struct Settings {
     pub zones: Zones,
     /// Ports that are also told apart by region.
     pub watched: Vec<Port>,
-    /// Groups of sensors that have services, regions and so on of their own: their numbers, from 1 on, by a sensor's name.
+    /// Labels whose values are groups of sensors with services, regions and so on of their own: which sensors those are stands in
+    /// the store, and is read for each day that is made.
+    pub group_labels: Vec<Label>,
+    /// Groups of sensors besides: their numbers, from 1 on, by a sensor's name. Read anew if there are `group_labels`.
     pub groups: BTreeMap<String, Vec<u32>>,
     /// What is kept at most.
     pub limits: RollupLimits,
@@ -33,6 +37,7 @@ impl Settings {
             source_key,
             zones: Zones::default(),
             watched: Vec::new(),
+            group_labels: Vec::new(),
             groups: BTreeMap::new(),
             limits: RollupLimits::default(),
             rests: false,
@@ -46,7 +51,8 @@ impl Settings {
     pub fn configured(config: &Config, source_key: [u8; 16]) -> Result<Settings, ZoneError> {
         let limits = RollupLimits { tracked_sources: config.history.tracked_sources, ..RollupLimits::default() };
         let (zones, watched) = (config.history.zones()?, config.metrics.ports.clone());
-        Ok(Settings { zones, watched, limits, rests: true, ..Settings::new(source_key) })
+        let group_labels = config.history.group_labels.clone();
+        Ok(Settings { zones, watched, group_labels, limits, rests: true, ..Settings::new(source_key) })
     }
 }
 

@@ -363,6 +363,12 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
             let schema = string().pattern(Some("^[a-z0-9][a-z0-9-]{0,31}$"));
             (schema.into(), "Only this sensor. Scope public may not give it.".to_owned())
         }
+        Parameter::Group => {
+            let schema = string().pattern(Some("^([a-z]{1,10}:)?[A-Za-z0-9-]{1,32}$")).examples(["position:overseas"]);
+            let words =
+                "Only sensors of this group, as they were labelled when the days were made; all if it is not given.";
+            (schema.into(), words.to_owned())
+        }
         Parameter::Kind => (words(&["scan", "backscatter", "other"]), "Only packets of this kind.".to_owned()),
         Parameter::Zone => {
             let schema = string().pattern(Some("^[A-Za-z0-9_+/-]{1,40}$")).examples(["Asia/Tokyo"]);

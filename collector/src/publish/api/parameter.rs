@@ -10,6 +10,7 @@ pub(super) enum Parameter {
     To,
     Step,
     Sensor,
+    Group,
     Kind,
     Zone,
     Ip,
@@ -39,6 +40,7 @@ impl Parameter {
             Parameter::To => "to",
             Parameter::Step => "step",
             Parameter::Sensor => "sensor",
+            Parameter::Group => "group",
             Parameter::Kind => "kind",
             Parameter::Zone => "zone",
             Parameter::Ip => "ip",
@@ -70,6 +72,9 @@ impl Parameter {
             }
             Parameter::Step => "a whole number with s, m, h or d behind it, such as 10m",
             Parameter::Sensor => "the name of a sensor: 1 to 32 of a-z, 0-9 and '-', not beginning with '-'",
+            Parameter::Group => {
+                "a group of sensors: its name, or another label and its value, such as position:overseas"
+            }
             Parameter::Kind => "one of scan, backscatter, other",
             Parameter::Zone => "the name of a time zone of the IANA database, such as Asia/Tokyo or UTC",
             Parameter::Ip => "4 or 6",

@@ -20,6 +20,7 @@ use super::time::{Rounding, read_step, read_time, step_text};
 use crate::aggregate::HOUR_SECONDS;
 use crate::events::{Language, State, Tlp, named, type_named};
 use crate::ingest::SensorId;
+use crate::labels::Group;
 use crate::live::{LiveView, SensorView};
 use crate::rollup::query::Change;
 use crate::rollup::{Order, QUARTER_SECONDS, Zone};
@@ -114,6 +115,7 @@ pub(super) struct Wanted {
     pub(super) step_seconds: Option<i64>,
     /// A name that there is.
     pub(super) zone: Option<String>,
+    pub(super) group: Option<Group>,
     pub(super) ip: Option<IpVersion>,
     pub(super) protocol: Option<u8>,
     pub(super) port: Option<u16>,
@@ -241,6 +243,7 @@ impl Params {
                 let name: SensorName = value.parse().map_err(|_| bad())?;
                 self.sensor = Some(name.to_string());
             }
+            Parameter::Group => self.wanted.group = Some(value.parse().map_err(|_| bad())?),
             Parameter::Kind => {
                 let kind = Kind::ALL.into_iter().find(|kind| kind.name() == value);
                 self.kind = Some(kind.ok_or_else(bad)?);

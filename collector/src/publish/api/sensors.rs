@@ -19,6 +19,7 @@ use super::status::{LostStatus, age_seconds};
 use super::validator::Validity;
 use crate::aggregate::SensorCounts;
 use crate::ingest::SensorId;
+use crate::labels::Label;
 use crate::live::SensorView;
 use crate::tokens::Scope;
 
@@ -43,6 +44,9 @@ pub(super) struct Sensors {
 pub(super) struct SensorEntry {
     /// Its pseudonym.
     name: String,
+    /// What operators say of it: `group`, `economy`, `position`, `network`, `addressing`.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    labels: BTreeMap<&'static str, String>,
     /// Every class that it has brought.
     #[schema(schema_with = classes_schema)]
     classes: Vec<&'static str>,
@@ -118,9 +122,10 @@ impl Endpoint for Path {
             }
         }
         let sensors = page(query, query.sensors(view), |(_, sensor)| sensor.name.as_str());
+        let labels = asked.sources.labels.get();
         let entries = sensors.entries.into_iter().map(|(id, sensor)| {
             let counts = counts.get(&id).copied().unwrap_or_default();
-            entry(asked, sensor, &counts)
+            entry(asked, sensor, &counts, labels.get(sensor.name.as_str()))
         });
         Ok(Sensors {
             head: Head::new(query),
@@ -135,6 +140,11 @@ impl Table for Sensors {
     type Row = SensorEntry;
     const COLUMNS: &'static [&'static str] = &[
         "name",
+        "labels.group",
+        "labels.economy",
+        "labels.position",
+        "labels.network",
+        "labels.addressing",
         "posture",
         "first_window",
         "last_window_end",
@@ -169,7 +179,12 @@ impl Table for Sensors {
     }
 }
 
-fn entry(asked: &Asked<'_>, sensor: &SensorView, counts: &SensorCounts) -> SensorEntry {
+fn entry(
+    asked: &Asked<'_>,
+    sensor: &SensorView,
+    counts: &SensorCounts,
+    labels: Option<&BTreeMap<Label, String>>,
+) -> SensorEntry {
     let Asked { sources, view, now_ms, .. } = *asked;
     let class = asked.query.class;
     let report = sensor.reports[class as usize];
@@ -178,6 +193,7 @@ fn entry(asked: &Asked<'_>, sensor: &SensorView, counts: &SensorCounts) -> Senso
     let reasons = RejectReason::ALL.into_iter();
     SensorEntry {
         name: sensor.name.to_string(),
+        labels: labels.into_iter().flatten().map(|(label, value)| (label.name(), value.clone())).collect(),
         classes: classes.map(TrafficClass::name).collect(),
         posture: report.map(|report| report.posture.name()),
         first_window: report.map(|report| Time(report.first_window)),

@@ -1,9 +1,12 @@
 //! What changed from one time to another.
 
-use super::ranking::Question;
-use super::services::{ServiceTotals, Which, zone_days};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::ranking::{Question, Ranked};
+use super::services::{ServiceTotals, Which, ZoneDays, zone_days};
 use super::sums::Unknown;
-use super::{Filter, Snapshot, Span};
+use super::{Filter, Piece, Snapshot, Span};
 use crate::live::ServiceKey;
 use crate::rollup::error::RollupError;
 use crate::rollup::ranks::Order;
@@ -29,14 +32,31 @@ pub struct Mover {
     pub difference: u64,
 }
 
-impl Snapshot<'_> {
-    /// The services that changed most from one time to another, by packets, or by the distinct sources of each day added up. Both
-    /// times should be equally long; they are not divided by exposure.
+/// Two times of one state of history, side by side. Both should be equally long; they are not divided by exposure.
+pub struct Comparison<'s, 'c> {
+    snapshot: &'s Snapshot<'c>,
+    filter: Filter,
+    which: Which,
+    order: Order,
+    now: Side,
+    before: Side,
+    /// What each service comes to on both sides, if that can be added up.
+    sums: Option<HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState>>,
+}
+
+/// One of both times.
+struct Side {
+    span: Span,
+    pieces: Vec<Piece>,
+    days: Option<ZoneDays>,
+}
+
+impl<'c> Snapshot<'c> {
+    /// Sets two times side by side, by packets, or by the distinct sources of each day of a zone added up.
     ///
     /// # Errors
-    /// If they cannot be read, or too many are about alike.
-    #[expect(clippy::too_many_arguments, reason = "two times and what is asked of them")]
-    pub fn movers(
+    /// If they cannot be read.
+    pub fn compare(
         &self,
         filter: &Filter,
         now: Span,
@@ -44,40 +64,89 @@ impl Snapshot<'_> {
         zone: &Zone,
         which: Which,
         order: Order,
-        change: Change,
-        limit: usize,
-    ) -> Result<Vec<Mover>, RollupError> {
-        let pieces = [self.pieces(now)?, self.pieces(before)?];
-        let days = [zone_days(&pieces[0], now, zone), zone_days(&pieces[1], before, zone)];
-        if order == Order::Sources && days.iter().any(Option::is_none) {
-            return Err(RollupError::NotKept(Unknown::CutsSegments.reason()));
-        }
-        let accepts = |service| which.has(service);
-        let question = |side: usize| Question {
-            filter,
-            pieces: &pieces[side],
-            order,
-            days: days[side].as_deref().unwrap_or_default(),
-            accepts: &accepts,
+    ) -> Result<Comparison<'_, 'c>, RollupError> {
+        let side = |span| -> Result<Side, RollupError> {
+            let pieces = self.pieces(span)?;
+            let days = zone_days(&pieces, span, zone);
+            if order == Order::Sources && days.is_none() {
+                return Err(RollupError::NotKept(Unknown::CutsSegments.reason()));
+            }
+            Ok(Side { span, pieces, days })
         };
+        let (now, before) = (side(now)?, side(before)?);
+        let mut comparison = Comparison { snapshot: self, filter: *filter, which, order, now, before, sums: None };
+        comparison.sums = comparison.add_up()?;
+        Ok(comparison)
+    }
+}
+
+impl Comparison<'_, '_> {
+    /// Reading everything once takes less than looking up what might be among the first, where many are about alike.
+    fn add_up(&self) -> Result<Option<HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState>>, RollupError> {
+        let accepts = |service| self.which.has(service);
+        let mut sums: HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState> = HashMap::default();
+        for (place, side) in [&self.now, &self.before].into_iter().enumerate() {
+            let question = self.question(side, &accepts);
+            if !question.is_sum() {
+                return Ok(None);
+            }
+            self.snapshot.visit_values(&question, |service, value| {
+                let sum = &mut sums.entry(service).or_default()[place];
+                *sum = sum.saturating_add(value);
+            })?;
+        }
+        Ok(Some(sums))
+    }
+
+    fn question<'q>(&'q self, side: &'q Side, accepts: &'q dyn Fn(ServiceKey) -> bool) -> Question<'q> {
+        let days = side.days.as_deref().unwrap_or_default();
+        Question { filter: &self.filter, pieces: &side.pieces, order: self.order, days, accepts }
+    }
+
+    /// The services that changed most, and by how much, the first ones first.
+    ///
+    /// # Errors
+    /// If they cannot be read, or too many are about alike.
+    pub fn first(&self, change: Change, limit: usize) -> Result<Vec<Ranked>, RollupError> {
+        if let Some(sums) = &self.sums {
+            let mut changes: Vec<Ranked> = sums
+                .iter()
+                .map(|(&service, &[now, before])| match change {
+                    Change::Up => (now.saturating_sub(before), service),
+                    Change::Down => (before.saturating_sub(now), service),
+                })
+                .filter(|&(difference, _)| difference > 0)
+                .collect();
+            let order = |&(difference, service): &Ranked| (Reverse(difference), service);
+            if changes.len() > limit {
+                changes.select_nth_unstable_by_key(limit, order);
+                changes.truncate(limit);
+            }
+            changes.sort_unstable_by_key(order);
+            return Ok(changes);
+        }
+        let accepts = |service| self.which.has(service);
         // What it comes to on the side with more is never less than the difference.
         let (more, less) = match change {
-            Change::Up => (question(0), question(1)),
-            Change::Down => (question(1), question(0)),
+            Change::Up => (&self.now, &self.before),
+            Change::Down => (&self.before, &self.now),
         };
+        let (more, less) = (self.question(more, &accepts), self.question(less, &accepts));
         let mut value = |service: ServiceKey| {
-            let difference = self.value(&more, service)?.saturating_sub(self.value(&less, service)?);
+            let difference = self.snapshot.value(&more, service)?.saturating_sub(self.snapshot.value(&less, service)?);
             Ok(difference)
         };
-        let ranking = self.rank_by(&more, limit, false, &mut value)?;
-        let of = |side: usize, service| {
-            let span = [now, before][side];
-            self.service_of(filter, span, &pieces[side], days[side].as_deref(), service)
+        Ok(self.snapshot.rank_by(&more, limit, false, &mut value)?.services)
+    }
+
+    /// What there is of one that changed.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn mover(&self, (difference, service): Ranked) -> Result<Mover, RollupError> {
+        let of = |side: &Side| {
+            self.snapshot.service_of(&self.filter, side.span, &side.pieces, side.days.as_deref(), service)
         };
-        ranking
-            .services
-            .into_iter()
-            .map(|(difference, service)| Ok(Mover { now: of(0, service)?, before: of(1, service)?, difference }))
-            .collect()
+        Ok(Mover { now: of(&self.now)?, before: of(&self.before)?, difference })
     }
 }

@@ -24,10 +24,11 @@ use martlet_window::{IpVersion, Kind, TrafficClass};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 pub use basis::{Basis, Exposure};
-pub use changes::{Change, Mover};
+pub use changes::{Change, Comparison, Mover};
 pub use groups::{GroupTotals, Grouping};
 pub use pool::Pool;
 pub use populations::{PopulationBy, PopulationTotals};
+pub use ranking::Ranked;
 pub use sensors::{SensorService, SensorServices};
 pub use series::{GroupBy, Series, SeriesKey, SeriesList, Step};
 pub use services::{FirstSeen, ServiceList, ServiceTotals, Which};
@@ -40,6 +41,7 @@ use super::error::RollupError;
 use super::quarters::{QUARTER_SECONDS, QUARTERS};
 use super::settings::ALL_SENSORS;
 use super::zones::{DAY_SECONDS, Segments};
+use crate::labels::{self, Group};
 use crate::live::ServiceKey;
 use crate::store::Location;
 
@@ -219,6 +221,22 @@ impl Snapshot<'_> {
     #[must_use]
     pub const fn generation(&self) -> i64 {
         self.generation
+    }
+
+    /// The scope of a group of sensors; `None` if there never was one of this name.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn scope_of(&self, group: &Group) -> Result<Option<u32>, RollupError> {
+        Ok(labels::scope_of(&self.transaction, group)?)
+    }
+
+    /// All groups of sensors that there ever were, with their scopes.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn sensor_groups(&self) -> Result<Vec<(Group, u32)>, RollupError> {
+        Ok(labels::groups(&self.transaction)?)
     }
 
     /// The pieces of days that have a rollup.

@@ -12,6 +12,7 @@ use super::{Filter, Piece, Snapshot, Span};
 use crate::rollup::cells::Dimension;
 use crate::rollup::error::RollupError;
 use crate::rollup::populations::Population;
+use crate::rollup::settings::ALL_SENSORS;
 use crate::rollup::sketch;
 
 /// What a population is told apart by.
@@ -59,6 +60,9 @@ impl Snapshot<'_> {
     /// # Errors
     /// If they cannot be read, or the time cuts a UTC day.
     pub fn populations(&self, filter: &Filter, span: Span) -> Result<Vec<PopulationTotals>, RollupError> {
+        if filter.scope != ALL_SENSORS {
+            return Err(RollupError::NotKept("populations are kept over all sensors only: leave the group out"));
+        }
         let pieces = self.pieces(span)?;
         if !pieces.iter().all(Piece::is_whole) {
             return Err(RollupError::NotKept(

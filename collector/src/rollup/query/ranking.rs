@@ -9,8 +9,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use martlet_window::{DistinctSources, Kind};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
+use super::services::service_from;
 use super::{Filter, Piece, Snapshot};
 use crate::live::ServiceKey;
 use crate::rollup::error::RollupError;
@@ -35,8 +36,15 @@ pub(super) struct Question<'a> {
     pub(super) accepts: &'a dyn Fn(ServiceKey) -> bool,
 }
 
+impl Question<'_> {
+    /// Whether what a service comes to is the sum of what it is in each piece and kind.
+    pub(super) fn is_sum(&self) -> bool {
+        lists(self).iter().all(|list| list.weight == 1.0)
+    }
+}
+
 /// A value and its service: greater is earlier.
-pub(super) type Ranked = (u64, ServiceKey);
+pub type Ranked = (u64, ServiceKey);
 
 /// Ranked services, and how many there are in all if all were read.
 pub(super) struct Ranking {
@@ -58,10 +66,8 @@ struct List {
 impl Snapshot<'_> {
     /// The first services, descending.
     pub(super) fn rank(&self, question: &Question<'_>, limit: usize) -> Result<Ranking, RollupError> {
-        let lists = lists(question);
-        let is_sum = question.order == Order::Sources || question.pieces.iter().all(Piece::is_whole);
-        let is_sum = is_sum && lists.iter().all(|list| list.weight == 1.0);
-        self.rank_by(question, limit, is_sum, &mut |service| self.value(question, service))
+        let is_whole = question.order == Order::Sources || question.pieces.iter().all(Piece::is_whole);
+        self.rank_by(question, limit, is_whole && question.is_sum(), &mut |service| self.value(question, service))
     }
 
     /// As [`Self::rank`], by another value that is never above that of the question. `is_sum` says that it is the sum of what
@@ -151,6 +157,61 @@ impl Snapshot<'_> {
         Ok(())
     }
 
+    /// Visits every service with what it is in each piece and kind, where [`Question::is_sum`].
+    pub(super) fn visit_values(
+        &self,
+        question: &Question<'_>,
+        mut visit: impl FnMut(ServiceKey, u64),
+    ) -> Result<(), RollupError> {
+        let filter = question.filter;
+        let is_asked = |service: ServiceKey| filter.has(service) && (question.accepts)(service);
+        let sql = "SELECT entries FROM rollup_ranks
+             WHERE rollup = ?1 AND class = ?2 AND scope = ?3 AND kind = ?4 AND ordering = ?5 ORDER BY page";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        for piece in question.pieces {
+            if question.order == Order::Packets && !piece.is_whole() {
+                self.visit_quarters(filter, piece, |service, packets| {
+                    if is_asked(service) {
+                        visit(service, packets);
+                    }
+                })?;
+                continue;
+            }
+            for kind in filter.kinds() {
+                let (class, ordering) = (filter.class as u8, question.order as u8);
+                let mut rows = select.query(params![piece.rollup, class, filter.scope, kind as u8, ordering])?;
+                while let Some(row) = rows.next()? {
+                    let page = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+                    let entries = read_page(page).ok_or_else(RollupError::damaged("rollup_ranks"))?;
+                    entries
+                        .into_iter()
+                        .filter(|&(_, service)| is_asked(service))
+                        .for_each(|(value, service)| visit(service, value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the services of a part of a day, with their packets in it.
+    fn visit_quarters(
+        &self,
+        filter: &Filter,
+        piece: &Piece,
+        mut visit: impl FnMut(ServiceKey, u64),
+    ) -> Result<(), RollupError> {
+        let sql = "SELECT service, kind, quarters FROM rollup_services WHERE rollup = ?1 AND class = ?2 AND scope = ?3";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![piece.rollup, filter.class as u8, filter.scope])?;
+        while let Some(row) = rows.next()? {
+            if filter.kinds().iter().any(|kind| Ok(*kind as u8) == row.get(1)) {
+                let service = service_from(row.get(0)?).ok_or_else(RollupError::damaged("rollup_services"))?;
+                visit(service, quarters_of(row, 2, piece)?);
+            }
+        }
+        Ok(())
+    }
+
     /// What a service comes to.
     pub(super) fn value(&self, question: &Question<'_>, service: ServiceKey) -> Result<u64, RollupError> {
         match question.order {
@@ -178,14 +239,8 @@ impl Snapshot<'_> {
             if !filter.kinds().iter().any(|kind| Ok(*kind as u8) == row.get(0)) {
                 continue;
             }
-            let packets = if piece.is_whole() {
-                row.get::<_, i64>(1)?.unsigned_abs()
-            } else {
-                let blob = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-                let quarters =
-                    quarters::decode::<QUARTERS>(blob).ok_or_else(RollupError::damaged("rollup_services"))?;
-                quarters[piece.quarters.clone()].iter().fold(0, |sum: u64, &packets| sum.saturating_add(packets))
-            };
+            let packets =
+                if piece.is_whole() { row.get::<_, i64>(1)?.unsigned_abs() } else { quarters_of(row, 1, piece)? };
             sum = sum.saturating_add(packets);
         }
         Ok(sum)
@@ -209,6 +264,13 @@ impl Snapshot<'_> {
         }
         Ok(set.count())
     }
+}
+
+/// Packets of a row in the quarter hours of a piece.
+fn quarters_of(row: &Row<'_>, column: usize, piece: &Piece) -> Result<u64, RollupError> {
+    let blob = row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from)?;
+    let quarters = quarters::decode::<QUARTERS>(blob).ok_or_else(RollupError::damaged("rollup_services"))?;
+    Ok(quarters[piece.quarters.clone()].iter().fold(0, |sum: u64, &packets| sum.saturating_add(packets)))
 }
 
 fn lists(question: &Question<'_>) -> Vec<List> {

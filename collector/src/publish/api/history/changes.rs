@@ -61,6 +61,7 @@ impl HistoryPath for Path {
             Parameter::Class,
             Parameter::From,
             Parameter::To,
+            Parameter::Group,
             Parameter::Kind,
             Parameter::Zone,
             Parameter::Ip,
@@ -79,21 +80,22 @@ impl HistoryPath for Path {
         let order = query.wanted.order.unwrap_or(Order::Packets);
         let change = query.wanted.change.unwrap_or(Change::Up);
         let (limit, ports) = (query.limit, Which::Ports);
-        let movers = snapshot.movers(&filter, span, before, zone, ports, order, change, limit)?;
+        let comparison = snapshot.compare(&filter, span, before, zone, ports, order)?;
         let previous = snapshot.basis(&filter, before)?;
-        let changes = movers.iter().filter_map(|mover| {
-            Some(Entry {
-                difference: mover.difference,
-                now: HistoryPort::of(&mover.now, &asked.basis.exposure)?,
-                previous: HistoryPort::of(&mover.before, &previous.exposure)?,
-            })
-        });
+        let mut changes = Vec::new();
+        for ranked in comparison.first(change, limit)? {
+            let mover = comparison.mover(ranked)?;
+            let now = HistoryPort::of(&mover.now, &asked.basis.exposure);
+            let before = HistoryPort::of(&mover.before, &previous.exposure);
+            let both = now.zip(before);
+            changes.extend(both.map(|(now, previous)| Entry { difference: mover.difference, now, previous }));
+        }
         Ok(Body {
             previous_from: Time(before.from()),
             previous_basis: BasisShape::of(asked, &previous)?,
             direction: if change == Change::Up { "up" } else { "down" },
             order: if order == Order::Packets { "packets" } else { "daily_sources" },
-            changes: changes.collect(),
+            changes,
         })
     }
 }

@@ -43,6 +43,7 @@ impl HistoryPath for Path {
             Parameter::Class,
             Parameter::From,
             Parameter::To,
+            Parameter::Group,
             Parameter::Zone,
             Parameter::Limit,
             Parameter::Cursor,

@@ -53,6 +53,7 @@ impl HistoryPath for Path {
             Parameter::Class,
             Parameter::From,
             Parameter::To,
+            Parameter::Group,
             Parameter::Kind,
             Parameter::Zone,
             Parameter::Ip,

@@ -38,9 +38,10 @@ use super::parameter::Parameter;
 use super::params::{Accepts, Query};
 use super::validator::Validity;
 use super::{Paths, time};
+use crate::labels::Group;
 use crate::live::ServiceKey;
 use crate::rollup::query::{Basis, Filter, MOST_DAYS, Snapshot, Span, Step};
-use crate::rollup::{DAY_SECONDS, QUARTER_SECONDS, RollupError, Zone};
+use crate::rollup::{ALL_SENSORS, DAY_SECONDS, QUARTER_SECONDS, RollupError, Zone};
 use crate::tokens::Scope;
 
 /// How long an answer may be worked on. What takes longer is refused, with a hint.
@@ -210,7 +211,11 @@ impl<P: HistoryPath> Endpoint for Over<P> {
             let mut query = asked.query.clone();
             (query.from, query.to) = (span.from(), span.to());
             let (ip, protocol) = (query.wanted.ip, query.wanted.protocol);
-            let filter = P::filter(Filter { ip, protocol, kind: query.kind, ..Filter::class(query.class) });
+            let scope = match &query.wanted.group {
+                None => ALL_SENSORS,
+                Some(group) => snapshot.scope_of(group)?.ok_or_else(|| no_such_group(group))?,
+            };
+            let filter = P::filter(Filter { scope, ip, protocol, kind: query.kind, ..Filter::class(query.class) });
             let basis = &snapshot.basis(&filter, span)?;
             let (sources, query, zone, snapshot) = (asked.sources, &query, &zone, &snapshot);
             let asked = HistoryAsked { sources, snapshot, query, filter, span, zone, basis, deadline };
@@ -222,6 +227,10 @@ impl<P: HistoryPath> Endpoint for Over<P> {
     fn generation(answer: &Answer<P::Body>) -> Option<u64> {
         Some(answer.head.generation())
     }
+}
+
+fn no_such_group(group: &Group) -> Problem {
+    Problem::bad("group", &group.to_string(), "a group that there is: `sensors` has the labels of each")
 }
 
 /// Which time is meant: rounded outward to quarter hours; without an end up to the end of the newest day, without a begin the

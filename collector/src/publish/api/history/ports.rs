@@ -36,6 +36,7 @@ impl HistoryPath for Path {
             Parameter::Class,
             Parameter::From,
             Parameter::To,
+            Parameter::Group,
             Parameter::Kind,
             Parameter::Zone,
             Parameter::Ip,

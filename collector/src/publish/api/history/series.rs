@@ -93,6 +93,7 @@ impl HistoryPath for Path {
             Parameter::Class,
             Parameter::From,
             Parameter::To,
+            Parameter::Group,
             Parameter::Step,
             Parameter::Kind,
             Parameter::Zone,

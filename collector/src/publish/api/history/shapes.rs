@@ -10,6 +10,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::super::json::{Distinct, NamedPort, Time, class_schema, ip_number, words};
 use super::{HistoryAsked, Refusal};
+use crate::labels::Group;
 use crate::live::ServiceKey;
 use crate::rollup::query::{Basis, Exposure, ServiceTotals, Sum, Unknown};
 use crate::rollup::{DAY_SECONDS, GRACE_SECONDS, week_of};
@@ -46,6 +47,8 @@ pub(super) struct HistoryHead {
     to: Time,
     /// The time zone whose days are meant.
     zone: String,
+    /// The group of sensors that was asked for, if one was.
+    group: Option<String>,
     /// The IP version that was asked for, if one was.
     ip: Option<u8>,
     /// The IP protocol that was asked for, if one was.
@@ -164,6 +167,7 @@ impl HistoryHead {
             from: Time(basis.span.from()),
             to: Time(basis.span.to()),
             zone: asked.zone.name().to_owned(),
+            group: asked.query.wanted.group.as_ref().map(Group::to_string),
             ip: filter.ip.map(ip_number),
             protocol: filter.protocol,
             kind: filter.kind.map(Kind::name),

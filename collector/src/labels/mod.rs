@@ -1,0 +1,17 @@
+//! What operators say of sensors: which group each belongs to, in which economy it is, behind what network.
+//!
+//! ```text
+//! martlet-collector sensor set -> store (sensor_labels) -> rollups (a scope for each value of history.group_labels) -> reports, API
+//!                                                       \-> SharedLabels -> /metrics, /api/v1/sensors
+//! ```
+//!
+//! Labels stand in the store and not in the configuration, so that enrolment can write them and a running collector sees them
+//! within seconds. docs/collector.md tells operators of them.
+
+mod label;
+mod shared;
+mod store;
+
+pub use label::{Group, Label, LabelError, Setting};
+pub use shared::{Labels, SharedLabels};
+pub use store::{LabelStore, LabelStoreError, Labelled, groups, scope_of, scopes};

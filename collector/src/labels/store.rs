@@ -1,0 +1,218 @@
+//! Labels at rest: in the collector's store, by a connection of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use martlet_window::SensorName;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use thiserror::Error;
+
+use super::label::{Group, Label, Setting};
+use crate::store::{BUSY_TIMEOUT, Location, SCHEMA_VERSION};
+
+/// Groups that there can be at most: each of `history.group_labels` costs a rollup as much as all sensors together do.
+const MOST_GROUPS: i64 = 64;
+
+/// Why labels cannot be read or set.
+#[derive(Debug, Error)]
+pub enum LabelStoreError {
+    /// SQLite failed.
+    #[error("the store failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The store has not been brought up to date.
+    #[error(
+        "the store has schema version {0}, and this program needs {SCHEMA_VERSION}: start a collector of the same version once"
+    )]
+    OldSchema(usize),
+    /// There are as many groups as there can be.
+    #[error(
+        "there are {MOST_GROUPS} values of labels, and there can be no more: take one that there is (martlet-collector sensor list)"
+    )]
+    TooMany,
+}
+
+/// A sensor with what is said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// Whether a batch of it ever came.
+    pub is_known: bool,
+    /// Its labels.
+    pub labels: BTreeMap<Label, String>,
+}
+
+/// The tables of labels.
+#[derive(Debug)]
+pub struct LabelStore {
+    connection: Connection,
+}
+
+impl LabelStore {
+    /// Opens them beside whoever else has the store open.
+    ///
+    /// # Errors
+    /// If the store cannot be opened, or has not been brought up to date.
+    pub fn open(location: &Location) -> Result<LabelStore, LabelStoreError> {
+        let connection = location.connect()?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version < SCHEMA_VERSION {
+            return Err(LabelStoreError::OldSchema(version));
+        }
+        Ok(LabelStore { connection })
+    }
+
+    /// Says something of a sensor, all of it or nothing.
+    ///
+    /// # Errors
+    /// If there would be too many groups, or the store cannot be written.
+    pub fn set(&mut self, sensor: &SensorName, settings: &[Setting]) -> Result<(), LabelStoreError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for Setting { label, value } in settings {
+            let Some(value) = value else {
+                let delete = "DELETE FROM sensor_labels WHERE sensor = ?1 AND label = ?2";
+                transaction.execute(delete, params![sensor.as_str(), label.name()])?;
+                continue;
+            };
+            let insert = "INSERT INTO sensor_labels (sensor, label, value) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sensor, label) DO UPDATE SET value = excluded.value";
+            transaction.execute(insert, params![sensor.as_str(), label.name(), value])?;
+            let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            transaction.execute(insert, params![label.name(), value])?;
+        }
+        let groups: i64 = transaction.query_row("SELECT count(*) FROM sensor_groups", (), |row| row.get(0))?;
+        if groups > MOST_GROUPS {
+            return Err(LabelStoreError::TooMany);
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Every sensor that has brought something, or has labels, by name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn list(&self) -> Result<BTreeMap<String, Labelled>, LabelStoreError> {
+        let mut sensors: BTreeMap<String, Labelled> = BTreeMap::new();
+        let mut select = self.connection.prepare_cached("SELECT name FROM sensors")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            sensors.entry(row.get(0)?).or_default().is_known = true;
+        }
+        each(&self.connection, |sensor, label, value| {
+            sensors.entry(sensor).or_default().labels.insert(label, value);
+        })?;
+        Ok(sensors)
+    }
+}
+
+/// Visits all labels.
+fn each(connection: &Connection, mut visit: impl FnMut(String, Label, String)) -> rusqlite::Result<()> {
+    let mut select =
+        connection.prepare_cached("SELECT sensor, label, value FROM sensor_labels ORDER BY sensor, label")?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        // One that this program does not know is of a newer one.
+        if let Some(label) = Label::named(&row.get::<_, String>(1)?) {
+            visit(row.get(0)?, label, row.get(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// The scopes of each labelled sensor's groups, by its name: of these labels.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn scopes(connection: &Connection, labels: &[Label]) -> rusqlite::Result<BTreeMap<String, Vec<u32>>> {
+    let numbers: BTreeMap<Group, u32> = groups(connection)?.into_iter().collect();
+    let mut scopes: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    each(connection, |sensor, label, value| {
+        if let Some(&scope) = numbers.get(&Group { label, value }).filter(|_| labels.contains(&label)) {
+            scopes.entry(sensor).or_default().insert(scope);
+        }
+    })?;
+    Ok(scopes.into_iter().map(|(sensor, scopes)| (sensor, scopes.into_iter().collect())).collect())
+}
+
+/// All groups that there ever were, with their scopes, by label and value.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn groups(connection: &Connection) -> rusqlite::Result<Vec<(Group, u32)>> {
+    let mut select = connection.prepare_cached("SELECT label, value, scope FROM sensor_groups")?;
+    let mut rows = select.query(())?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(label) = Label::named(&row.get::<_, String>(0)?) {
+            groups.push((Group { label, value: row.get(1)? }, row.get(2)?));
+        }
+    }
+    groups.sort();
+    Ok(groups)
+}
+
+/// The scope of a group; `None` if there never was one of this name.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn scope_of(connection: &Connection, group: &Group) -> rusqlite::Result<Option<u32>> {
+    let mut select = connection.prepare_cached("SELECT scope FROM sensor_groups WHERE label = ?1 AND value = ?2")?;
+    select.query_row(params![group.label.name(), group.value], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn sensor(name: &str) -> SensorName {
+        name.parse().unwrap()
+    }
+
+    fn settings(texts: &[&str]) -> Vec<Setting> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn labels_are_set_and_groups_keep_their_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::in_directory(directory.path());
+        assert!(matches!(LabelStore::open(&location), Err(LabelStoreError::OldSchema(0))));
+        let _store = Store::open(location.clone()).unwrap();
+        let mut labels = LabelStore::open(&location).unwrap();
+        labels.set(&sensor("tokyo-1"), &settings(&["group=tokyo", "position=domestic", "economy=JP"])).unwrap();
+        labels.set(&sensor("berlin"), &settings(&["position=overseas"])).unwrap();
+        let before = scopes(&labels.connection, &[Label::Group, Label::Position]).unwrap();
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["berlin", "tokyo-1"]);
+        // Economy is no label that figures are kept by.
+        assert_eq!(before["tokyo-1"].len(), 2);
+        // A value that nobody has any more keeps its number, and a new one gets another.
+        labels.set(&sensor("tokyo-1"), &settings(&["group=osaka", "position="])).unwrap();
+        let after = scopes(&labels.connection, &[Label::Group, Label::Position]).unwrap();
+        assert_eq!(after["tokyo-1"].len(), 1);
+        assert!(!before["tokyo-1"].contains(&after["tokyo-1"][0]));
+        assert_eq!(after["berlin"], before["berlin"]);
+        let osaka: Group = "osaka".parse().unwrap();
+        assert_eq!(scope_of(&labels.connection, &osaka).unwrap(), Some(after["tokyo-1"][0]));
+        assert_eq!(scope_of(&labels.connection, &"nara".parse().unwrap()).unwrap(), None);
+        let listed = labels.list().unwrap();
+        assert_eq!(listed["tokyo-1"].labels[&Label::Economy], "JP");
+        assert!(!listed["tokyo-1"].is_known && !listed["tokyo-1"].labels.contains_key(&Label::Position));
+    }
+
+    #[test]
+    fn there_are_no_more_groups_than_rollups_can_keep() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::in_directory(directory.path());
+        let _store = Store::open(location.clone()).unwrap();
+        let mut labels = LabelStore::open(&location).unwrap();
+        for number in 0..MOST_GROUPS {
+            labels.set(&sensor("a"), &settings(&[&format!("group=g{number}")])).unwrap();
+        }
+        let refused = labels.set(&sensor("a"), &settings(&["position=domestic", "group=one-more"]));
+        assert!(matches!(refused, Err(LabelStoreError::TooMany)));
+        // Nothing of what was refused is there.
+        assert_eq!(groups(&labels.connection).unwrap().len() as i64, MOST_GROUPS);
+        assert_eq!(labels.list().unwrap()["a"].labels.len(), 1);
+        labels.set(&sensor("a"), &settings(&["group=g0"])).unwrap();
+    }
+}
