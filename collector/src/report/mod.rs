@@ -4,15 +4,19 @@
 //! history (rollups, sensor_hours) and events -> model -> check -> kept by revision -> any language and format
 //! ```
 //!
-//! `crates/report` says what a report holds, checks it and writes it out. Here it is filled in from history, and kept: a time that is
-//! closed gets a revision, and another one when its figures change. docs/reports.md describes both.
+//! `crates/report` says what a report holds, checks it and writes it out. Here it is filled in from history ([`Desk`]), and kept
+//! ([`Shelf`]): a time that is closed gets a revision, and another one when its figures change. The command, the API and the schedule
+//! ([`Press`]) all have it from the [`Office`], with what analysts wrote. docs/reports.md describes it.
 
 mod command;
 mod config;
 mod count;
 mod notes;
+mod office;
+mod output;
 mod parts;
 mod period;
+mod press;
 mod ranking;
 mod shelf;
 
@@ -24,8 +28,11 @@ use thiserror::Error;
 
 pub use command::Arguments;
 pub use config::{ReportsConfig, ReportsConfigError, WeekStart};
-pub use notes::{Notes, NotesError};
+pub use notes::{LONGEST as LONGEST_NOTE, Notes, NotesError};
+pub use office::{Office, wording};
+pub use output::{Form, OutputError};
 pub use period::{Kind as PeriodKind, Period, PeriodError, Placed};
+pub use press::{Failed, GoesOn, Press, ReportsState};
 pub use shelf::{Shelf, ShelfError, Stored};
 
 use self::count::Counted;
@@ -33,6 +40,9 @@ use self::ranking::By;
 use crate::events::{Book, EventError};
 use crate::rollup::RollupError;
 use crate::rollup::query::{Filter, Snapshot};
+
+/// Farthest time before that one is compared with, in times of its kind: ten years of weeks.
+pub const MOST_TIMES_BEFORE: u32 = 520;
 
 /// Why there is no report.
 #[derive(Debug, Error)]
