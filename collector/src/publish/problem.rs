@@ -214,6 +214,26 @@ impl Kind {
     }
 }
 
+/// Which methods a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    Reading,
+    /// With `POST`.
+    Changing,
+    /// With `PUT`.
+    Replacing,
+}
+
+impl Allowed {
+    const fn methods(self) -> &'static str {
+        match self {
+            Allowed::Reading => "GET, HEAD",
+            Allowed::Changing => "GET, HEAD, POST",
+            Allowed::Replacing => "GET, HEAD, PUT",
+        }
+    }
+}
+
 /// Why a request has no answer: problem details (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -239,7 +259,7 @@ pub(super) struct Problem {
     challenge: Option<Box<str>>,
     /// What `Allow` says of a method that a path does not take.
     #[serde(skip)]
-    allowed: &'static str,
+    allowed: Allowed,
 }
 
 impl Problem {
@@ -254,7 +274,7 @@ impl Problem {
             parameter: None,
             expected: None,
             challenge: None,
-            allowed: "GET, HEAD",
+            allowed: Allowed::Reading,
         }
     }
 
@@ -336,13 +356,13 @@ impl Problem {
     /// The same of the path that changes an event.
     pub(super) fn method_not_allowed_of_event() -> Problem {
         let problem = Problem::new(Kind::MethodNotAllowed, "an event is read, and changed with POST");
-        Problem { allowed: "GET, HEAD, POST", ..problem.expecting("GET, HEAD or POST") }
+        Problem { allowed: Allowed::Changing, ..problem.expecting("GET, HEAD or POST") }
     }
 
     /// The same of the path that changes notes.
     pub(super) fn method_not_allowed_of_notes() -> Problem {
         let problem = Problem::new(Kind::MethodNotAllowed, "notes are read, and replaced with PUT");
-        Problem { allowed: "GET, HEAD, PUT", ..problem.expecting("GET, HEAD or PUT") }
+        Problem { allowed: Allowed::Replacing, ..problem.expecting("GET, HEAD or PUT") }
     }
 
     pub(super) fn starting() -> Problem {
@@ -397,7 +417,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(self.allowed));
+                headers.insert(header::ALLOW, HeaderValue::from_static(self.allowed.methods()));
             }
             _ => {}
         }
