@@ -303,7 +303,8 @@ pub(crate) fn configuration(file: Option<&Path>, data_dir: Option<PathBuf>) -> R
 fn check(settings: Settings) -> ExitCode {
     let printed = settings.effective().and_then(|config| {
         let http = config.http.warnings(token::has_tokens(&config) || config.publication.public);
-        for warning in config.ingest.warnings().into_iter().chain(http).chain(config.events.warnings()) {
+        let reports = config.reports.warnings(&config);
+        for warning in config.ingest.warnings().into_iter().chain(http).chain(config.events.warnings()).chain(reports) {
             tell(&format!("warning: {warning}"));
         }
         let (geo, _) = Geo::open(&config.geo).map_err(|error| error.to_string())?;
@@ -329,7 +330,8 @@ fn serve(settings: Settings) -> ExitCode {
     if let Err(error) = log::init(&config.log.filter, config.log.format) {
         return complain(&error.to_string(), MISUSED);
     }
-    for warning in config.ingest.warnings().into_iter().chain(config.events.warnings()) {
+    let reports = config.reports.warnings(&config);
+    for warning in config.ingest.warnings().into_iter().chain(config.events.warnings()).chain(reports) {
         tracing::warn!("{warning}");
     }
     match run(config) {

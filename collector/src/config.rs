@@ -311,7 +311,7 @@ pub struct SettingError {
 }
 
 /// A setting that cannot be used.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum CheckError {
     /// A number is out of its range.
     #[error(transparent)]

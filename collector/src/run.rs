@@ -29,6 +29,7 @@ use crate::labels::SharedLabels;
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
 use crate::publish::{self, Sources, Streams};
+use crate::report::{Office, Press};
 use crate::rollup::{self, Keeper as HistoryKeeper, Roller, RollupError, ZoneError};
 use crate::store::{DirectoryLock, Location, LockError, Store, StoreError};
 use crate::tokens::{Keeper, TokenError, Tokens};
@@ -186,6 +187,7 @@ impl Collector {
         });
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         threads.push(keep(&config, &tokens, watched.clone(), &links, &deaths_sender)?);
+        threads.extend(print_reports(&config, watched.clone(), &links, &deaths_sender)?);
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
         config
             .http
@@ -406,6 +408,24 @@ fn keep(
     })?)
 }
 
+/// Starts the thread that makes reports by itself, if any are to be made.
+fn print_reports(
+    config: &Config,
+    stop: Receiver<Infallible>,
+    links: &Links,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> std::io::Result<Option<JoinHandle<()>>> {
+    let press = Press::configured(config, links.state.clone(), links.clock.clone());
+    let start = |press: Press| {
+        let obituary = Obituary::new("thread reports", deaths);
+        std::thread::Builder::new().name("reports".to_owned()).spawn(move || {
+            let _obituary = obituary;
+            press.run(&stop);
+        })
+    };
+    press.map(start).transpose()
+}
+
 /// Starts the thread that reads files of `geo` again, if there are any.
 fn watch(
     watcher: Watcher,
@@ -464,6 +484,7 @@ fn sources(
     geo: Arc<Geo>,
     stopped: watch::Receiver<bool>,
 ) -> Sources {
+    let events = Arc::new(Book::new(Location::in_directory(&config.store.data_dir)));
     Sources {
         view: links.view.clone(),
         ingest,
@@ -476,7 +497,8 @@ fn sources(
         history: Arc::new(rollup::query::Pool::new(Location::in_directory(&config.store.data_dir))),
         archive: rollup::Archive(config.archive_directory()),
         labels: Arc::new(SharedLabels::new(Location::in_directory(&config.store.data_dir))),
-        events: Arc::new(Book::new(Location::in_directory(&config.store.data_dir))),
+        reports: Arc::new(Office::new(config, events.clone())),
+        events,
         event_targets: links.event_targets.clone(),
         streams: Arc::new(Streams::new(config.http.max_streams, stopped)),
         clock: links.clock.clone(),

@@ -275,6 +275,7 @@ fn the_description_has_every_path_parameter_and_answer() {
         "weeks",
     ];
     names.extend(["events", "events/{id}", "events/{id}/draft"].map(str::to_owned));
+    names.extend(["reports", "reports/{time}", "reports/{time}/notes"].map(str::to_owned));
     names.extend(of_history.map(|name| format!("history/{name}")));
     names.sort();
     let names = names.iter().map(|name| format!("/api/v1/{name}")).collect::<Vec<_>>();
@@ -307,12 +308,17 @@ fn the_description_has_every_path_parameter_and_answer() {
             "until",
             "lang",
             "tlp",
+            "revision",
+            "compare",
             "limit",
             "cursor",
             "format",
             "points",
         ] {
-            let (_, problem) = server.get(&format!("{}?{name}=%00", path.replace("{id}", "00000000000000000")));
+            let (_, problem) = server.get(&format!(
+                "{}?{name}=%00",
+                path.replace("{id}", "00000000000000000").replace("{time}", "2024-W47")
+            ));
             let kind = if known(name) { "bad" } else { "unknown" };
             assert_eq!(problem["type"], format!("urn:martlet:problem:{kind}-parameter"), "{path} {name}");
         }
@@ -324,7 +330,7 @@ fn the_description_has_every_path_parameter_and_answer() {
         assert!(operation["responses"].as_object().unwrap().values().all(described), "{path}");
         assert_eq!(operation["security"].as_array().unwrap().len(), 2, "{path}");
     }
-    // The one that changes something says what it takes, and when it does not.
+    // Those that change something say what they take, and when they do not.
     let change = &paths["/api/v1/events/{id}"]["post"];
     let body = &change["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!((&body["required"], &body["additionalProperties"]), (&json!(["action"]), &json!(false)));
@@ -332,7 +338,16 @@ fn the_description_has_every_path_parameter_and_answer() {
         assert!(change["responses"][status].is_object(), "{status}");
     }
     let changing = paths.values().filter(|item| item.as_object().is_some_and(|item| item.len() > 1));
-    assert_eq!(changing.count(), 1);
+    assert_eq!(changing.count(), 2);
+    let notes = &paths["/api/v1/reports/{time}/notes"]["put"];
+    let body = &notes["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!((&body["required"], &body["additionalProperties"]), (&Value::Null, &json!(false)));
+    for status in ["200", "400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "428", "429", "503"] {
+        assert!(notes["responses"][status].is_object(), "{status}");
+    }
+    let report = &paths["/api/v1/reports/{time}"]["get"]["responses"]["200"]["content"];
+    let types: Vec<_> = report.as_object().unwrap().keys().collect();
+    assert_eq!(types, ["application/json", "application/zip", "text/html"]);
     // What has no end is described as what it is.
     let stream = &paths["/api/v1/stream"]["get"]["responses"]["200"]["content"];
     assert_eq!(stream.as_object().unwrap().keys().collect::<Vec<_>>(), ["text/event-stream"]);

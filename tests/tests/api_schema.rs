@@ -84,7 +84,7 @@ fn examine(schemathesis: &Path, collector: &Collector, token: Option<&str>) {
     let outcome = compare(schemathesis, collector, &description, &arguments);
     assert_eq!(outcome.code, Some(0), "{}\n{}", outcome.text(), outcome.stderr);
     // It has really asked, and of every other path.
-    assert!(outcome.text().contains("Tested: 28"), "{}", outcome.text());
+    assert!(outcome.text().contains("Tested: 32"), "{}", outcome.text());
 }
 
 /// That a description which is wrong in one word is found out: else the above would say nothing.

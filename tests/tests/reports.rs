@@ -63,8 +63,10 @@ impl State {
         let listed = run(&mut self.command(&["sensor", "list", "--json"]), b"");
         assert_eq!(listed.code, Some(0), "{}", listed.stderr);
         fs::write(&labels, listed.text()).unwrap();
-        let arguments: Vec<&OsStr> =
-            [OsStr::new("--labels"), labels.as_os_str(), archive.as_os_str()].into_iter().chain(reports.iter().map(|path| path.as_os_str())).collect();
+        let arguments: Vec<&OsStr> = [OsStr::new("--labels"), labels.as_os_str(), archive.as_os_str()]
+            .into_iter()
+            .chain(reports.iter().map(|path| path.as_os_str()))
+            .collect();
         let answer = python::ask(interpreter, "report.py", &arguments);
         assert!(answer["differences"].as_array().unwrap().is_empty(), "{answer:#}");
         answer["compared"].as_u64().unwrap()
@@ -170,7 +172,8 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     // Where one sensor may be told, all groups stand side by side.
     state.settings.push(("MARTLET_REPORTS__MIN_SENSORS", "1"));
     let (all, path) = state.json("groups", &["days", "--class", "drill", "--from", "2026-01-06", "--to", "2026-01-07"]);
-    let names: Vec<&str> = all["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        all["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["alone", "many", "position:domestic", "position:overseas"]);
     let rates = all["overview"]["rates"].as_array().unwrap();
     assert!(rates.iter().any(|rate| rate["of"]["name"] == "position:domestic" && rate["sensors"] == 30));

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::ledger::SensorRecord;
 use crate::archive::ArchiveState;
 use crate::detect::DetectState;
+use crate::report::ReportsState;
 use crate::rollup::HistoryState;
 use crate::signal::Event;
 
@@ -168,6 +169,8 @@ pub struct State {
     pub history: HistoryState,
     /// What the detector says of itself.
     pub detect: DetectState,
+    /// What is said of reports that are made by themselves.
+    pub reports: ReportsState,
     /// Counters.
     pub counters: Counters,
     /// Sensors that are durable, by their number.
@@ -186,6 +189,7 @@ impl Default for State {
             archive: ArchiveState::default(),
             history: HistoryState::default(),
             detect: DetectState::default(),
+            reports: ReportsState::default(),
             // Nothing waits for an archive or a detector that there is not.
             counters: Counters {
                 archived: AtomicU64::new(u64::MAX),

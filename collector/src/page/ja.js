@@ -83,6 +83,11 @@ export default {
 	"Who was told": "通知先", "Target": "宛先", "Of what": "対象", "Attempts": "回数", "Say what it is": "判断を記録する", "Owner": "担当", "Recipients, with commas": "連絡先（コンマ区切り）", "Draft of a public alert": "注意喚起の案",
 	"Facts and figures are filled in; judgement is the analyst's. The marking decides what it says.": "事実と数値は記入済みです。判断は分析者が記入します。内容は TLP の表示で決まります。", "Language": "言語", "Marking": "表示",
 	"Show the draft": "案を表示",
+	// reports.js
+	"week": "週", "month": "月", "quarter": "四半期", "days": "任意の期間", "← All numbers": "← 数値の画面へ", "Reports are not known at the moment.": "現在レポートの一覧を取得できません。", "runs": "期間中", "is over": "期間終了", "Reports": "レポート",
+	"Provisional reports": "暫定レポート", "made when they are asked for, of what is known by now; that may take some time": "要求時にその時点の記録から作成。時間がかかることがあります", "Time": "期間", "Report": "レポート", "Observation reports": "観測レポート",
+	"finished, 72 hours after the end of their time; what changed later is the next revision; zone {zone}": "期間終了の 72 時間後に確定。その後の変更は次の版。タイムゾーン {zone}", "Kind of time": "期間の種類", "Revision": "版", "None yet.": "まだありません。",
+	"{n} older ones are in the CSV.": "さらに古い {n} 件は CSV にあります。", "What analysts write stands in every format. Markdown, other times and PDF: docs/reports.md.": "分析者のコメントはすべての形式に入ります。Markdown、その他の期間、PDF は docs/reports.md を参照。",
 	// port.js
 	"← All ports": "← すべてのポート", "Log scale": "対数目盛", "Growth": "増加率", "{what} per {unit}, least squares of the logarithm over the newest steps that have 3 or more; 95 % interval. Arithmetic, not a detection.": "{what}／{unit}。3 以上ある最新の区間の対数に対する最小二乗法、95 % 区間。計算であって検知ではありません。",
 	"Too few steps at the end have enough to say.": "末尾の区間の件数が足りません。", "a day": "1 日", "an hour": "1 時間", "{rate} {unit}": "{unit}に {rate}", " ({low} to {high}), since {time} UTC, {n} steps. ": "（{low} ～ {high}）、{time} UTC から {n} 区間。", "No clear change.": "明確な変化なし。", "Doubles in {time} ({low} to {high}).": "{time}で倍増（{low} ～ {high}）。", "Halves in {time} ({low} to {high}).": "{time}で半減（{low} ～ {high}）。",

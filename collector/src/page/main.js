@@ -3,10 +3,11 @@
 import { ask, hasToken, listen, Refused, save, setToken } from "./ask.js";
 import { drawAll, watchPointers } from "./chart.js";
 import { change, classOf, draftOf, eventsCard, eventView, loadEvents } from "./events.js";
-import { element, h, h2, para, show, when } from "./dom.js";
+import { element, h, h2, para, pick, show, when } from "./dom.js";
 import { historyView, loadHistory, nothingYet, periodText, withoutHistory } from "./history.js";
 import { emptyState, liveView, loadLive, loadPublic, spanChoices } from "./live.js";
 import { historyPort, livePort, nameOf } from "./port.js";
+import { loadReports, reportsView } from "./reports.js";
 import { CLASSES, isPublic, link, PUBLIC_SPANS, RANGE_WORDS, RANGES, setPublic, SPANS, wanted } from "./state.js";
 import { clean, clock, date, duration, figure, instant, iso, isNumber, LANGUAGES, speak, spoken, t, w } from "./text.js";
 
@@ -33,6 +34,10 @@ async function load(before, told, signal) {
 	// The collector lists real first.
 	const { classes } = status, name = (next.event && classOf(next.event)) || next.class || (classes.length ? classes[0].class : "real"), info = classes.find((c) => c.class === name);
 	Object.assign(next, { class: name, classes, info });
+	if (next.view) {
+		await loadReports(next, before, signal);
+		return next;
+	}
 	next.isChanged = isChanged;
 	await loadEvents(next, before, signal);
 	if (next.event) return next;
@@ -61,7 +66,8 @@ function header(view) {
 		live && segment(t("Span"), "span", spanChoices(view.isPublic ? PUBLIC_SPANS : Object.keys(SPANS))),
 		!view.isPublic && segment(t("Traffic"), "class", CLASSES.map((name) => [name, t(CLASS_WORDS[name]), !view.classes.some((c) => c.class === name) && h("span", { class: "sr" }, t(" (no data)"))])),
 		live && !view.isPublic && h("div", { class: "seg" }, h("label", { for: "sensor" }, t("Sensor")),
-			h("select", { id: "sensor", testid: "sensor-filter" }, h("option", { value: "" }, t("all sensors")), names.map((name) => h("option", { value: name }, name)))));
+			h("select", { id: "sensor", testid: "sensor-filter" }, h("option", { value: "" }, t("all sensors")), names.map((name) => h("option", { value: name }, name)))),
+		!view.isPublic && h("div", { class: "seg" }, h("a", { testid: "reports-link", href: link({ view: "reports" }), "aria-current": view.view ? "page" : null }, t("Reports"))));
 	// What a control shows is a property; attributes are its start.
 	for (const input of controls.querySelectorAll("input")) input.checked = input.value === view[input.name];
 	if (element("sensor")) element("sensor").value = view.sensor || "";
@@ -76,7 +82,7 @@ function frame() {
 	text("token-label", t("Token of scope read (martlet-collector token create)"));
 	text("token-use", t("Use"));
 	text("pause", paused ? t("Resume") : t("Pause"));
-	show(element("languages"), Object.entries(LANGUAGES).map(([tag, name], i) => [i > 0 && " · ", tag === spoken() ? h("strong", { lang: tag }, name) : h("a", { href: link({ lang: tag, event: wanted().event }), lang: tag, testid: "language", data: { value: tag } }, name)]));
+	show(element("languages"), Object.entries(LANGUAGES).map(([tag, name], i) => [i > 0 && " · ", tag === spoken() ? h("strong", { lang: tag }, name) : h("a", { href: link({ lang: tag, ...pick(wanted(), "event view") }), lang: tag, testid: "language", data: { value: tag } }, name)]));
 }
 function footer({ status, isPublic }) {
 	const line = (term, text) => h("div", null, h("dt", null, term + ": "), h("dd", null, text)), started = instant(status.started);
@@ -102,6 +108,7 @@ const unfolded = { ports: false, strips: false, hours: null, log: false };
 let said = {}, isChanged = false;
 function body(view) {
 	if (view.event) return ["ready", eventView(view, said)];
+	if (view.view) return ["ready", reportsView(view)];
 	const [state, parts] = numbers(view);
 	return [state, [state === "ready" && !view.port && eventsCard(view), parts]];
 }
@@ -122,7 +129,7 @@ function render(view) {
 	footer(view);
 	Object.assign(app.dataset, { state, class: view.class, range: view.range, span: view.span, sensor: view.sensor || "", port: port || "", updated: iso(view.now), language: spoken() });
 	const drill = BANNERS[view.class] ? t(BANNERS[view.class]).split(" ")[0] + " · " : "";
-	document.title = drill + (port ? port + " · " : "") + (view.range !== "live" && view.period ? periodText(view) + " · " : isNumber(rate) ? t("{n} packets/s", { n: figure(rate) }) + " · " : "") + "Martlet";
+	document.title = drill + (view.view ? t("Reports") + " · " : port ? port + " · " : "") + (view.range !== "live" && view.period ? periodText(view) + " · " : isNumber(rate) ? t("{n} packets/s", { n: figure(rate) }) + " · " : "") + "Martlet";
 }
 
 // ---- the loop
@@ -150,7 +157,7 @@ function connection() {
 			failed.status === 400 ? para(t("What is asked for in the address has no answer: "), failed.message, ". ", h("a", { href: "#" }, t("Show live"))) : para(t("This page keeps trying."))));
 	}
 }
-const isSame = (a, b) => ["class", "range", "from", "span", "sensor", "event"].every((name) => a[name] === b[name] || (name === "class" && !b.class)) && JSON.stringify(a.port) === JSON.stringify(b.port);
+const isSame = (a, b) => ["class", "range", "from", "span", "sensor", "event", "view"].every((name) => a[name] === b[name] || (name === "class" && !b.class)) && JSON.stringify(a.port) === JSON.stringify(b.port);
 async function round() {
 	clearTimeout(timer);
 	if (running) running.abort();
@@ -242,14 +249,15 @@ document.addEventListener("submit", async (event) => {
 element("skip").addEventListener("click", (event) => { event.preventDefault(); element("app").focus(); });
 document.addEventListener("change", ({ target: { id, name, value } }) => {
 	if (name === "range") location.hash = link({ range: value, from: null });
-	if (name === "class" || name === "span") location.hash = link({ [name]: value });
+	if (name === "class") location.hash = link({ class: value, view: wanted().view });
+	if (name === "span") location.hash = link({ span: value });
 	if (id === "sensor") location.hash = link({ sensor: value || null });
 });
 document.addEventListener("click", (event) => {
 	const target = event.target instanceof Element ? event.target : null, button = shown && target && target.closest("[data-act]"), table = target && target.closest("a.csv");
 	if (table && hasToken()) {
 		event.preventDefault();
-		save(table.href, "martlet.csv").catch((error) => { failed = error; connection(); });
+		save(table.href, table.download || "martlet.csv").catch((error) => { failed = error; connection(); });
 	}
 	if (!button) return;
 	const { act, sensor } = button.dataset;

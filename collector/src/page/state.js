@@ -35,12 +35,13 @@ export function wanted() {
 		sensor: isPublic() || range !== "live" ? null : hash.get("sensor") || null,
 		port: portOf(hash.get("port"), hash.get("ip")),
 		event: /^[0-2][0-9a-f]{16}$/.test(hash.get("event")) ? hash.get("event") : null,
+		view: hash.get("view") === "reports" && !isPublic() ? "reports" : null,
 		lang: hash.get("lang"),
 	};
 }
-/** The hash of the present choice with `change` made; it leads away from an event unless it names one. */
+/** The hash of the present choice with `change` made; it leads away from an event, and from reports, unless it names them. */
 export function link(change) {
-	const next = { ...wanted(), event: null, ...change }, hash = new URLSearchParams(), history = next.range !== "live";
+	const next = { ...wanted(), event: null, view: null, ...change }, hash = new URLSearchParams(), history = next.range !== "live";
 	if (next.class) hash.set("class", next.class);
 	if (history) hash.set("range", next.range);
 	if (history && next.from) hash.set("from", next.from);
@@ -49,6 +50,7 @@ export function link(change) {
 	if (next.port) hash.set("port", next.port.protocol + "/" + next.port.port);
 	if (next.port && next.port.ip === 6) hash.set("ip", "6");
 	if (next.event) hash.set("event", next.event);
+	if (next.view) hash.set("view", next.view);
 	if (next.lang) hash.set("lang", next.lang);
 	// A slash may stand there as it is, and reads better.
 	return "#" + String(hash).replaceAll("%2F", "/");

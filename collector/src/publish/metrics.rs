@@ -6,6 +6,7 @@ mod events;
 mod geo;
 mod hours;
 mod latencies;
+mod reports;
 mod windows;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -45,6 +46,7 @@ pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), p
     families.stages()?;
     families.geo()?;
     families.events()?;
+    families.reports()?;
     families.http()?;
     families.latencies()
 }

@@ -40,6 +40,7 @@ use crate::journal;
 use crate::labels::SharedLabels;
 use crate::latencies::Latencies;
 use crate::live::LiveView;
+use crate::report::Office;
 use crate::rollup::Archive;
 use crate::rollup::query::Pool;
 use crate::store::Location;
@@ -80,7 +81,9 @@ pub struct Sources {
     pub labels: Arc<SharedLabels>,
     /// Events.
     pub events: Arc<Book>,
-    /// What is counted of those who are told of them.
+    /// Where reports are made and kept.
+    pub reports: Arc<Office>,
+    /// What is counted of those who are told of events.
     pub event_targets: Arc<[TargetCounters]>,
     /// Streams of live updates.
     pub streams: Arc<Streams>,
@@ -152,7 +155,8 @@ async fn until_ready(Shared(readiness): Shared<Readiness>, request: Request, nex
 fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, page::POLICY);
+    // A report has a stricter one.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(page::POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     for (name, value) in ISOLATION {

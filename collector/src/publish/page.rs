@@ -34,6 +34,7 @@ const FILES: &[(&str, &str)] = files![
     "main.js",
     "outlook.js",
     "port.js",
+    "reports.js",
     "state.js",
     "style.css",
     "text.js"

@@ -44,23 +44,33 @@ pub(super) enum Kind {
     Failed,
     /// Of paths that name an event.
     NoSuchEvent,
-    /// Of the path that changes something: its body, and what it is refused for.
+    /// Of paths that name the time of a report.
+    NoSuchReport,
+    ReportRefused,
+    /// Of paths that change something: the body, and what it is refused for.
     BadBody,
     UnsupportedMediaType,
     CrossSite,
     EventChanged,
     IllegalTransition,
+    NotesUnseen,
+    NotesChanged,
 }
 
 impl Kind {
     /// What only paths that name an event answer.
     pub(super) const OF_EVENTS: [Kind; 1] = [Kind::NoSuchEvent];
-    /// What only the path that changes something answers.
-    pub(super) const OF_CHANGES: [Kind; 5] =
+    /// What only paths that name the time of a report answer.
+    pub(super) const OF_REPORTS: [Kind; 2] = [Kind::NoSuchReport, Kind::ReportRefused];
+    /// What only the path that changes an event answers.
+    pub(super) const OF_EVENT_CHANGES: [Kind; 5] =
         [Kind::BadBody, Kind::UnsupportedMediaType, Kind::CrossSite, Kind::EventChanged, Kind::IllegalTransition];
+    /// What only the path that changes notes answers.
+    pub(super) const OF_NOTE_CHANGES: [Kind; 5] =
+        [Kind::BadBody, Kind::UnsupportedMediaType, Kind::CrossSite, Kind::NotesUnseen, Kind::NotesChanged];
 
     /// Every kind.
-    pub(super) const ALL: [Kind; 25] = [
+    pub(super) const ALL: [Kind; 29] = [
         Kind::BadParameter,
         Kind::UnknownParameter,
         Kind::RepeatedParameter,
@@ -81,11 +91,15 @@ impl Kind {
         Kind::Store,
         Kind::Failed,
         Kind::NoSuchEvent,
+        Kind::NoSuchReport,
+        Kind::ReportRefused,
         Kind::BadBody,
         Kind::UnsupportedMediaType,
         Kind::CrossSite,
         Kind::EventChanged,
         Kind::IllegalTransition,
+        Kind::NotesUnseen,
+        Kind::NotesChanged,
     ];
 
     /// Its status.
@@ -163,6 +177,22 @@ impl Kind {
             Kind::NoSuchEvent => {
                 (StatusCode::NOT_FOUND, "urn:martlet:problem:no-such-event", "There is no event of this name")
             }
+            Kind::NoSuchReport => {
+                (StatusCode::NOT_FOUND, "urn:martlet:problem:no-such-report", "There is no report of this time")
+            }
+            Kind::ReportRefused => {
+                (StatusCode::CONFLICT, "urn:martlet:problem:report-refused", "The report would say what does not hold")
+            }
+            Kind::NotesUnseen => (
+                StatusCode::PRECONDITION_REQUIRED,
+                "urn:martlet:problem:notes-unseen",
+                "The request does not say which notes it replaces",
+            ),
+            Kind::NotesChanged => (
+                StatusCode::PRECONDITION_FAILED,
+                "urn:martlet:problem:notes-changed",
+                "The notes have changed since the caller looked at them",
+            ),
             Kind::BadBody => (StatusCode::BAD_REQUEST, "urn:martlet:problem:bad-body", "The body cannot be understood"),
             Kind::UnsupportedMediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -180,6 +210,26 @@ impl Kind {
             Kind::IllegalTransition => {
                 (StatusCode::CONFLICT, "urn:martlet:problem:illegal-transition", "The event's life does not go there")
             }
+        }
+    }
+}
+
+/// Which methods a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    Reading,
+    /// With `POST`.
+    Changing,
+    /// With `PUT`.
+    Replacing,
+}
+
+impl Allowed {
+    const fn methods(self) -> &'static str {
+        match self {
+            Allowed::Reading => "GET, HEAD",
+            Allowed::Changing => "GET, HEAD, POST",
+            Allowed::Replacing => "GET, HEAD, PUT",
         }
     }
 }
@@ -207,9 +257,9 @@ pub(super) struct Problem {
     /// What `WWW-Authenticate` says.
     #[serde(skip)]
     challenge: Option<Box<str>>,
-    /// Whether the path also takes changes: `Allow` says so of a method that it does not take.
+    /// What `Allow` says of a method that a path does not take.
     #[serde(skip)]
-    takes_changes: bool,
+    allowed: Allowed,
 }
 
 impl Problem {
@@ -224,7 +274,7 @@ impl Problem {
             parameter: None,
             expected: None,
             challenge: None,
-            takes_changes: false,
+            allowed: Allowed::Reading,
         }
     }
 
@@ -303,10 +353,16 @@ impl Problem {
         Problem::new(Kind::MethodNotAllowed, "nothing is changed by this path").expecting("GET or HEAD")
     }
 
-    /// The same of the path that changes something.
-    pub(super) fn method_not_allowed_of_change() -> Problem {
+    /// The same of the path that changes an event.
+    pub(super) fn method_not_allowed_of_event() -> Problem {
         let problem = Problem::new(Kind::MethodNotAllowed, "an event is read, and changed with POST");
-        Problem { takes_changes: true, ..problem.expecting("GET, HEAD or POST") }
+        Problem { allowed: Allowed::Changing, ..problem.expecting("GET, HEAD or POST") }
+    }
+
+    /// The same of the path that changes notes.
+    pub(super) fn method_not_allowed_of_notes() -> Problem {
+        let problem = Problem::new(Kind::MethodNotAllowed, "notes are read, and replaced with PUT");
+        Problem { allowed: Allowed::Replacing, ..problem.expecting("GET, HEAD or PUT") }
     }
 
     pub(super) fn starting() -> Problem {
@@ -361,8 +417,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = if self.takes_changes { "GET, HEAD, POST" } else { "GET, HEAD" };
-                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+                headers.insert(header::ALLOW, HeaderValue::from_static(self.allowed.methods()));
             }
             _ => {}
         }

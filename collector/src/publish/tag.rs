@@ -3,7 +3,7 @@
 //! A tag is strong: two answers of one path with the same tag are the same bytes. It names the start of the collector, since
 //! generations begin anew with each, the generation of the counts, and what else the answer is made from.
 
-use axum::http::header::IF_NONE_MATCH;
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
@@ -30,6 +30,15 @@ impl Tag {
         lists
             .flat_map(|list| list.split(',').map(str::trim))
             .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0)
+    }
+
+    /// Whether what the tag is of is what the client means to replace; `None` if it does not say.
+    pub(super) fn is_meant(&self, headers: &HeaderMap) -> Option<bool> {
+        let mut lists = headers.get_all(IF_MATCH).iter().filter_map(|value| value.to_str().ok()).peekable();
+        lists.peek()?;
+        // Comparison is strong here (RFC 9110, section 13.1.1).
+        let mut tags = lists.flat_map(|list| list.split(',').map(str::trim));
+        Some(tags.any(|tag| tag == "*" || tag == self.0))
     }
 
     pub(super) fn header(&self) -> Option<HeaderValue> {
@@ -62,6 +71,20 @@ mod tests {
         }
         for lines in [&[][..], &["\"x\""], &[text.trim_matches('"')]] {
             assert!(!tag.is_known(&asking(lines)), "{lines:?}");
+        }
+        let meaning = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_MATCH, HeaderValue::from_str(text).unwrap());
+            tag.is_meant(&headers)
+        };
+        assert_eq!(tag.is_meant(&HeaderMap::new()), None);
+        for (given, is_meant) in [
+            (text.clone(), true),
+            ("*".to_owned(), true),
+            (format!("\"x\", {text}"), true),
+            (format!("W/{text}"), false),
+        ] {
+            assert_eq!(meaning(&given), Some(is_meant), "{given}");
         }
     }
 }

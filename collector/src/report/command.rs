@@ -3,19 +3,22 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use jiff::civil::Date;
-use martlet_report::{File, Format, Wording, model};
+use martlet_report::{Wording, model};
 use martlet_window::TrafficClass;
 
 use super::notes::Notes;
+use super::office::{self, Office};
+use super::output::{self, Form};
 use super::period::{Kind, Period};
 use super::shelf::{Shelf, Stored};
-use super::{Desk, Wanted};
+use super::{MOST_TIMES_BEFORE, Wanted};
 use crate::cli::{Failure, class, configuration, tell};
 use crate::config::Config;
-use crate::events::Book;
+use crate::events::{Book, Language};
 use crate::labels::Group;
 use crate::rollup::query::History;
 use crate::store::{Location, STORE_NAME};
@@ -92,13 +95,13 @@ pub struct How {
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     lang: String,
     /// In which format.
-    #[arg(long, value_enum, default_value_t = As::Html)]
-    format: As,
+    #[arg(long, value_enum, default_value_t = Form::Html)]
+    format: Form,
     /// Where to: a file; of csv and md a directory, or a file that ends in .zip [default: standard output].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Compare with the time that lies so many before. Only what is compared with the last one is kept as a revision.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=520))]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_TIMES_BEFORE)))]
     compare: u32,
     /// A revision that is finished, as it was published [default: made from history as it is now].
     #[arg(long, value_name = "NUMBER", conflicts_with = "compare")]
@@ -106,25 +109,10 @@ pub struct How {
     /// What analysts write into it (TOML; docs/reports.md). It is kept for this time, in every language and format.
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
-    /// Prints HTML as PDF: a program and its arguments, in which {html} and {pdf} are files [default: an installed Chromium or
-    /// WeasyPrint].
+    /// Prints HTML as PDF: a program and its arguments, in which {html} and {pdf} are files [default: reports.pdf_command, or an installed
+    /// Chromium or WeasyPrint].
     #[arg(long, value_name = "WORD", num_args = 1.., allow_hyphen_values = true)]
     pdf_command: Option<Vec<String>>,
-}
-
-/// Formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum As {
-    /// One page with everything in it.
-    Html,
-    /// Markdown, with figures in files beside it.
-    Md,
-    /// Tables, a file each.
-    Csv,
-    /// Every number.
-    Json,
-    /// As a printer would print the HTML.
-    Pdf,
 }
 
 impl Arguments {
@@ -181,7 +169,7 @@ impl How {
         if report.revision.is_none() && self.compare == 1 {
             tell("provisional: data may still come, so no revision of it is kept");
         }
-        self.write(&report, &wording)
+        self.write(&report, &wording, config.reports.pdf_command())
     }
 
     fn report(
@@ -192,29 +180,22 @@ impl How {
         notes: Option<Notes>,
     ) -> Result<model::Report, Failure> {
         let location = Location::in_directory(&config.store.data_dir);
-        let all = Shelf::in_directory(&config.store.data_dir);
-        let shelf = all.of_group(self.sensors.as_ref());
+        let office = Office::new(config, Arc::new(Book::new(location.clone()))).of_group(self.sensors.as_ref());
         let (class, label) = (self.class, period.to_string());
         let mut report = if let Some(revision) = self.revision {
-            shelf.get(class, &Stored { label: label.clone(), revision }).map_err(Failure::failed)?
+            office.kept(class, &Stored { label: label.clone(), revision }).map_err(Failure::failed)?
         } else {
             let history = History::open(&location).map_err(Failure::failed)?;
-            let snapshot = history.snapshot().map_err(Failure::failed)?;
-            let (book, rules) = (Book::new(location), config.reports.rules(&config.publication));
-            let desk = Desk { snapshot: &snapshot, book: &book, config: &config.reports, rules: &rules };
-            let group = self.sensors.clone();
-            let wanted = Wanted { class: self.class, period, compare: self.compare, group };
-            let made = desk.make(&all, &wanted, now).map_err(Failure::failed)?;
+            let made = office
+                .make(&history, &Wanted { class, period, compare: self.compare }, now)
+                .map_err(Failure::failed)?;
             made.remark.into_iter().for_each(tell);
             made.report
         };
-        match notes {
-            Some(notes) => {
-                notes.check(&report).map_err(Failure::misuse)?;
-                notes.put_into(&mut report);
-                shelf.put_notes(class, &label, &notes).map_err(Failure::failed)?;
-            }
-            None => shelf.notes(class, &label).map_err(Failure::failed)?.put_into(&mut report),
+        if let Some(notes) = notes {
+            notes.check(&report).map_err(Failure::misuse)?;
+            notes.put_into(&mut report);
+            office.replace_notes(class, &label, &notes, |_| true).map_err(Failure::failed)?;
         }
         Ok(report)
     }
@@ -222,43 +203,36 @@ impl How {
     /// Whether what is asked for can be written where it is asked for, before any work is done.
     fn check_output(&self) -> Result<(), Failure> {
         match (self.format, &self.out) {
-            (As::Csv | As::Md, None) => {
+            (Form::Csv | Form::Md, None) => {
                 Err(Failure::misuse("several files: say where to with --out DIRECTORY or --out FILE.zip"))
             }
-            (As::Pdf, None) => Err(Failure::misuse("say where to with --out FILE")),
+            (Form::Pdf, None) => Err(Failure::misuse("say where to with --out FILE")),
             _ => Ok(()),
         }
     }
 
-    fn write(&self, report: &model::Report, wording: &Wording) -> Result<(), Failure> {
-        let format = match self.format {
-            As::Html | As::Pdf => Format::Html,
-            As::Md => Format::Markdown,
-            As::Csv => Format::Csv,
-            As::Json => Format::Json,
-        };
-        let files = martlet_report::render(report, wording, format).map_err(Failure::failed)?;
-        let is_zip = |out: &Path| out.extension().is_some_and(|extension| extension == "zip");
-        match (&self.out, self.format) {
-            (Some(out), As::Pdf) => print_pdf(&files, out, self.pdf_command.as_deref()),
-            (Some(out), As::Csv | As::Md) if is_zip(out) => {
-                put(out, &martlet_report::bundle(&files).map_err(Failure::failed)?)
-            }
-            (Some(out), As::Csv | As::Md) => {
+    fn write(&self, report: &model::Report, wording: &Wording, printer: Option<&[String]>) -> Result<(), Failure> {
+        let (form, printer) = (self.format, self.pdf_command.as_deref().or(printer));
+        let bytes = || form.bytes(report, wording).map_err(Failure::failed);
+        match &self.out {
+            Some(out) if form == Form::Pdf => output::print(&bytes()?, out, printer, &|| true).map_err(Failure::failed),
+            Some(out) if form.is_several() && out.extension().is_none_or(|extension| extension != "zip") => {
                 fs::create_dir_all(out).map_err(|error| Failure::failed(format!("{}: {error}", out.display())))?;
-                files.iter().try_for_each(|file| put(&out.join(&file.name), &file.bytes))
+                let files = form.files(report, wording).map_err(Failure::failed)?;
+                files
+                    .iter()
+                    .try_for_each(|file| output::write(&out.join(&file.name), &file.bytes))
+                    .map_err(Failure::failed)
             }
-            (Some(out), _) => files.iter().try_for_each(|file| put(out, &file.bytes)),
-            (None, _) => files.iter().try_for_each(|file| io::stdout().write_all(&file.bytes).map_err(Failure::failed)),
+            Some(out) => output::write(out, &bytes()?).map_err(Failure::failed),
+            None => io::stdout().write_all(&bytes()?).map_err(Failure::failed),
         }
     }
 }
 
 fn wording(language: &str) -> Result<Wording, Failure> {
-    match language {
-        "en" => return Wording::english().map_err(Failure::failed),
-        "ja" => return Wording::japanese().map_err(Failure::failed),
-        _ => {}
+    if let Some(language) = Language::named(language) {
+        return office::wording(language).map_err(Failure::failed);
     }
     if Path::new(language).extension().is_none_or(|extension| extension != "toml") {
         return Err(Failure::misuse(format!(
@@ -274,27 +248,4 @@ fn read_notes(path: &Path) -> Result<Notes, Failure> {
     let wrong = |error: &dyn ToString| Failure::misuse(format!("{}: {}", path.display(), error.to_string()));
     let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
     Notes::read(&text).map_err(|error| wrong(&error))
-}
-
-/// Writes a file as a whole or not at all.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".tmp");
-    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        Failure::failed(format!("{}: {error}", path.display()))
-    })
-}
-
-fn print_pdf(files: &[File], out: &Path, command: Option<&[String]>) -> Result<(), Failure> {
-    // Beside the PDF, under a name that nobody has: one in a directory that all can write to could be somebody else's.
-    let mut page = out.as_os_str().to_owned();
-    page.push(format!(".{:016x}.html", rand::random::<u64>()));
-    let page = PathBuf::from(page);
-    let printed = files.iter().try_for_each(|file| put(&page, &file.bytes));
-    let printed = printed.and_then(|()| martlet_report::pdf::print(&page, out, command).map_err(Failure::failed));
-    // One that stays is in nobody's way.
-    let _ = fs::remove_file(&page);
-    printed
 }

@@ -1,11 +1,17 @@
 //! `[reports]`
 
+use std::path::{Path, PathBuf};
+
 use jiff::civil::Weekday;
 use martlet_report::model::Rules;
+use martlet_report::pdf::{self, PdfError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::period::PeriodError;
+use super::output::{self, Form};
+use super::period::{Kind, PeriodError};
+use crate::config::Config;
+use crate::events::Language;
 use crate::publish::PublicationConfig;
 use crate::rollup::Zone;
 
@@ -26,6 +32,16 @@ pub struct ReportsConfig {
     pub top: u32,
     /// Fewest sensors that a row of ports is told of; fewest packets and sources are those of `[publication]`.
     pub min_sensors: u32,
+    /// Times whose reports are made when they are closed.
+    pub schedule: Vec<Kind>,
+    /// Where these are written to; nowhere if it is empty or not given.
+    pub directory: Option<PathBuf>,
+    /// In which languages.
+    pub languages: Vec<Language>,
+    /// As what.
+    pub formats: Vec<Form>,
+    /// What prints a PDF: a program and its arguments, in which {html} and {pdf} are files; an installed one if it is empty.
+    pub pdf_command: Vec<String>,
 }
 
 /// A day on which weeks begin.
@@ -42,7 +58,9 @@ pub enum WeekStart {
 }
 
 impl WeekStart {
-    pub(super) const fn weekday(self) -> Weekday {
+    /// As calendars know it.
+    #[must_use]
+    pub const fn weekday(self) -> Weekday {
         match self {
             WeekStart::Monday => Weekday::Monday,
             WeekStart::Sunday => Weekday::Sunday,
@@ -53,12 +71,22 @@ impl WeekStart {
 
 impl Default for ReportsConfig {
     fn default() -> ReportsConfig {
-        ReportsConfig { zone: "UTC".to_owned(), week_start: WeekStart::Monday, top: 5, min_sensors: 1 }
+        ReportsConfig {
+            zone: "UTC".to_owned(),
+            week_start: WeekStart::Monday,
+            top: 5,
+            min_sensors: 1,
+            schedule: vec![Kind::Week],
+            directory: None,
+            languages: vec![Language::English],
+            formats: vec![Form::Html],
+            pdf_command: Vec::new(),
+        }
     }
 }
 
 /// A setting of `[reports]` that cannot be used.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error)]
 pub enum ReportsConfigError {
     /// No such zone.
     #[error(
@@ -71,6 +99,12 @@ pub enum ReportsConfigError {
     /// No sensor at all.
     #[error("reports.min_sensors = 0: 1 or more")]
     MinSensors,
+    /// Reports are to be written in no language, or as nothing.
+    #[error("reports.{0} = []: reports are to be written into reports.directory; name at least one")]
+    Nothing(&'static str),
+    /// Nobody knows what to print.
+    #[error("reports.pdf_command: {0}")]
+    Command(#[from] PdfError),
 }
 
 impl ReportsConfig {
@@ -97,7 +131,61 @@ impl ReportsConfig {
         if self.min_sensors == 0 {
             return Err(ReportsConfigError::MinSensors);
         }
-        Ok(())
+        if self.directory().is_some() {
+            for (name, is_empty) in [("languages", self.languages.is_empty()), ("formats", self.formats.is_empty())] {
+                if is_empty {
+                    return Err(ReportsConfigError::Nothing(name));
+                }
+            }
+        }
+        self.pdf_command().map_or(Ok(()), |command| Ok(pdf::check(Some(command))?))
+    }
+
+    /// Where finished reports are written to, if anywhere.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// What prints a PDF; `None` for a program that is installed.
+    #[must_use]
+    pub fn pdf_command(&self) -> Option<&[String]> {
+        Some(self.pdf_command.as_slice()).filter(|command| !command.is_empty())
+    }
+
+    /// What an operator should know although it is allowed.
+    #[must_use]
+    pub fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let is_written = self.directory().is_some() && !self.schedule.is_empty();
+        // Not an error: a disk that is not there is no reason not to take what sensors bring.
+        if let Some(error) =
+            self.directory().filter(|_| is_written).and_then(|path| output::check_directory(path).err())
+        {
+            warnings.push(format!(
+                "reports.directory: {error}: no report is written until it is there and the collector's user may write there \
+                 (in a unit of systemd, ReadWritePaths= must have it, too)"
+            ));
+        }
+        if is_written && !config.archive.enabled {
+            warnings
+                .push("reports.directory: no report is ever written there, since archive.enabled is false".to_owned());
+        }
+        if is_written && self.formats.contains(&Form::Pdf) {
+            let missing = pdf::check(self.pdf_command()).err();
+            warnings.extend(missing.map(|error| format!("reports.formats: no PDF will be written: {error}")));
+        }
+        if !self.schedule.is_empty()
+            && config.publication.min_sources > 1
+            && !config.history.report_zones.contains(&self.zone)
+        {
+            warnings.push(format!(
+                "reports.zone = {:?}: history.report_zones does not have it, so distinct sources of its days are not known, and with \
+                 publication.min_sources above 1 there is no report",
+                self.zone
+            ));
+        }
+        warnings
     }
 
     /// What may be told, beside what is public in general.

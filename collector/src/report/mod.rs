@@ -4,16 +4,20 @@
 //! history (rollups, sensor_hours) and events -> model -> check -> kept by revision -> any language and format
 //! ```
 //!
-//! `crates/report` says what a report holds, checks it and writes it out. Here it is filled in from history, and kept: a time that is
-//! closed gets a revision, and another one when its figures change. docs/reports.md describes both.
+//! `crates/report` says what a report holds, checks it and writes it out. Here it is filled in from history ([`Desk`]), and kept
+//! ([`Shelf`]): a time that is closed gets a revision, and another one when its figures change. The command, the API and the schedule
+//! ([`Press`]) all have it from the [`Office`], with what analysts wrote. docs/reports.md describes it.
 
 mod command;
 mod config;
 mod count;
 mod groups;
 mod notes;
+mod office;
+mod output;
 mod parts;
 mod period;
+mod press;
 mod ranking;
 mod shelf;
 
@@ -25,8 +29,11 @@ use thiserror::Error;
 
 pub use command::Arguments;
 pub use config::{ReportsConfig, ReportsConfigError, WeekStart};
-pub use notes::{Notes, NotesError};
+pub use notes::{LONGEST as LONGEST_NOTE, Notes, NotesError};
+pub use office::{Office, wording};
+pub use output::{Form, OutputError};
 pub use period::{Kind as PeriodKind, Period, PeriodError, Placed};
+pub use press::{Failed, GoesOn, Press, ReportsState};
 pub use shelf::{Shelf, ShelfError, Stored};
 
 use self::count::Counted;
@@ -35,6 +42,9 @@ use crate::events::{Book, EventError};
 use crate::labels::Group;
 use crate::rollup::query::{Filter, Snapshot};
 use crate::rollup::{ALL_SENSORS, RollupError};
+
+/// Farthest time before that one is compared with, in times of its kind: ten years of weeks.
+pub const MOST_TIMES_BEFORE: u32 = 520;
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -107,8 +117,6 @@ pub struct Wanted {
     pub period: Period,
     /// It is compared with the time of the same kind that lies so many before.
     pub compare: u32,
-    /// Of which sensors; all if `None`.
-    pub group: Option<Group>,
 }
 
 /// Where reports come from.
@@ -122,6 +130,8 @@ pub struct Desk<'a> {
     pub config: &'a ReportsConfig,
     /// What may be told.
     pub rules: &'a model::Rules,
+    /// Of which sensors; all if `None`.
+    pub group: Option<&'a Group>,
 }
 
 /// A report that was made.
@@ -144,11 +154,11 @@ impl Desk<'_> {
     /// Fills a report in, without revision and notes. `now` is the wall clock, in seconds since the Unix epoch: of a time that is not
     /// over it says how much could be known.
     fn build(&self, wanted: &Wanted, now: i64) -> Result<Built, ReportError> {
-        let Desk { snapshot, book, config, rules } = *self;
+        let Desk { snapshot, book, config, rules, group } = *self;
         let nothing = || ReportError::Nothing(wanted.period.to_string(), wanted.class.name());
         let zone = config.zone()?;
         let placed = |period| Placed::new(period, &zone, config.week_start.weekday());
-        let scope = match &wanted.group {
+        let scope = match group {
             None => ALL_SENSORS,
             Some(group) => snapshot.scope_of(group)?.ok_or_else(|| ReportError::NoGroup(group.to_string()))?,
         };
@@ -168,7 +178,7 @@ impl Desk<'_> {
         if !time.is_known() {
             return Err(nothing());
         }
-        if let Some(group) = &wanted.group {
+        if let Some(group) = group {
             let (sensors, least) = (time.watched.sensors.len(), rules.min_sensors);
             if sensors < least as usize {
                 return Err(ReportError::FewSensors { group: group.to_string(), sensors, least });
@@ -195,7 +205,7 @@ impl Desk<'_> {
             revision: None,
             changes: Vec::new(),
             class: class(wanted.class),
-            group: wanted.group.as_ref().map(Group::to_string),
+            group: group.map(Group::to_string),
             rules: rules.clone(),
             warnings: parts::warnings(&time, &overview),
             overview,
@@ -222,7 +232,6 @@ impl Desk<'_> {
     /// If history cannot be read, or has nothing of the time; if the report disagrees with itself or cannot be kept.
     pub fn make(&self, shelf: &Shelf, wanted: &Wanted, now: i64) -> Result<Made, ReportError> {
         let is_regular = wanted.compare == 1;
-        let shelf = &shelf.of_group(wanted.group.as_ref());
         let label = wanted.period.to_string();
         let kept = if is_regular { shelf.newest(wanted.class, &label)? } else { None };
         let built = match (self.build(wanted, now), kept.clone()) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Longest text, in characters.
-const LONGEST: usize = 20_000;
+pub const LONGEST: usize = 20_000;
 /// Most texts.
 const MOST: usize = 1000;
 
@@ -61,9 +61,16 @@ impl Notes {
     /// # Errors
     /// What is wrong with them.
     pub fn read(text: &str) -> Result<Notes, NotesError> {
-        let notes: Notes = toml::from_str(text).map_err(|error| NotesError::Form(error.to_string()))?;
-        let events = notes.events.iter().map(|(id, text)| (format!("events.{id}"), text));
-        let texts = [("comment".to_owned(), &notes.comment), ("phenomena".to_owned(), &notes.phenomena)];
+        toml::from_str::<Notes>(text).map_err(|error| NotesError::Form(error.to_string()))?.bounded()
+    }
+
+    /// Notes that are no more than may be kept.
+    ///
+    /// # Errors
+    /// What is too much.
+    pub fn bounded(self) -> Result<Notes, NotesError> {
+        let events = self.events.iter().map(|(id, text)| (format!("events.{id}"), text));
+        let texts = [("comment".to_owned(), &self.comment), ("phenomena".to_owned(), &self.phenomena)];
         let mut count = 0;
         for (name, text) in texts.into_iter().chain(events) {
             for (language, text) in text {
@@ -74,7 +81,7 @@ impl Notes {
                 }
             }
         }
-        if count > MOST { Err(NotesError::TooMany) } else { Ok(notes) }
+        if count > MOST { Err(NotesError::TooMany) } else { Ok(self) }
     }
 
     /// Whether every note is of what a report has.

@@ -1,9 +1,11 @@
 //! Which time a report is about.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::civil::{Date, ISOWeekDate, Weekday};
 use martlet_report::model;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::events::time;
@@ -32,7 +34,8 @@ pub enum Period {
 }
 
 /// Times that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Weeks.
     Week,
@@ -89,18 +92,23 @@ impl Period {
         Ok(Period::Days(first, last))
     }
 
-    /// The newest one that is over on a day, where weeks begin on a day.
+    /// The one that a day lies in, where weeks begin on a day.
     #[must_use]
-    pub fn last_before(kind: Kind, today: Date, week_start: Weekday) -> Option<Period> {
-        let now = match kind {
+    pub fn around(kind: Kind, today: Date, week_start: Weekday) -> Option<Period> {
+        Some(match kind {
             Kind::Week => {
                 let ahead = days(Weekday::Monday.since(week_start).into());
                 Period::Week(ISOWeekDate::from(today.checked_add(ahead).ok()?))
             }
             Kind::Month => Period::Month(today.first_of_month()),
             Kind::Quarter => Period::Quarter(first_of_quarter(today)?),
-        };
-        now.before()
+        })
+    }
+
+    /// The newest one that is over on a day, where weeks begin on a day.
+    #[must_use]
+    pub fn last_before(kind: Kind, today: Date, week_start: Weekday) -> Option<Period> {
+        Period::around(kind, today, week_start)?.before()
     }
 
     /// The time of the same kind before.
@@ -137,13 +145,31 @@ impl Period {
         })
     }
 
-    const fn kind(self) -> model::PeriodKind {
+    /// Which kind of time it is.
+    #[must_use]
+    pub const fn kind(self) -> model::PeriodKind {
         match self {
             Period::Week(_) => model::PeriodKind::Week,
             Period::Month(_) => model::PeriodKind::Month,
             Period::Quarter(_) => model::PeriodKind::Quarter,
             Period::Days(..) => model::PeriodKind::Days,
         }
+    }
+}
+
+/// What [`Period`] is written as, and nothing else.
+impl FromStr for Period {
+    type Err = PeriodError;
+
+    fn from_str(text: &str) -> Result<Period, PeriodError> {
+        let days = |(first, last): (&str, &str)| Period::days(first.parse().ok()?, last.parse().ok()?).ok();
+        let named = [Period::week, Period::month, Period::quarter].into_iter().find_map(|read| read(text).ok());
+        let period = named.or_else(|| text.split_once("..").and_then(days));
+        period.filter(|period| period.to_string() == text).ok_or_else(|| {
+            let text: String = text.chars().take(40).collect();
+            let forms = "2021-W10, 2021-03, 2021-Q1 or 2021-03-08..2021-03-14";
+            PeriodError(format!("{text:?} is no time of a report: write one as {forms}, of {MOST_DAYS} days at most"))
+        })
     }
 }
 
@@ -244,6 +270,36 @@ mod tests {
         }
         assert!(Period::quarter("2021-Q5").is_err() && Period::quarter("21-Q1").is_err());
         assert!(Period::days(date(2021, 3, 9), date(2021, 3, 8)).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again_and_nothing_else() {
+        for text in ["2021-W10", "2020-W53", "2021-03", "2021-Q1", "2021-03-08..2021-03-14", "0001-W02"] {
+            assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
+        }
+        for wrong in [
+            "",
+            "2021",
+            "2021-W54",
+            "2021-W+1",
+            "2021-w10",
+            "2021-Q01",
+            "+021-03",
+            "2021-03-08",
+            "2021-03-08..",
+            "2021-03-14..2021-03-08",
+            "2020-01-01..2021-12-31",
+            "../../2021-W10",
+            "2021-W10/..",
+            "2021-W10\0",
+            "２０２１-W10",
+            "20210308..20210314",
+        ] {
+            let error = wrong.parse::<Period>().unwrap_err().to_string();
+            assert!(error.contains("2021-W10, 2021-03"), "{wrong}: {error}");
+        }
+        let long = "9".repeat(10_000).parse::<Period>().unwrap_err().to_string();
+        assert!(long.len() < 300, "{long}");
     }
 
     #[test]

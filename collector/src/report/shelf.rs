@@ -7,15 +7,17 @@
 //! ```
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use martlet_report::model::{FORMAT, Notes as Written, Report};
 use martlet_window::TrafficClass;
 use thiserror::Error;
 
 use super::notes::{Notes, NotesError};
+use super::output;
 use crate::labels::{Group, Label};
 
 /// Longest report that is read, in bytes.
@@ -185,7 +187,7 @@ impl Shelf {
     /// # Errors
     /// If it cannot be read.
     pub fn notes(&self, class: TrafficClass, label: &str) -> Result<Notes, ShelfError> {
-        let path = self.class_directory(class).join(format!("{label}.toml"));
+        let path = self.notes_path(class, label);
         match fs::read_to_string(&path) {
             Ok(text) => Notes::read(&text).map_err(|error| ShelfError::Notes { path, error }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Notes::default()),
@@ -193,15 +195,25 @@ impl Shelf {
         }
     }
 
+    /// When analysts last wrote something of a time, as far as that is known.
+    #[must_use]
+    pub fn notes_changed(&self, class: TrafficClass, label: &str) -> Option<SystemTime> {
+        fs::metadata(self.notes_path(class, label)).and_then(|file| file.modified()).ok()
+    }
+
     /// Keeps what analysts wrote of a time, in place of what there was.
     ///
     /// # Errors
     /// If it cannot be kept.
     pub fn put_notes(&self, class: TrafficClass, label: &str, notes: &Notes) -> Result<(), ShelfError> {
-        let path = self.class_directory(class).join(format!("{label}.toml"));
+        let path = self.notes_path(class, label);
         let text = toml::to_string(notes)
             .map_err(|error| ShelfError::Damaged { path: path.clone(), what: error.to_string() })?;
         write(&path, text.as_bytes(), |draft| fs::rename(draft, &path))
+    }
+
+    fn notes_path(&self, class: TrafficClass, label: &str) -> PathBuf {
+        self.class_directory(class).join(format!("{label}.toml"))
     }
 
     fn class_directory(&self, class: TrafficClass) -> PathBuf {
@@ -209,21 +221,11 @@ impl Shelf {
     }
 }
 
-/// Writes a file as a whole or not at all: `place` puts the draft of it where it belongs. A link takes nobody's place.
+/// Writes a file as a whole or not at all, see [`output::place`].
 fn write(path: &Path, bytes: &[u8], place: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), ShelfError> {
-    let failed = |error| ShelfError::File { path: path.to_owned(), error };
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(failed)?;
-    // A name that nobody else has: what is kept is a link to the draft.
-    let draft = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
-    let written = File::create_new(&draft).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let placed = written.and_then(|()| place(&draft));
-    // Of one that was renamed nothing is left; a draft that stays is in nobody's way.
-    let _ = fs::remove_file(&draft);
-    placed.and_then(|()| File::open(parent)?.sync_all()).map_err(failed)
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| output::place(path, bytes, place))
+        .map_err(|error| ShelfError::File { path: path.to_owned(), error })
 }
 
 fn file_name(stored: &Stored) -> String {

@@ -313,11 +313,16 @@ pub(crate) fn deliver(client: &mut Client, spool: &mut Spool, batches: &[(i64, V
 impl Server {
     /// Posts JSON with further headers, each as a line.
     pub(crate) fn post(&self, path: &str, lines: &[&str], body: &str) -> Answer {
+        self.change("POST", path, lines, body)
+    }
+
+    /// The same by another method.
+    pub(crate) fn change(&self, method: &str, path: &str, lines: &[&str], body: &str) -> Answer {
         let has = |name: &str| lines.iter().any(|line| line.starts_with(name));
         let host = if has("host:") { "" } else { "host: localhost\r\n" };
         let media_type = if has("content-type:") { "" } else { "content-type: application/json\r\n" };
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        let head = format!("POST {path} HTTP/1.1\r\nconnection: close\r\n{host}{media_type}{lines}");
+        let head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{host}{media_type}{lines}");
         let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
         let (status, head, body) = send(self.http, &request);
         Answer { status, head, body }

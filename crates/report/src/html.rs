@@ -7,8 +7,9 @@ use crate::wording::Wording;
 
 /// The style of page and figures.
 pub(crate) const STYLE: &str = include_str!("style.css");
-/// Only this style; nothing else may be loaded or sent. A test holds that the hash is that of [`STYLE`].
-pub(crate) const STYLE_HASH: &str = "sha256-zDZjq6nQtbdfKtoK5UCvx8GW9BzQx/KIfvPd86Du8Tw=";
+/// The hash of a page's style, as a content security policy names it (`style-src`): a page needs this, and nothing else. A test holds
+/// that it is that of its style.
+pub const STYLE_HASH: &str = "sha256-zDZjq6nQtbdfKtoK5UCvx8GW9BzQx/KIfvPd86Du8Tw=";
 
 /// Tables of so many rows are kept on one page.
 const KEPT_ROWS: usize = 14;

@@ -26,6 +26,7 @@ mod wording;
 pub use bundle::bundle;
 pub use changes::changes;
 pub use check::{Disagreement, check};
+pub use html::STYLE_HASH;
 pub use model::Report;
 pub use numbers::{Difference, same_numbers};
 pub use wording::{Wording, WordingError};

@@ -319,7 +319,7 @@ fn a_pdf_needs_a_renderer_that_writes_one() {
     let (page, out) = (folder.path().join("report.html"), folder.path().join("report.pdf"));
     std::fs::write(&page, text(&sample(), &languages()[0], Format::Html)).unwrap();
     let command = |arguments: &[&str]| arguments.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let print = |arguments: &[&str]| martlet_report::pdf::print(&page, &out, Some(&command(arguments)));
+    let print = |arguments: &[&str]| martlet_report::pdf::print(&page, &out, Some(&command(arguments)), &|| true);
     let script = "test -f \"$1\" && printf '%%PDF-1.7' > \"$2\"";
     print(&["sh", "-c", script, "sh", "{html}", "{pdf}"]).unwrap();
     // What is there from before is not taken for what a run wrote that wrote nothing.
@@ -327,4 +327,12 @@ fn a_pdf_needs_a_renderer_that_writes_one() {
     assert!(error.to_string().contains("no paper"), "{error}");
     assert!(print(&["sh", "{html}"]).unwrap_err().to_string().contains("{pdf}"));
     assert!(print(&["no-such-program", "{html}", "{pdf}"]).unwrap_err().to_string().contains("no-such-program"));
+    // One that nobody waits for any more is killed.
+    let (begun, endless) =
+        (std::time::Instant::now(), command(&["sh", "-c", "exec sleep 60", "sh", "{html}", "{pdf}"]));
+    let goes_on = || begun.elapsed() < std::time::Duration::from_millis(200);
+    let error = martlet_report::pdf::print(&page, &out, Some(&endless), &goes_on).unwrap_err();
+    assert!(error.to_string().contains("was stopped") && begun.elapsed().as_secs() < 30, "{error}");
+    let check = |arguments: &[&str]| martlet_report::pdf::check(Some(&command(arguments)));
+    assert!(check(&["printer", "{html}", "{pdf}"]).is_ok() && check(&["printer", "{pdf}"]).is_err());
 }

@@ -8,21 +8,35 @@ mod english;
 mod facts;
 mod japanese;
 
+use serde::{Deserialize, Serialize};
+
 use self::facts::Facts;
 use super::event::Whole;
 
-/// In which language a draft is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In which language a draft or a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Language {
     /// English.
+    #[serde(rename = "en")]
     English,
-    /// Japanese, in the form of JPCERT/CC's alerts.
+    /// Japanese; drafts in the form of JPCERT/CC's alerts.
+    #[serde(rename = "ja")]
     Japanese,
 }
 
 impl Language {
     /// Every language with its name in parameters (ISO 639-1).
-    pub const ALL: [(Language, &'static str); 2] = [(Language::English, "en"), (Language::Japanese, "ja")];
+    pub const ALL: [(Language, &'static str); 2] =
+        [(Language::English, Language::English.name()), (Language::Japanese, Language::Japanese.name())];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Language::English => "en",
+            Language::Japanese => "ja",
+        }
+    }
 
     /// The language of a name.
     #[must_use]

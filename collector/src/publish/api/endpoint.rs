@@ -89,6 +89,8 @@ pub(super) struct Api {
     pub(super) publication: Arc<super::super::PublicationConfig>,
     /// This start of the collector, unlike any other.
     pub(super) start: u64,
+    /// How long an answer is waited for.
+    pub(super) patience: Duration,
 }
 
 impl Api {
@@ -99,6 +101,7 @@ impl Api {
             queries: Arc::new(Semaphore::new(most_queries)),
             publication: Arc::new(config.publication.clone()),
             start: rand::random(),
+            patience: Duration::from_secs(config.http.request_timeout_seconds),
         }
     }
 }
@@ -192,7 +195,7 @@ fn public(caller: &Caller, params: &Params, api: &Api) -> Result<Option<Minimum>
 }
 
 /// Waits until a query may be computed: few are at a time, and one caller has some of them at most.
-async fn turn(api: &Api, caller: &Caller) -> Result<impl Send + use<>, Problem> {
+pub(super) async fn turn(api: &Api, caller: &Caller) -> Result<impl Send + use<>, Problem> {
     let own = caller.turn()?;
     match tokio::time::timeout(QUEUE_PATIENCE, api.queries.clone().acquire_owned()).await {
         Ok(Ok(turn)) => Ok((turn, own)),
@@ -208,14 +211,14 @@ fn write<T: Serialize + Table>(answer: &T, format: Format, history: Option<u64>)
     Ok(Written { body, next_cursor: answer.next_cursor().map(str::to_owned), history })
 }
 
-fn unchanged(tag: &Tag) -> Response {
+pub(super) fn unchanged(tag: &Tag) -> Response {
     let mut response = StatusCode::NOT_MODIFIED.into_response();
     describe(response.headers_mut(), Some(tag));
     response
 }
 
 /// The headers that an answer has whether it is sent or known already.
-fn describe(headers: &mut HeaderMap, tag: Option<&Tag>) {
+pub(super) fn describe(headers: &mut HeaderMap, tag: Option<&Tag>) {
     let tag = tag.and_then(Tag::header);
     headers.insert(header::CACHE_CONTROL, if tag.is_some() { REVALIDATED } else { NEVER_KEPT });
     headers.insert(header::VARY, VARY);

@@ -131,6 +131,14 @@ impl Format {
     }
 }
 
+/// Which of a few media types a client likes best, and of several the first; `None` if it takes none of them.
+pub(super) fn liked_best(headers: &HeaderMap, media_types: &[&'static str]) -> Option<&'static str> {
+    let accept = Accept::read(headers);
+    // Of equally good ones the last is the maximum.
+    let best = media_types.iter().rev().copied().max_by_key(|media_type| accept.quality(media_type));
+    best.filter(|media_type| accept.quality(media_type) > 0)
+}
+
 /// Refuses a client that does not take the one media type that a path has.
 pub(super) fn must_accept(headers: &HeaderMap, media_type: &str) -> Result<(), Problem> {
     if Accept::read(headers).quality(media_type) > 0 {

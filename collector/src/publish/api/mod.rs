@@ -9,6 +9,7 @@
 //! A path says what it takes and of what its answer is ([`endpoint`]); routes and the API's description ([`openapi`]) are made
 //! from that.
 
+mod body;
 mod coverage;
 mod cursor;
 mod endpoint;
@@ -24,6 +25,7 @@ mod parameter;
 mod params;
 mod ports;
 mod public;
+mod reports;
 mod sensors;
 mod sources;
 mod status;
@@ -64,7 +66,10 @@ pub(super) fn router(config: &Config, sources: Sources) -> Router {
         .with::<coverage::Path>()
         .with::<events::list::Path>()
         .with_changes::<events::event::Path>()
-        .with_draft();
+        .with_draft()
+        .with::<reports::list::Path>()
+        .with_report()
+        .with_notes();
     history::paths(paths).finish(api)
 }
 
@@ -109,7 +114,7 @@ impl Paths {
     fn with_changes<E: Endpoint>(mut self) -> Paths {
         let method = get(answer::<E>)
             .post(events::change::answer)
-            .fallback(|| std::future::ready(Problem::method_not_allowed_of_change()));
+            .fallback(|| std::future::ready(Problem::method_not_allowed_of_event()));
         self.router = self.router.route(&E::ABOUT.path(self.prefix), method);
         self.description.add::<E>();
         self.description.add_change();
@@ -119,6 +124,22 @@ impl Paths {
     fn with_draft(mut self) -> Paths {
         self.router = self.router.route(&events::draft::ABOUT.path(self.prefix), get(events::draft::answer));
         self.description.add_draft();
+        self
+    }
+
+    fn with_report(mut self) -> Paths {
+        self.router = self.router.route(&reports::report::ABOUT.path(self.prefix), get(reports::report::answer));
+        self.description.add_report();
+        self
+    }
+
+    /// Notes, which can also be replaced.
+    fn with_notes(mut self) -> Paths {
+        let method = get(reports::notes::answer)
+            .put(reports::notes::replace)
+            .fallback(|| std::future::ready(Problem::method_not_allowed_of_notes()));
+        self.router = self.router.route(&reports::notes::ABOUT.path(self.prefix), method);
+        self.description.add_notes();
         self
     }
 

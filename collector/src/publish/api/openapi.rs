@@ -26,8 +26,9 @@ use super::json::{class_schema, words};
 use super::parameter::{GroupBy, Parameter};
 use super::params::{DEFAULT_HOUR_STEPS, DEFAULT_LIMIT, DEFAULT_STEPS, MAX_LIMIT, MAX_STEPS, Ranges};
 use super::validator::Validity;
-use super::{events, status, stream};
+use super::{events, reports, status, stream};
 use crate::events::{LONGEST_NAME, LONGEST_NOTE, Language, MOST_RECIPIENTS, Request, Severity, State, TYPES, Tlp};
+use crate::report::{Form, LONGEST_NOTE as LONGEST_REPORT_NOTE, MOST_TIMES_BEFORE};
 use crate::tokens::Scope;
 
 const SCHEME: &str = "token";
@@ -94,7 +95,58 @@ impl Description {
         self.operation(about, false, success);
     }
 
-    /// Describes the path that changes something.
+    /// Describes the path of a report, which comes in formats of its own.
+    pub(super) fn add_report(&mut self) {
+        let about = &reports::report::ABOUT;
+        let text =
+            |words: &str| -> Schema { ObjectBuilder::new().schema_type(Type::String).description(Some(words)).into() };
+        let numbers: Schema = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("Every number of the report: the model that all other formats are written from."))
+            .into();
+        let [html, json, zip] = reports::report::MEDIA_TYPES;
+        let schemas = [
+            (html, text("One page, without scripts, that loads nothing.")),
+            (json, numbers),
+            (zip, text("A ZIP archive of Markdown with figures, or of tables as CSV.")),
+        ];
+        let success = kept_answer(about.summary, "A strong entity tag, for If-None-Match.")
+            .header("Content-Disposition", self::text("What the report is called as a file."))
+            .header("Content-Security-Policy", self::text("What the page may load: nothing."));
+        let success = schemas.into_iter().fold(success, |success, (media_type, schema)| {
+            success.content(media_type, ContentBuilder::new().schema(Some(schema)).build())
+        });
+        self.operation(about, false, success);
+    }
+
+    /// Describes the path of notes, which are read and replaced.
+    pub(super) fn add_notes(&mut self) {
+        use reports::notes::{ABOUT, ABOUT_REPLACING, Shape};
+        let notes = self.register::<Shape>();
+        let json = || ContentBuilder::new().schema(Some(notes.clone())).build();
+        let tag = "A strong entity tag: for If-None-Match, and for If-Match of whoever replaces them.";
+        let success = kept_answer(ABOUT.summary, tag).content(Format::Json.media_type(), json());
+        self.operation(&ABOUT, false, success);
+        let success = kept_answer("The notes as they are then", tag).content(Format::Json.media_type(), json());
+        let body = ContentBuilder::new().schema(Some(notes_schema())).build();
+        let body = RequestBodyBuilder::new()
+            .description(Some("All notes of the report; what is left out is removed."))
+            .content(Format::Json.media_type(), body)
+            .required(Some(Required::True))
+            .build();
+        let seen = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some("The ETag of the notes that the caller has seen; `*` for whatever there is."))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).examples(["*"])))
+            .build();
+        let operation = self.described_operation(&ABOUT_REPLACING, false, success, &Kind::OF_NOTE_CHANGES);
+        let operation = operation.parameter(seen).request_body(Some(body)).operation_id(Some("replace_report_notes"));
+        self.paths.add_path_operation(ABOUT.path(self.prefix), vec![HttpMethod::Put], operation.build());
+    }
+
+    /// Describes the path that changes an event.
     pub(super) fn add_change(&mut self) {
         let about = &events::change::ABOUT;
         let json = ContentBuilder::new().schema(Some(self.register::<<events::event::Path as Endpoint>::Answer>()));
@@ -109,7 +161,8 @@ impl Description {
             .content(Format::Json.media_type(), body)
             .required(Some(Required::True))
             .build();
-        let operation = self.described_operation(about, false, success, &Kind::OF_CHANGES).request_body(Some(body));
+        let operation =
+            self.described_operation(about, false, success, &Kind::OF_EVENT_CHANGES).request_body(Some(body));
         let operation = operation.operation_id(Some("change_event"));
         self.paths.add_path_operation(about.path(self.prefix), vec![HttpMethod::Post], operation.build());
     }
@@ -127,7 +180,7 @@ impl Description {
         success: ResponseBuilder,
         only: &[Kind],
     ) -> OperationBuilder {
-        let names_an_event = about.name.contains("{id}");
+        let (names_an_event, names_a_time) = (about.name.contains("{id}"), about.name.contains("{time}"));
         let mut operation = OperationBuilder::new()
             .operation_id(Some(about.name.replace(['/', '-'], "_").replace(['{', '}'], "")))
             .summary(Some(about.summary))
@@ -137,6 +190,9 @@ impl Description {
         if names_an_event {
             operation = operation.parameter(event_id());
         }
+        if names_a_time {
+            operation = operation.parameter(report_time());
+        }
         for parameter in about.accepts.parameters {
             operation = operation.parameter(described(*parameter, about, has_table));
         }
@@ -145,7 +201,10 @@ impl Description {
         let is_answered = |kind: &Kind| match kind {
             Kind::NotFound => false,
             kind if Kind::OF_EVENTS.contains(kind) => names_an_event,
-            kind if Kind::OF_CHANGES.contains(kind) => only.contains(kind),
+            kind if Kind::OF_REPORTS.contains(kind) => names_a_time,
+            kind if Kind::OF_EVENT_CHANGES.contains(kind) || Kind::OF_NOTE_CHANGES.contains(kind) => {
+                only.contains(kind)
+            }
             _ => true,
         };
         for kind in Kind::ALL.into_iter().filter(is_answered) {
@@ -271,6 +330,46 @@ fn event_id() -> utoipa::openapi::path::Parameter {
         .description(Some("What the event is called."))
         .schema(Some(schema))
         .build()
+}
+
+/// The time of a report that a path names.
+fn report_time() -> utoipa::openapi::path::Parameter {
+    let schema =
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(REPORT_TIME_PATTERN)).examples(["2021-W10"]);
+    ParameterBuilder::new()
+        .name("time")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(
+            "Of which time: an ISO week, a month, a quarter, or first and last day, of 366 days at most.",
+        ))
+        .schema(Some(schema))
+        .build()
+}
+
+/// What an answer has that may be kept until it is asked for again.
+fn kept_answer(description: &str, tag: &str) -> ResponseBuilder {
+    ResponseBuilder::new()
+        .description(description)
+        .header("Cache-Control", text("How long the answer may be kept: until it is asked for again, or not at all."))
+        .header("Vary", text("Which headers of the request decide about the answer."))
+        .header("ETag", text(tag))
+}
+
+/// What may be written into a report. Everything may be left out, unlike in answers.
+fn notes_schema() -> Schema {
+    let by_key = |value: Schema| {
+        let values = AdditionalProperties::RefOr(RefOr::T(value));
+        Schema::from(ObjectBuilder::new().schema_type(Type::Object).additional_properties(Some(values)))
+    };
+    let texts = || by_key(ObjectBuilder::new().schema_type(Type::String).max_length(Some(LONGEST_REPORT_NOTE)).into());
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("comment", texts())
+        .property("phenomena", texts())
+        .property("events", by_key(texts()))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        .into()
 }
 
 /// What may be asked for of an event. Beside `action` everything may be left out, unlike in answers.
@@ -411,6 +510,20 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
             words(&Tlp::ALL.map(|(_, name)| name)),
             "How far the draft may be passed on, which decides what it says; red if it is not given.".to_owned(),
         ),
+        Parameter::Revision => {
+            let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u32::MAX));
+            (schema.into(), "A revision as it was kept; made from history as it is now if it is not given.".to_owned())
+        }
+        Parameter::Compare => {
+            let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+            let words = "Compare with the time that lies so many before; with the one right before if it is not given.";
+            (schema.maximum(Some(MOST_TIMES_BEFORE)).into(), words.to_owned())
+        }
+        Parameter::ReportFormat => {
+            let words =
+                "In which format; of `md` and `csv` a ZIP archive. Without it `Accept` decides between html and json.";
+            (words_of_forms(), words.to_owned())
+        }
         Parameter::Limit => {
             let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
             (schema.default(Some(json!(DEFAULT_LIMIT))).into(), "Longest list.".to_owned())
@@ -435,6 +548,14 @@ fn described(parameter: Parameter, about: &About, has_table: bool) -> utoipa::op
         .schema(Some(schema))
         .build()
 }
+
+fn words_of_forms() -> Schema {
+    words(&Form::OF_ITS_OWN.map(Form::name))
+}
+
+/// As [`crate::report::Period`] is written.
+const REPORT_TIME_PATTERN: &str =
+    "^[0-9]{4}-(W[0-9]{2}|[0-9]{2}|Q[1-4]|[0-9]{2}-[0-9]{2}\\.\\.[0-9]{4}-[0-9]{2}-[0-9]{2})$";
 
 /// RFC 3339 in UTC, in the years that can be asked for.
 const TIME_PATTERN: &str = "^(17|18|19|20|21)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z$";

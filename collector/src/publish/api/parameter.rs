@@ -27,9 +27,13 @@ pub(super) enum Parameter {
     Until,
     Lang,
     Tlp,
+    Revision,
+    Compare,
     Limit,
     Cursor,
     Format,
+    /// The same of a report, which comes in other formats than lists.
+    ReportFormat,
 }
 
 impl Parameter {
@@ -57,9 +61,11 @@ impl Parameter {
             Parameter::Until => "until",
             Parameter::Lang => "lang",
             Parameter::Tlp => "tlp",
+            Parameter::Revision => "revision",
+            Parameter::Compare => "compare",
             Parameter::Limit => "limit",
             Parameter::Cursor => "cursor",
-            Parameter::Format => "format",
+            Parameter::Format | Parameter::ReportFormat => "format",
         }
     }
 
@@ -89,9 +95,12 @@ impl Parameter {
             Parameter::State => "one of detected, acknowledged, assessed, resolved",
             Parameter::Lang => "en or ja",
             Parameter::Tlp => "one of clear, green, amber, amber+strict, red",
+            Parameter::Revision => "a whole number from 1 on",
+            Parameter::Compare => "a whole number from 1 to 520",
             Parameter::Limit => "a whole number from 1 to 1000",
             Parameter::Cursor => "next_cursor of an answer to the same query, unchanged",
             Parameter::Format => "one of json, csv, ndjson",
+            Parameter::ReportFormat => "one of html, md, csv, json",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Parameters of queries: read, checked, resolved against a view.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use axum::extract::Query as UrlQuery;
 use axum::http::Uri;
@@ -22,6 +23,7 @@ use crate::events::{Language, State, Tlp, named, type_named};
 use crate::ingest::SensorId;
 use crate::labels::Group;
 use crate::live::{LiveView, SensorView};
+use crate::report::{Form, MOST_TIMES_BEFORE};
 use crate::rollup::query::Change;
 use crate::rollup::{Order, QUARTER_SECONDS, Zone};
 
@@ -129,9 +131,13 @@ pub(super) struct Wanted {
     pub(super) state: Option<State>,
     pub(super) since: Option<i64>,
     pub(super) until: Option<i64>,
-    /// Of a draft.
+    /// Of a draft or a report.
     pub(super) language: Option<Language>,
     pub(super) tlp: Option<Tlp>,
+    /// Of a report.
+    pub(super) revision: Option<u32>,
+    pub(super) compare: Option<u32>,
+    pub(super) form: Option<Form>,
 }
 
 /// A query that can be computed.
@@ -297,13 +303,21 @@ impl Params {
             Parameter::Lang => self.wanted.language = Some(Language::named(value).ok_or_else(bad)?),
             // A plus sign in a query is a blank to whoever reads forms, and nobody escapes it.
             Parameter::Tlp => self.wanted.tlp = Some(Tlp::named(&value.replace(' ', "+")).ok_or_else(bad)?),
+            Parameter::Revision => self.wanted.revision = Some(whole(value).ok_or_else(bad)?),
+            Parameter::Compare => {
+                let times = whole(value).filter(|times| (1..=MOST_TIMES_BEFORE).contains(times));
+                self.wanted.compare = Some(times.ok_or_else(bad)?);
+            }
             Parameter::Limit => {
-                let plain = !value.starts_with(['0', '+']);
-                let limit = value.parse().ok().filter(|limit| plain && (1..=MAX_LIMIT).contains(limit));
+                let limit = whole(value).filter(|limit| (1..=MAX_LIMIT).contains(limit));
                 self.limit = Some(limit.ok_or_else(bad)?);
             }
             Parameter::Cursor => self.cursor = Some(value.to_owned()),
             Parameter::Format => self.format = Some(Format::named(value).ok_or_else(bad)?),
+            Parameter::ReportFormat => {
+                let form = Form::OF_ITS_OWN.into_iter().find(|form| form.name() == value);
+                self.wanted.form = Some(form.ok_or_else(bad)?);
+            }
         }
         Ok(())
     }
@@ -318,9 +332,14 @@ impl Params {
         self.given.iter().any(|(given, _)| *given == parameter)
     }
 
+    /// Which traffic is asked for.
+    pub(super) fn class(&self) -> TrafficClass {
+        self.class.unwrap_or(TrafficClass::Real)
+    }
+
     /// Whether what is asked for is of real traffic.
     pub(super) fn is_real(&self) -> bool {
-        self.class.is_none_or(|class| class == TrafficClass::Real)
+        self.class() == TrafficClass::Real
     }
 
     /// The query string that asks for the next page.
@@ -358,7 +377,7 @@ impl Params {
             }
         };
         let Against { view, now, public } = against;
-        let class = self.class.unwrap_or(TrafficClass::Real);
+        let class = self.class();
         if matches!(accepts.ranges, Ranges::History | Ranges::None) {
             let Params { from, to, step_seconds, .. } = self;
             return Ok(Query {
@@ -453,6 +472,11 @@ impl Params {
         }
         Ok((step_seconds, usize::try_from(steps).unwrap_or(0)))
     }
+}
+
+/// A whole number from 1 on, written as numbers are.
+fn whole<N: FromStr>(value: &str) -> Option<N> {
+    value.parse().ok().filter(|_| !value.starts_with(['0', '+']))
 }
 
 /// A range of whole units.

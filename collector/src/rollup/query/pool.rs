@@ -31,9 +31,21 @@ impl Pool {
     /// # Errors
     /// If the store cannot be opened.
     pub fn ask<T>(&self, deadline: Instant, ask: impl FnOnce(&History) -> T) -> Result<T, RollupError> {
+        self.ask_while(move || Instant::now() <= deadline, ask)
+    }
+
+    /// The same for as long as something is so.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn ask_while<T>(
+        &self,
+        goes_on: impl Fn() -> bool + Send + 'static,
+        ask: impl FnOnce(&History) -> T,
+    ) -> Result<T, RollupError> {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let history = kept.map_or_else(|| History::open(&self.location), Ok)?;
-        history.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() > deadline));
+        history.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || !goes_on()));
         let answer = ask(&history);
         history.connection.progress_handler(0, None::<fn() -> bool>);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

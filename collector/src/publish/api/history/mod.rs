@@ -181,7 +181,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn of_rollup(error: &RollupError) -> Problem {
+pub(super) fn of_rollup(error: &RollupError) -> Problem {
     match error {
         RollupError::NotKept(reason) => Problem::new(Kind::NotKept, *reason),
         RollupError::Unaligned { what, .. } => Problem::unfit(what, "whole quarter hours"),
