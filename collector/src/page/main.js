@@ -57,19 +57,19 @@ function periodSteps(view) {
 }
 /** Controls and banner say what is shown, which is not what is asked for while an answer is due. */
 function header(view) {
-	const controls = element("controls"), names = view.sensors.map((s) => s.name), live = view.range === "live";
+	const controls = element("controls"), names = view.sensors.map((s) => s.name), live = view.range === "live" && !view.view;
 	controls.hidden = false;
 	if (view.sensor && !names.includes(view.sensor)) names.push(view.sensor);
 	show(controls,
 		!view.isPublic && segment(t("Range"), "range", RANGES.map((range) => [range, t(RANGE_WORDS[range])])),
-		!live && periodSteps(view),
+		!live && !view.view && periodSteps(view),
 		live && segment(t("Span"), "span", spanChoices(view.isPublic ? PUBLIC_SPANS : Object.keys(SPANS))),
 		!view.isPublic && segment(t("Traffic"), "class", CLASSES.map((name) => [name, t(CLASS_WORDS[name]), !view.classes.some((c) => c.class === name) && h("span", { class: "sr" }, t(" (no data)"))])),
 		live && !view.isPublic && h("div", { class: "seg" }, h("label", { for: "sensor" }, t("Sensor")),
 			h("select", { id: "sensor", testid: "sensor-filter" }, h("option", { value: "" }, t("all sensors")), names.map((name) => h("option", { value: name }, name)))),
 		!view.isPublic && h("div", { class: "seg" }, h("a", { testid: "reports-link", href: link({ view: "reports" }), "aria-current": view.view ? "page" : null }, t("Reports"))));
 	// What a control shows is a property; attributes are its start.
-	for (const input of controls.querySelectorAll("input")) input.checked = input.value === view[input.name];
+	for (const input of controls.querySelectorAll("input")) input.checked = input.value === view[input.name] && !(view.view && input.name === "range");
 	if (element("sensor")) element("sensor").value = view.sensor || "";
 	const banner = BANNERS[view.class];
 	show(element("banner"), banner && h("p", { testid: "class-banner", data: { class: view.class }, class: "banner" }, t(banner)));

@@ -39,12 +39,12 @@ export function reportsView(view) {
 	const isKept = (time) => reports.reports.some((report) => report.time === time), rows = reports.reports;
 	const open = [[reports.current_week, t("runs")], [reports.last_week, t("is over")]].filter(([time]) => time && !isKept(time));
 	return [back,
-		open.length > 0 && h("section", { class: "card" }, table(t("Provisional reports"), t("made when they are asked for, of what is known by now; that may take some time"), [[t("Time")], [t("State")], [t("Report")]], open.map(([time, state]) => ({
-			testid: "report-open", data: { time }, cells: [time, state, fileLinks(view, { time })] })))),
-		h("section", { class: "card", testid: "reports" }, table(t("Observation reports"), t("finished, 72 hours after the end of their time; what changed later is the next revision; zone {zone}", { zone: reports.zone }), [[t("Time")], [t("Kind of time")], [t("Revision"), "n"], [t("Report")]], rows.map((report) => ({
+		open.length > 0 && h("div", { class: "cols" }, h("section", { class: "card" }, table(t("Provisional reports"), t("made when they are asked for, of what is known by now; that may take some time"), [[t("Time")], [t("State")], [t("Report")]], open.map(([time, state]) => ({
+			testid: "report-open", data: { time }, cells: [time, state, fileLinks(view, { time })] }))))),
+		h("div", { class: "cols" }, h("section", { class: "card", testid: "reports" }, table(t("Observation reports"), t("finished, 72 hours after the end of their time; what changed later is the next revision; zone {zone}", { zone: reports.zone }), [[t("Time")], [t("Kind of time")], [t("Revision"), "n"], [t("Report")]], rows.map((report) => ({
 			testid: "report-row", data: pick(report, "time kind revision"), cells: [report.time, KINDS[report.kind] ? t(KINDS[report.kind]) : report.kind, num(report.revision), fileLinks(view, report)] })),
 			rows.length > 0 && csvOf("reports", { class: view.class, limit: 1000 })),
 			!rows.length && para(t("None yet.")),
 			reports.reports_left_out > 0 && para(t("{n} older ones are in the CSV.", { n: num(reports.reports_left_out) })),
-			para(soft(t("What analysts write stands in every format. Markdown, other times and PDF: docs/reports.md."))))];
+			para(soft(t("What analysts write stands in every format. Markdown, other times and PDF: docs/reports.md.")))))];
 }

@@ -138,7 +138,7 @@ impl ReportsConfig {
                 }
             }
         }
-        self.pdf_command().map_or(Ok(()), |command| Ok(pdf::check(Some(command))?))
+        self.pdf_command().map_or(Ok(()), |command| Ok(pdf::check_command(command)?))
     }
 
     /// Where finished reports are written to, if anywhere.

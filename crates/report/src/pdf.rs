@@ -67,13 +67,31 @@ pub enum PdfError {
     },
 }
 
-/// Whether a page could be printed: by `command`, if it is one, or by a program that is installed.
+/// Whether a command says where the page is, and where the PDF goes.
+///
+/// # Errors
+/// If it does not.
+pub fn check_command(command: &[String]) -> Result<(), PdfError> {
+    configured(command, Path::new(""), Path::new("")).map(drop)
+}
+
+/// Whether a page could be printed on this machine: by `command`, if it is one, or by a program that is installed.
 ///
 /// # Errors
 /// Why not.
 pub fn check(command: Option<&[String]>) -> Result<(), PdfError> {
     match command {
-        Some(command) => configured(command, Path::new(""), Path::new("")).map(drop),
+        Some(command) => {
+            let (program, _) = configured(command, Path::new(""), Path::new(""))?;
+            let is_there = if Path::new(&program).components().count() > 1 {
+                Path::new(&program).is_file()
+            } else {
+                find(&program.to_string_lossy()).is_some()
+            };
+            let error = || io::Error::from(io::ErrorKind::NotFound);
+            let missing = || PdfError::Start { program: program.to_string_lossy().into_owned(), error: error() };
+            if is_there { Ok(()) } else { Err(missing()) }
+        }
         None => installed(Path::new(""), Path::new("")).map(drop),
     }
 }

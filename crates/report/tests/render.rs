@@ -334,5 +334,8 @@ fn a_pdf_needs_a_renderer_that_writes_one() {
     let error = martlet_report::pdf::print(&page, &out, Some(&endless), &goes_on).unwrap_err();
     assert!(error.to_string().contains("was stopped") && begun.elapsed().as_secs() < 30, "{error}");
     let check = |arguments: &[&str]| martlet_report::pdf::check(Some(&command(arguments)));
-    assert!(check(&["printer", "{html}", "{pdf}"]).is_ok() && check(&["printer", "{pdf}"]).is_err());
+    assert!(check(&["sh", "{html}", "{pdf}"]).is_ok() && check(&["/bin/sh", "{html}", "{pdf}"]).is_ok());
+    for wrong in [&["sh", "{pdf}"][..], &["no-such-program", "{html}", "{pdf}"], &["/bin/no-such", "{html}", "{pdf}"]] {
+        assert!(check(wrong).is_err(), "{wrong:?}");
+    }
 }

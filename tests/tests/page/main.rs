@@ -8,6 +8,7 @@ mod feed;
 mod history;
 mod live;
 mod public;
+mod reports;
 mod words;
 
 use std::path::Path;

@@ -22,6 +22,10 @@ pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body, m
     }
     let too_large = |_| Problem::new(Kind::BodyNotTaken, "shorten the note").expecting(format!("at most {most} bytes"));
     let body = to_bytes(body, most).await.map_err(too_large)?;
+    // The parser would take a list for an object, in the order of its fields.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(bad_body(&"it is no object"));
+    }
     serde_json::from_slice(&body).map_err(|error| bad_body(&error))
 }
 
@@ -34,7 +38,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     types.next().is_some_and(is_json) && types.next().is_none()
 }
 
-fn bad_body(error: &serde_json::Error) -> Problem {
+fn bad_body(error: &impl ToString) -> Problem {
     // The parser's words name fields and values of ours, and what of the request was found in their place.
     let detail: String = error.to_string().chars().take(200).collect();
     Problem::new(Kind::BadBody, detail).expecting("an object as docs/api.md describes it")
