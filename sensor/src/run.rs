@@ -281,6 +281,7 @@ impl<'a> Capture<'a> {
     fn reopen(&mut self, handover: &Handover, stop: &AtomicBool, pulse: &Pulse) {
         let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.finish(now(), &mut sink);
+        let mut known = String::new();
         while !stop.load(Relaxed) {
             // Waiting for an interface is what it should do: a restart would not bring it.
             pulse.beat();
@@ -292,7 +293,16 @@ impl<'a> Capture<'a> {
                     self.begin_watch();
                     return;
                 }
-                Err(error) => tracing::debug!("still failing: {error}"),
+                Err(error) => {
+                    // Another reason than before is news; the same one every two seconds is not.
+                    let error = error.to_string();
+                    if error == known {
+                        tracing::debug!("still failing: {error}");
+                    } else {
+                        tracing::warn!("{error}; trying again");
+                        known = error;
+                    }
+                }
             }
         }
     }

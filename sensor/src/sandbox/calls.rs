@@ -241,8 +241,10 @@ fn sockets(names: bool) -> Result<Vec<SeccompRule>, BackendError> {
         // The uplink and HTTP.
         protocol(libc::AF_INET, libc::SOCK_STREAM, 0)?,
         protocol(libc::AF_INET6, libc::SOCK_STREAM, 0)?,
-        // What a service manager is told; the C library also asks an interface's number on one.
+        // What a service manager is told; the C library and libpcap also ask interfaces' numbers and properties on one. The kernel
+        // makes a datagram socket of the second, which libpcap falls back to when generic netlink is refused.
         rule(kind(libc::AF_UNIX, libc::SOCK_DGRAM))?,
+        rule(kind(libc::AF_UNIX, libc::SOCK_RAW))?,
         // Opening an interface again; without link-layer header where libpcap makes its own.
         rule(kind(libc::AF_PACKET, libc::SOCK_RAW))?,
         rule(kind(libc::AF_PACKET, libc::SOCK_DGRAM))?,

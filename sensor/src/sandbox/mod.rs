@@ -24,6 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use martlet_journal::RealDisk;
 use nix::unistd::User;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -212,12 +213,16 @@ impl Sandbox {
     /// Landlock's rules name directories that are there. One made now would be root's, which the user could not write to.
     fn have_state_dir(&self) -> Result<(), SandboxError> {
         let directory = self.state_dir.clone();
-        match (&self.user, directory.is_dir()) {
-            (_, true) => Ok(()),
-            (Some(user), false) => Err(SandboxError::NoStateDir { directory, user: user.name.clone() }),
-            (None, false) => {
-                fs::create_dir_all(&directory).map_err(|source| SandboxError::StateDir { directory, source })
+        if let Some(user) = self.user.as_ref().filter(|_| !directory.is_dir()) {
+            return Err(SandboxError::NoStateDir { directory, user: user.name.clone() });
+        }
+        // Made durably; what is above it is out of reach later.
+        match RealDisk::open(&directory) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(SandboxError::NotOurs { path: directory.clone(), directory, user: whoami() })
             }
+            Err(source) => Err(SandboxError::StateDir { directory, source }),
         }
     }
 }
