@@ -424,7 +424,14 @@ mod tests {
         let config = check(GOOD).unwrap();
         assert_eq!(config.window, WindowLength::DEFAULT);
         assert_eq!(config.public_address, PublicAddress::Auto);
+        assert_eq!((config.user, config.sandbox), (None, true));
         assert!(matches!(config.observe, Observe::Networks(set) if set.ipv4_addresses() == 256));
+    }
+
+    #[test]
+    fn a_sensor_can_become_somebody_and_stay_unconfined() {
+        let config = check(&GOOD.replace("[capture]", "user = \"martlet\"\nsandbox = false\n[capture]")).unwrap();
+        assert_eq!((config.user.as_deref(), config.sandbox), (Some("martlet"), false));
     }
 
     #[test]
