@@ -361,6 +361,7 @@ fn run(config: Config) -> Result<(), String> {
             started = Collector::start(config) => started.map_err(|error| error.to_string())?,
         };
         report(notifier.ready());
+        let watchdog = collector.watchdog(notifier.clone());
         let outcome = tokio::select! {
             biased;
             signal = &mut requested => {
@@ -368,6 +369,7 @@ fn run(config: Config) -> Result<(), String> {
                 Ok(())
             }
             failure = collector.failed() => Err(failure),
+            never = watchdog.run() => match never {},
         };
         report(notifier.stopping());
         collector.stop().await;

@@ -161,6 +161,7 @@ impl<D: Disk> Pipeline<D> {
             newest: links.newest.clone(),
             counters: links.aggregate.clone(),
             geo,
+            pulse: links.state.pulses.workers.clone(),
             region_ports: region_ports.into(),
             dead: Arc::default(),
         };

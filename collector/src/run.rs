@@ -13,6 +13,8 @@ use martlet_journal::{Journal, RealDisk, Recovery};
 use martlet_telemetry::admin::Readiness;
 use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{HttpLimits, serve};
+use martlet_telemetry::notify::Notifier;
+use martlet_telemetry::watchdog::Watchdog;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +26,7 @@ use crate::detect::{self, DetectError, Follower};
 use crate::events::{Book, Courier, TellError};
 use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
-use crate::journal::{self, Queue};
+use crate::journal::{self, Pulses, Queue};
 use crate::labels::SharedLabels;
 use crate::live::LiveView;
 use crate::pipeline::{Drive, Links, Pipeline, Visible};
@@ -126,6 +128,7 @@ pub struct Collector {
     http: tokio::task::JoinHandle<()>,
     deaths: mpsc::UnboundedReceiver<String>,
     view: Arc<ArcSwap<LiveView>>,
+    pulses: Pulses,
     _lock: DirectoryLock,
 }
 
@@ -201,7 +204,7 @@ impl Collector {
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();
         tracing::info!("sensors: {ingest_address}; HTTP: http://{http_address}/");
-        let view = links.view.clone();
+        let (view, pulses) = (links.view.clone(), links.state.pulses.clone());
         Ok(Collector {
             ingest_address,
             http_address,
@@ -213,6 +216,7 @@ impl Collector {
             http,
             deaths,
             view,
+            pulses,
             _lock: lock,
         })
     }
@@ -221,6 +225,17 @@ impl Collector {
     #[must_use]
     pub fn view(&self) -> Arc<LiveView> {
         self.view.load_full()
+    }
+
+    /// What tells the service manager that what comes gets into the counts. The task that runs it shows that connections
+    /// are served, too.
+    #[must_use]
+    pub fn watchdog(&self, notifier: Notifier) -> Watchdog {
+        let Pulses { journal, workers, merger } = &self.pulses;
+        Watchdog::from_environment(notifier)
+            .watching("the journal stage or its disk", journal)
+            .watching("the workers", workers)
+            .watching("the merger", merger)
     }
 
     /// Waits until a thread or task that must not end has ended, and says which.

@@ -19,6 +19,7 @@ use crate::count::{self, CountOptions, Format};
 use crate::metrics;
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
+use crate::sandbox::Sandbox;
 use crate::uplink::{ClientTls, TlsSettings, TlsSettingsError};
 
 /// Exit code when the work was done, but not all of it: a damaged file, a lost connection, a failed interface.
@@ -42,7 +43,7 @@ struct Cli {
 enum Command {
     /// Capture live and send counts to the collector
     #[command(
-        after_help = "Needs root or CAP_NET_RAW. Stops on SIGTERM or SIGINT after writing the open windows to its spool; what \
+        after_help = "Needs root or CAP_NET_RAW, and gives up all else once the interfaces are open (docs/security.md). Stops on SIGTERM or SIGINT after writing the open windows to its spool; what \
                             the collector does not take at once is sent after the next start. Any \
                             key can be overridden by the environment as MARTLET_SECTION__KEY, for example \
                             MARTLET_UPLINK__COLLECTOR=collector:7460."
@@ -212,6 +213,11 @@ fn effects(config: &Config) -> String {
         config.spool_bytes >> 20,
         run::spool_dir(config).display()
     ));
+    match Sandbox::of(config) {
+        Ok(sandbox) => lines.push(format!("# {}", sandbox.describe())),
+        // Whoever checks need not be who runs.
+        Err(error) => lines.push(format!("# warning: {error}")),
+    }
     if let Some(warning) = config.tls.as_ref().and_then(ClientTls::warning) {
         lines.push(format!("# warning: {warning}"));
     }

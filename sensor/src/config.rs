@@ -39,6 +39,10 @@ struct RawSensor {
     posture: RawPosture,
     #[serde(default = "default_state_dir")]
     state_dir: PathBuf,
+    #[serde(default)]
+    user: String,
+    #[serde(default = "default_sandbox")]
+    sandbox: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -154,6 +158,10 @@ fn default_state_dir() -> PathBuf {
     PathBuf::from("/var/lib/martlet/sensor")
 }
 
+const fn default_sandbox() -> bool {
+    true
+}
+
 const fn default_ring_mib() -> u32 {
     16
 }
@@ -213,6 +221,10 @@ pub struct Config {
     pub posture: Posture,
     /// Where the sensor keeps its identity and its spool.
     pub state_dir: PathBuf,
+    /// Whom a sensor that root starts becomes; `None` for nobody else.
+    pub user: Option<String>,
+    /// Whether it gives up what it does not need ([`crate::sandbox`]).
+    pub sandbox: bool,
     /// Interfaces to capture on.
     pub interfaces: Vec<String>,
     /// Whether to ask for frames addressed to other hosts.
@@ -300,6 +312,8 @@ impl TryFrom<&RawConfig> for Config {
                 RawPosture::Reactive => Posture::Reactive,
             },
             state_dir: raw.sensor.state_dir.clone(),
+            user: Some(raw.sensor.user.clone()).filter(|user| !user.is_empty()),
+            sandbox: raw.sensor.sandbox,
             interfaces: raw.capture.interfaces.clone(),
             promiscuous: raw.capture.promiscuous,
             ring_bytes: i32::try_from(mebibytes(ring_mib)).unwrap_or(i32::MAX),
@@ -410,7 +424,14 @@ mod tests {
         let config = check(GOOD).unwrap();
         assert_eq!(config.window, WindowLength::DEFAULT);
         assert_eq!(config.public_address, PublicAddress::Auto);
+        assert_eq!((config.user, config.sandbox), (None, true));
         assert!(matches!(config.observe, Observe::Networks(set) if set.ipv4_addresses() == 256));
+    }
+
+    #[test]
+    fn a_sensor_can_become_somebody_and_stay_unconfined() {
+        let config = check(&GOOD.replace("[capture]", "user = \"martlet\"\nsandbox = false\n[capture]")).unwrap();
+        assert_eq!((config.user.as_deref(), config.sandbox), (Some("martlet"), false));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::Result;
 use martlet_observe::batch::{BatchError, Handover, handover};
 use martlet_observe::import::ImportSettings;
+use martlet_telemetry::watchdog::Pulse;
 
 use crate::encode;
 use crate::spool::{self, MemoryDisk, SpoolFigures, SpoolSettings};
@@ -44,7 +45,9 @@ impl Delivery {
         let (handover, batcher) = handover(import.batch_identity())?;
         let settings = UplinkSettings { origin, name: import.sensor.clone(), max_rows: import.limits.max_rows };
         let mut dial = TlsDial { under: TcpDial { collector: collector.to_owned() }, tls };
-        let encoder = thread::Builder::new().name("encoder".into()).spawn(move || encode::run(batcher, spool))?;
+        let encoder = thread::Builder::new()
+            .name("encoder".into())
+            .spawn(move || encode::run(batcher, spool, &Pulse::default()))?;
         let gave_up = failed.clone();
         let uplink = thread::Builder::new().name("uplink".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

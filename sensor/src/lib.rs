@@ -28,4 +28,5 @@ pub mod metrics;
 pub mod pace;
 pub mod replay;
 pub mod run;
+pub mod sandbox;
 pub mod state_dir;

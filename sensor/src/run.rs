@@ -3,11 +3,13 @@
 //! Three threads: the capture (this one), the encoder, which also waits for the spool's disk, and the edge (uplink, HTTP
 //! and signals on one tokio runtime).
 //! The capture opens its rings before the uplink connects, so that the sensor's own connection is seen to begin and
-//! is known as solicited.
+//! is known as solicited. Between the two the sensor gives up what it does not need any more ([`crate::sandbox`]): what
+//! is opened before that is the rings and the socket of HTTP, whatever their privileges; all else is opened as who it is then.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -25,9 +27,9 @@ use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
 use martlet_telemetry::shutdown::Shutdown;
+use martlet_telemetry::watchdog::{Pulse, Watchdog};
 use martlet_window::{Origin, Timestamp, TrafficClass};
 use rand::{RngCore, SeedableRng};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::capture::filter::filter;
@@ -36,6 +38,7 @@ use crate::config::{Config, Observe, PublicAddress};
 use crate::encode;
 use crate::identity;
 use crate::metrics::{self, CaptureMetrics};
+use crate::sandbox::Sandbox;
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
 use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
@@ -54,7 +57,13 @@ const REOPEN: Duration = Duration::from_secs(2);
 /// Where the batches wait for the collector.
 #[must_use]
 pub fn spool_dir(config: &Config) -> PathBuf {
-    config.state_dir.join("spool")
+    spool_in(&config.state_dir)
+}
+
+/// The same, of a state directory.
+#[must_use]
+pub fn spool_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("spool")
 }
 
 /// Runs a live sensor until a signal. What could not be delivered by then waits in the spool for the next start.
@@ -65,8 +74,7 @@ pub fn run(config: &Config) -> Result<()> {
     if let Some(warning) = config.tls.as_ref().and_then(ClientTls::warning) {
         tracing::warn!("{warning}");
     }
-    let _lock = StateLock::take(&config.state_dir)?;
-    let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
+    let sandbox = Sandbox::of(config)?;
     let uplink = Arc::new(UplinkState::default());
     let capture_metrics = Arc::new(CaptureMetrics::default());
     let figures = Arc::new(SpoolFigures::default());
@@ -74,21 +82,29 @@ pub fn run(config: &Config) -> Result<()> {
 
     // First, so that its rings hold what arrives while a large spool is read.
     let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
+    let http = config.http.map(listen);
+    confine(&sandbox)?;
+    let _lock = StateLock::take(&config.state_dir)?;
+    // A second sensor of the same configuration is told of the directory, not of the port.
+    let http = http.transpose()?;
+    let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
     let catalogue = metrics::catalogue(&capture_metrics, &figures, &uplink)?;
     let (spool, outlet) = open_spool(config, origin, figures)?;
     let identity = BatchIdentity { origin, class: TrafficClass::Real, posture: config.posture };
     let (handover, batcher) = handover(identity)?;
 
+    let pulses = Pulses::default();
     let encoder = {
-        let stop = stop.clone();
+        let (stop, pulse) = (stop.clone(), pulses.encoder.clone());
         thread::Builder::new().name("encoder".into()).spawn(move || {
-            let encoded = encode::run(batcher, spool);
+            let encoded = encode::run(batcher, spool, &pulse);
             // It ends before the capture only when it fails, and then nothing more would be counted.
             stop.store(true, Relaxed);
             encoded
         })?
     };
-    let edge = Edge { config: config.clone(), origin, uplink, catalogue, stop: stop.clone() };
+    let edge =
+        Edge { config: config.clone(), origin, uplink, catalogue, stop: stop.clone(), http, pulses: pulses.clone() };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(outlet, &started))?;
     if starting.recv().is_err() {
@@ -96,7 +112,7 @@ pub fn run(config: &Config) -> Result<()> {
         drop(handover);
         edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))??;
     } else {
-        let captured = capture.run(&handover, &stop);
+        let captured = capture.run(&handover, &stop, &pulses.capture);
         drop(handover);
         let ended = edge.join().map_err(|_| anyhow::anyhow!("the edge thread panicked"))?;
         encoder.join().map_err(|_| anyhow::anyhow!("the encoder panicked"))??;
@@ -104,6 +120,24 @@ pub fn run(config: &Config) -> Result<()> {
         ended?;
     }
     Ok(())
+}
+
+/// Gives up what is not needed any more, and says what is in force.
+fn confine(sandbox: &Sandbox) -> Result<()> {
+    let in_force = sandbox.enter()?;
+    tracing::info!("sandbox: {in_force}");
+    for missing in in_force.missing() {
+        tracing::warn!("sandbox: {missing}");
+    }
+    Ok(())
+}
+
+/// The socket of metrics and health; the edge accepts on it.
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address} (http.listen) for metrics and health"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Another number each time, and on each machine. The copies of a virtual machine may have the same random numbers for a while,
@@ -169,7 +203,7 @@ impl<'a> Capture<'a> {
         Ok(Capture { config, live, pipeline, watch, uplink, metrics, observed, own })
     }
 
-    fn run(&mut self, handover: &Handover, stop: &AtomicBool) -> Result<()> {
+    fn run(&mut self, handover: &Handover, stop: &AtomicBool, pulse: &Pulse) -> Result<()> {
         tracing::info!(
             "watching {} IPv4 addresses and {} IPv6 /64 prefixes on {}",
             self.observed.ipv4_addresses(),
@@ -180,13 +214,14 @@ impl<'a> Capture<'a> {
         let mut housekeeping = Instant::now();
         let mut failed = Ok(());
         while !stop.load(Relaxed) {
+            pulse.beat();
             self.live.wait(TURN);
             let (pipeline, watch) = (&mut self.pipeline, &mut self.watch);
             let mut sink = WatchedSink { handover, limits: self.config.limits, watch };
             let read = self.live.read(|frame| pipeline.take(frame, &mut sink));
             if let Err(error) = read {
                 tracing::error!("{error}; trying to open the interfaces again");
-                self.reopen(handover, stop);
+                self.reopen(handover, stop, pulse);
                 continue;
             }
             if housekeeping.elapsed() >= HOUSEKEEPING {
@@ -243,10 +278,13 @@ impl<'a> Capture<'a> {
     }
 
     /// After an interface failed: nobody watches until it is open again, and the exposure says so.
-    fn reopen(&mut self, handover: &Handover, stop: &AtomicBool) {
+    fn reopen(&mut self, handover: &Handover, stop: &AtomicBool, pulse: &Pulse) {
         let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
         self.pipeline.finish(now(), &mut sink);
+        let mut known = String::new();
         while !stop.load(Relaxed) {
+            // Waiting for an interface is what it should do: a restart would not bring it.
+            pulse.beat();
             thread::sleep(REOPEN);
             match open_filtered(self.config, &self.observed, &self.own) {
                 Ok(live) => {
@@ -255,7 +293,16 @@ impl<'a> Capture<'a> {
                     self.begin_watch();
                     return;
                 }
-                Err(error) => tracing::debug!("still failing: {error}"),
+                Err(error) => {
+                    // Another reason than before is news; the same one every two seconds is not.
+                    let error = error.to_string();
+                    if error == known {
+                        tracing::debug!("still failing: {error}");
+                    } else {
+                        tracing::warn!("{error}; trying again");
+                        known = error;
+                    }
+                }
             }
         }
     }
@@ -316,6 +363,13 @@ fn now() -> Timestamp {
     Timestamp::from_parts(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
 
+/// What the watchdog looks at besides the edge, on which it runs itself.
+#[derive(Clone, Debug, Default)]
+struct Pulses {
+    capture: Pulse,
+    encoder: Pulse,
+}
+
 /// The edge thread: everything that speaks to the network.
 struct Edge {
     config: Config,
@@ -323,10 +377,12 @@ struct Edge {
     uplink: Arc<UplinkState>,
     catalogue: Catalogue,
     stop: Arc<AtomicBool>,
+    http: Option<TcpListener>,
+    pulses: Pulses,
 }
 
 impl Edge {
-    fn run(self, outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
+    fn run(mut self, outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let result = runtime.block_on(self.serve(outlet, started));
         // Whatever happened here, the capture must not go on alone.
@@ -334,12 +390,12 @@ impl Edge {
         result
     }
 
-    async fn serve(&self, mut outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
+    async fn serve(&mut self, mut outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
         let shutdown = Shutdown::install()?;
         let notifier = Notifier::from_environment();
         let readiness = Readiness::new();
         let (stopping, stopped) = watch::channel(false);
-        let http = self.listen(readiness.clone(), stopped).await?;
+        let http = self.serve_http(readiness.clone(), stopped)?;
         let settings = UplinkSettings {
             name: self.config.name.clone(),
             origin: self.origin,
@@ -354,6 +410,9 @@ impl Edge {
         // A manager that cannot be told waits for its own time limit; that is no reason to stop watching.
         let _ = notifier.ready();
 
+        let watchdog = Watchdog::from_environment(notifier.clone())
+            .watching("the capture", &self.pulses.capture)
+            .watching("the encoder or its disk", &self.pulses.encoder);
         let ended = {
             let sending = uplink::run(&settings, &mut outlet, &mut dial, &mut jitter, &self.uplink);
             let mut sending = std::pin::pin!(sending);
@@ -368,6 +427,7 @@ impl Edge {
                         biased;
                         signal = shutdown.requested() => signal,
                         () = stopped_by_itself(&self.stop) => "the capture ended",
+                        never = watchdog.run() => match never {},
                     }
                 } => {
                     tracing::info!("{why}: closing the open windows and delivering them");
@@ -390,15 +450,13 @@ impl Edge {
         Ok(ended?)
     }
 
-    async fn listen(
-        &self,
+    fn serve_http(
+        &mut self,
         readiness: Readiness,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<Option<tokio::task::JoinHandle<()>>> {
-        let Some(address) = self.config.http else { return Ok(None) };
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} (http.listen) for metrics and health"))?;
+        let Some(listener) = self.http.take() else { return Ok(None) };
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = admin::router(self.catalogue.registry().clone(), readiness);
         let stop = async move {
             let _ = stopped.wait_for(|&stopping| stopping).await;

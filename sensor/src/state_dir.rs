@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-const FILE: &str = "lock";
+/// The file that is locked.
+pub const FILE: &str = "lock";
 
 /// Why the state directory cannot be used.
 #[derive(Debug, Error)]

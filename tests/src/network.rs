@@ -42,6 +42,16 @@ impl Network {
             run_ok("ip", &["netns", "add", namespace]);
             run_ok("ip", &["-n", namespace, "link", "set", "lo", "up"]);
         }
+        network.plug();
+        network
+    }
+
+    /// Makes the veth pair and its addresses.
+    ///
+    /// # Panics
+    /// If it is there.
+    pub fn plug(&self) {
+        let (scanner, sensor) = (self.scanner.as_str(), self.sensor.as_str());
         let pair = ["link", "add", "scan0", "netns", scanner, "type", "veth", "peer", "name", "dark0", "netns", sensor];
         run_ok("ip", &pair);
         for (namespace, device, address) in [(scanner, "scan0", SCANNER), (sensor, "dark0", SENSOR)] {
@@ -49,7 +59,14 @@ impl Network {
             run_ok("ip", &["-n", namespace, "link", "set", device, "up"]);
         }
         run_ok("ip", &["-n", scanner, "route", "add", DARK, "via", SENSOR]);
-        network
+    }
+
+    /// Takes the veth pair away.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn unplug(&self) {
+        run_ok("ip", &["-n", &self.sensor, "link", "del", "dark0"]);
     }
 
     /// A command inside a namespace.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, never, select};
 use martlet_handover::Cut as AnyCut;
+use martlet_telemetry::watchdog::Pulse;
 use martlet_wire::WireError;
 use martlet_wire::v1::Limits;
 use tokio::sync::oneshot;
@@ -101,6 +102,8 @@ pub struct Plan {
     pub counters: Arc<Counters>,
     /// Whom sources belong to.
     pub geo: Arc<Geo>,
+    /// Beats once a turn of any of them.
+    pub pulse: Pulse,
     /// Ports that are counted by region, ascending.
     pub region_ports: Arc<[Port]>,
     /// Workers that have died.
@@ -151,6 +154,7 @@ impl Worker {
         // A queue that nobody can send to any more is replaced by one that stays silent.
         let (mut is_decoding, mut is_counting) = (true, true);
         while is_decoding || is_counting {
+            self.plan.pulse.beat();
             decode_waiting(&mut self.decoder, &self.queues.decode);
             select! {
                 recv(self.queues.decode) -> job => match job {
@@ -301,6 +305,7 @@ mod tests {
             newest: Arc::default(),
             counters: Arc::default(),
             geo: Geo::open(&Default::default()).unwrap().0,
+            pulse: Pulse::default(),
             region_ports: Arc::default(),
             dead: Arc::default(),
         }

@@ -42,7 +42,7 @@ pub use queue::{Answer, Answers, Entry, Queue, Request, Submission, queue};
 pub use record::Record;
 pub use session::{Session, StreamCell};
 pub use stage::{Parts, Settings, Stage};
-pub use state::{Condition, Counters, Health, Stall, State};
+pub use state::{Condition, Counters, Health, Pulses, Stall, State};
 pub use sweeper::Sweeper;
 
 /// Limits of the journal: every batch that may come fits into a record.

@@ -28,6 +28,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 const REST: u32 = 4;
 /// How long the end waits for the last commit; what is not committed is replayed at the next start.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
+/// How long it waits at most, so that the watchdog hears of it.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long a thread that cannot hand on its work waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -145,6 +147,7 @@ impl<D: Disk> Stage<D> {
     /// Works until it is told to stop and everything is committed, or cannot be in time.
     pub fn run(mut self) {
         loop {
+            self.state.pulses.journal.beat();
             let now = Instant::now();
             if !self.turn(now) {
                 return;
@@ -154,7 +157,7 @@ impl<D: Disk> Stage<D> {
                 // Workers are behind, and wait for nobody but each other; or the disk is to be tried again later.
                 std::thread::sleep(PAUSE);
             } else if self.replay.is_none() && (self.held.is_empty() || self.retry.is_some()) {
-                match self.inbox.recv_timeout(self.patience(now)) {
+                match self.inbox.recv_timeout(self.patience(now).min(LONGEST_REST)) {
                     Ok(request) => self.receive(request, now),
                     Err(RecvTimeoutError::Timeout) => {}
                     // Those who could ask are gone without a word: the process is failing.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use martlet_telemetry::watchdog::Pulse;
 
 use super::ledger::SensorRecord;
 use crate::archive::ArchiveState;
@@ -156,9 +157,22 @@ impl Counters {
     }
 }
 
+/// What shows that a batch which comes now gets into the counts. Each stage's thread beats once a turn, with or without work.
+#[derive(Clone, Debug, Default)]
+pub struct Pulses {
+    /// The journal stage.
+    pub journal: Pulse,
+    /// All workers: at a cut they wait for each other, so that one which hangs stops them all.
+    pub workers: Pulse,
+    /// The merger.
+    pub merger: Pulse,
+}
+
 /// What is shared.
 #[derive(Debug)]
 pub struct State {
+    /// Whether the stages come round.
+    pub pulses: Pulses,
     /// Whether batches are acknowledged.
     pub ingest: Health,
     /// Whether the store takes commits.
@@ -184,6 +198,7 @@ pub struct State {
 impl Default for State {
     fn default() -> State {
         State {
+            pulses: Pulses::default(),
             ingest: Health::new("taking batches"),
             store: Health::new("committing to the store"),
             archive: ArchiveState::default(),

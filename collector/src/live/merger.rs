@@ -66,6 +66,7 @@ impl Merger {
     pub fn run(mut self) {
         let mut due = Instant::now() + self.parts.interval;
         loop {
+            self.parts.state.pulses.merger.beat();
             match self.parts.handed_over.recv_deadline(due) {
                 Ok(handed_over) => self.take(handed_over),
                 Err(RecvTimeoutError::Timeout) => {}

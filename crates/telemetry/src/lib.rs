@@ -6,6 +6,7 @@
 //! - [`latency`]: how long things take, as Prometheus histograms and as quantiles of the last minutes.
 //! - [`build`]: which build is running.
 //! - [`shutdown`] and [`notify`]: stopping on a signal, and telling the service manager when to wait for us.
+//! - [`watchdog`]: telling it that every stage makes progress.
 //! - [`tls`]: certificates and keys from files.
 //! - [`http`] and [`admin`]: an HTTP server that slow clients cannot hold up, with `/metrics`, `/healthz`, `/readyz`.
 
@@ -22,3 +23,4 @@ mod refusals;
 pub mod shutdown;
 mod stalls;
 pub mod tls;
+pub mod watchdog;

@@ -41,6 +41,11 @@ impl Notifier {
         self.send("STOPPING=1")
     }
 
+    /// All is well; [`crate::watchdog`] says when that may be said.
+    pub(crate) fn alive(&self) -> io::Result<()> {
+        self.send("WATCHDOG=1")
+    }
+
     fn send(&self, message: &str) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
