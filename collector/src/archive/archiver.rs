@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use ipnet::IpNet;
 use martlet_journal::{Disk, Reader};
 
+use super::REGION_DATA;
 use super::append::{Gatherer, Until};
 use super::catalog::{ArchiveFile, Catalog, Erasure, Operation, Progress};
 use super::directory::Directory;
@@ -362,7 +363,7 @@ fn facts(geo: &Snapshot) -> Vec<(String, String)> {
         Some(time) => format!("{}, built {time}", about.name),
         None => about.name.clone(),
     };
-    let mut facts = vec![("martlet.region_data".to_owned(), dated(geo.country()))];
+    let mut facts = vec![(REGION_DATA.to_owned(), dated(geo.country()))];
     facts.extend(geo.asn().map(|asn| ("martlet.asn_data".to_owned(), dated(asn))));
     let lists = geo.scanner_lists().iter().map(|list| list.name.clone()).collect::<Vec<_>>().join(", ");
     if !lists.is_empty() {

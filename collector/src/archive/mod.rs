@@ -42,3 +42,6 @@ pub use martlet_archive::{
     Written, coarse,
 };
 pub use state::ArchiveState;
+
+/// The key under which a file's metadata says what regions of sources were looked up in.
+pub(crate) const REGION_DATA: &str = "martlet.region_data";

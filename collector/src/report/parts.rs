@@ -386,7 +386,7 @@ pub(super) fn quality(now: &Counted<'_>, groups: &Told) -> Result<model::Quality
         folded_services: now.basis.folded_services,
         // Known when everything else is.
         largest_error: 0.0,
-        region_data: Vec::new(),
+        region_data: now.basis.region_data.iter().cloned().collect(),
     })
 }
 

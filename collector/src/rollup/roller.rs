@@ -13,7 +13,7 @@ use super::exclusions::{Exclusion, exclusions};
 use super::settings::Settings;
 use super::stage::{Stage, Stored};
 use super::zones::Zones;
-use crate::archive::Merge;
+use crate::archive::{Merge, REGION_DATA};
 use crate::labels;
 use crate::store::{BUSY_TIMEOUT, CHECKPOINT_BYTES, Location};
 
@@ -187,6 +187,9 @@ pub fn make(
     }
     let (stage, mut summary) = computation.finish(merge.labels())?;
     summary.files.clone_from(&files.names);
+    let facts = merge.facts().into_iter();
+    summary.region_data = facts.filter(|(key, _)| key == REGION_DATA).map(|(_, value)| value).collect();
+    summary.region_data.sort();
     stage.finish(day, &summary, now_ms, mark)
 }
 

@@ -29,6 +29,8 @@ const TABLES: [&str; 8] =
 pub struct DaySummary {
     /// Names of the archive's files that it was made of.
     pub files: Vec<String>,
+    /// What regions of sources were looked up in when its rows were archived.
+    pub region_data: Vec<String>,
     /// Zones whose days have distinct sources.
     pub zones: Vec<String>,
     /// Quarter hours in which segments begin.
@@ -203,8 +205,8 @@ fn insert_day(
     digest: u128,
 ) -> Result<(), RollupError> {
     let sql = "INSERT INTO rollup_days (rollup, day, generation, made_ms, files, zones, segments, rows, packets, bytes,
-         excluded_rows, excluded_packets, coarse_packets, folded_services, digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+         excluded_rows, excluded_packets, coarse_packets, folded_services, digest, region_data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     transaction.execute(
         sql,
         params![
@@ -223,6 +225,7 @@ fn insert_day(
             count(summary.coarse_packets),
             count(summary.folded_services),
             digest.to_be_bytes(),
+            summary.region_data.join("\n"),
         ],
     )?;
     Ok(())

@@ -96,6 +96,9 @@ pub struct Basis {
     pub missing_days: Vec<i64>,
     /// UTC days of it that will be made again, since something came late, or was excluded.
     pub dirty_days: Vec<i64>,
+    /// What regions of sources were looked up in when the rows were archived; a day that was made before schema version 12 says
+    /// nothing.
+    pub region_data: BTreeSet<String>,
     /// Packets, in whole UTC days, that exclusions left out.
     pub excluded_packets: u64,
     /// Packets, in whole UTC days, of whose sources only the network was left: distinct sources count each network once.
@@ -129,13 +132,14 @@ impl Snapshot<'_> {
             generation: self.generation,
             missing_days: Vec::new(),
             dirty_days: self.dirty(span)?,
+            region_data: BTreeSet::new(),
             excluded_packets: 0,
             coarse_packets: 0,
             folded_services: 0,
             exposure: Exposure::default(),
             sensors: BTreeMap::new(),
         };
-        let sql = "SELECT day, excluded_packets, coarse_packets, folded_services FROM rollup_days
+        let sql = "SELECT day, excluded_packets, coarse_packets, folded_services, region_data FROM rollup_days
              WHERE day >= ?1 AND day < ?2";
         let mut select = self.transaction.prepare_cached(sql)?;
         let mut rows = select.query(params![span.days().start, span.days().end])?;
@@ -146,6 +150,7 @@ impl Snapshot<'_> {
             basis.excluded_packets = basis.excluded_packets.saturating_add(number(1)?);
             basis.coarse_packets = basis.coarse_packets.saturating_add(number(2)?);
             basis.folded_services += number(3)?;
+            basis.region_data.extend(row.get::<_, String>(4)?.lines().map(str::to_owned));
         }
         basis.missing_days = span.days().filter(|day| !made.contains(day)).collect();
         self.member_hours(filter, span, |sensor, hour| {

@@ -12,3 +12,5 @@ CREATE TABLE sensor_groups (
     value TEXT NOT NULL,
     UNIQUE (label, value)
 ) STRICT;
+-- What the sources' regions were looked up in when the day's rows were archived, a line for each; none of days that were made before.
+ALTER TABLE rollup_days ADD COLUMN region_data TEXT NOT NULL DEFAULT '';
