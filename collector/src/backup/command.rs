@@ -67,12 +67,13 @@ fn describe(copied: &Copied) -> String {
     };
     let moment = jiff::Timestamp::from_millisecond(copied.at_ms).map_or_else(|_| "?".to_owned(), |at| at.to_string());
     format!(
-        "everything acknowledged before {moment}: store {}, journal {} in {}, archive {} in {}{links}{again}",
+        "everything acknowledged before {moment}: store {}, journal {} in {}, archive {} in {}{links}, reports in {}{again}",
         HumanBytes(copied.store_bytes),
         HumanBytes(copied.segment_bytes),
         plural(copied.segments),
         HumanBytes(copied.file_bytes),
         plural(copied.files),
+        plural(copied.reports),
     )
 }
 
@@ -90,11 +91,12 @@ mod tests {
             files: 3,
             file_bytes: 5 << 30,
             linked: 2,
+            reports: 4,
             attempts: 3,
             ..Copied::default()
         };
         let expected = "everything acknowledged before 2026-11-27T02:00:00Z: store 1.00 MiB, journal 2.00 KiB in 1 file, archive 5.00 GiB \
-                        in 3 files, 2 of them linked; files were replaced meanwhile, so it began 3 times";
+                        in 3 files, 2 of them linked, reports in 4 files; files were replaced meanwhile, so it began 3 times";
         assert_eq!(describe(&copied), expected);
     }
 }

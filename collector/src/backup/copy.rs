@@ -27,6 +27,8 @@ const PAGES: i32 = 1024;
 const MODE: u32 = 0o700;
 const JOURNAL: &str = "journal";
 const ARCHIVE: &str = "archive";
+/// Finished reports, and what analysts wrote.
+const REPORTS: &str = "reports";
 
 /// What is in a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(super) struct Copied {
     pub file_bytes: u64,
     /// How many of the files are hard links.
     pub linked: u64,
+    /// Files of reports.
+    pub reports: u64,
     /// How often it began.
     pub attempts: u32,
     /// Files whose length is not that which the store says.
@@ -192,7 +196,12 @@ impl Work<'_> {
         copied.store_bytes = copy_store(&source, &store, progress)?;
         moment.finish()?;
         drop(source);
-        self.copy_files(&listed, copied, progress)
+        self.copy_files(&listed, copied, progress)?;
+        let reports = self.config.store.data_dir.join(REPORTS);
+        if reports.is_dir() {
+            copied.reports = copy_reports(&reports, &self.partial.join(REPORTS))?;
+        }
+        Ok(())
     }
 
     fn copy_files(&self, listed: &[Listed], copied: &mut Copied, progress: Progress<'_>) -> Result<(), Failed> {
@@ -248,6 +257,26 @@ fn copy_store(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
     let file = File::open(to).map_err(BackupError::io("open", to))?;
     file.sync_all().map_err(BackupError::io("sync", to))?;
     length(to)
+}
+
+/// Copies a directory with all that is in it, and says how many files those are. A revision is written once, and notes are replaced as
+/// a whole; drafts that go meanwhile are nobody's loss.
+fn copy_reports(from: &Path, to: &Path) -> Result<u64, Failed> {
+    make(to)?;
+    let mut copied = 0;
+    for path in entries(from)? {
+        let Some(name) = path.file_name() else { continue };
+        if path.is_dir() {
+            copied += copy_reports(&path, &to.join(name))?;
+            continue;
+        }
+        match copy_file(&path, &to.join(name)) {
+            Ok(_) => copied += 1,
+            Err(Failed::Replaced(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(copied)
 }
 
 /// Copies a file of the archive, unless it is gone.

@@ -4,6 +4,7 @@
 //! martlet.db   one read transaction: the store as of one moment, with P (counted) and A (archived) of the journal
 //! journal/     opened right behind that moment, so that nothing from the lesser of P and A on is missing
 //! archive/     exactly the files that the store of that moment lists
+//! reports/     finished reports, and analysts' notes, as they are a moment later
 //! ```
 //!
 //! The store says of each record of the journal whether it is counted and whether it is archived, so a collector that starts in
