@@ -43,10 +43,15 @@ impl Notifier {
 
     /// All is well; [`crate::watchdog`] says when that may be said.
     pub(crate) fn alive(&self) -> io::Result<()> {
-        self.send("WATCHDOG=1")
+        // A manager that reads nothing must not hold up the thread that serves everybody.
+        self.send_on(&UnixDatagram::unbound().and_then(nonblocking)?, "WATCHDOG=1")
     }
 
     fn send(&self, message: &str) -> io::Result<()> {
+        self.send_on(&UnixDatagram::unbound()?, message)
+    }
+
+    fn send_on(&self, ours: &UnixDatagram, message: &str) -> io::Result<()> {
         let Some(socket) = &self.socket else {
             return Ok(());
         };
@@ -54,8 +59,13 @@ impl Notifier {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(socket)?,
         };
-        UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(|_| ())
+        ours.send_to_addr(message.as_bytes(), &address).map(|_| ())
     }
+}
+
+fn nonblocking(socket: UnixDatagram) -> io::Result<UnixDatagram> {
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 #[cfg(test)]
