@@ -74,3 +74,58 @@ impl Sources {
         !self.shows_spoofed || more_likely >= config.real_over_spoofed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key { ip: IpVersion::V4, protocol: 6, port: 2323, population: Population::None };
+
+    /// Of the oldest bin and the newest: those that look spoofed, and the others.
+    fn sources(key: Key, oldest: (u64, u64), newest: (u64, u64)) -> Sources {
+        let bins = |oldest, newest| {
+            let mut bins = [0; BINS];
+            (bins[0], bins[BINS - 1]) = (oldest, newest);
+            bins
+        };
+        Sources::new(key, &bins(oldest.1, newest.1), &bins(oldest.0, newest.0))
+    }
+
+    #[test]
+    fn both_the_newest_and_all_must_look_real() {
+        let config = DetectConfig::default();
+        let look_spoofed = |oldest, newest| sources(KEY, oldest, newest).look_spoofed(&config);
+        assert!(!look_spoofed((0, 0), (0, 0)));
+        assert!(!look_spoofed((2, 98), (2, 98)));
+        // Four of 100 are the share that is allowed.
+        assert!(!look_spoofed((0, 0), (4, 96)));
+        assert!(look_spoofed((0, 0), (5, 95)));
+        assert!(look_spoofed((10, 50), (0, 50)), "the older ones of a ramp");
+        assert!(look_spoofed((0, 5000), (10, 50)), "a ramp on a busy port");
+    }
+
+    #[test]
+    fn one_that_looks_spoofed_takes_twenty_that_do_not() {
+        let config = DetectConfig::default();
+        let look_real = |spoofed, others| sources(KEY, (spoofed, 0), (0, others)).look_real(&config);
+        // 4.5 = n ln((127/128) / (6/7)) - k ln((1/7) / (1/128)).
+        for (spoofed, least) in [(0, 31), (1, 51), (2, 71), (10, 230)] {
+            assert!(!look_real(spoofed, least - 1) && look_real(spoofed, least), "{spoofed} {least}");
+        }
+    }
+
+    #[test]
+    fn where_forged_sources_would_not_show_nobody_asks() {
+        let config = DetectConfig::default();
+        for key in [
+            Key { population: Population::Mirai, ..KEY },
+            Key { population: Population::Slammer, ..KEY },
+            Key { ip: IpVersion::V6, ..KEY },
+        ] {
+            let sources = sources(key, (10, 0), (10, 10));
+            assert!(!sources.look_spoofed(&config) && sources.look_real(&config), "{key:?}");
+        }
+        let spoofed = Key { population: Population::Spoofed, ..KEY };
+        assert!(sources(spoofed, (0, 500), (0, 500)).look_spoofed(&config));
+    }
+}
