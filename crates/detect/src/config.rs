@@ -54,8 +54,12 @@ pub struct DetectConfig {
     pub growth_over_scatter: f64,
     /// The mean over bins of squared distances from the curve of growth, each over its variance, is at most this.
     pub misfit: f64,
-    /// Above this share of sources that look spoofed a population on the port is not believed.
+    /// Above this share of sightings that look spoofed, in the newest eight bins or in all 32, a population on the port is not
+    /// believed.
     pub spoofed_share: f64,
+    /// That sources are real hosts must explain how few of them look spoofed, in all 32 bins, better than that they are drawn from all
+    /// of IPv4, by this difference of log likelihoods.
+    pub real_over_spoofed: f64,
     /// A port is seen for the first time if nobody probed it for so many days, and so long was watched.
     pub first_seen_days: u32,
     /// Sources in a day that a port seen for the first time has at least.
@@ -90,6 +94,7 @@ impl Default for DetectConfig {
             growth_over_scatter: 5.0,
             misfit: 2.5,
             spoofed_share: 0.04,
+            real_over_spoofed: 4.5,
             first_seen_days: 14,
             first_seen_sources: 3,
             quiet_hours: 24,
@@ -118,6 +123,7 @@ impl DetectConfig {
             ("growth_over_scatter", self.growth_over_scatter),
             ("misfit", self.misfit),
             ("spoofed_share", self.spoofed_share),
+            ("real_over_spoofed", self.real_over_spoofed),
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
             return Err((name, "must be above 0"));

@@ -9,7 +9,7 @@ use crate::finding::{Finding, FindingType, Key};
 use crate::judge::{self, Call, Judged, Level, Seen};
 use crate::known::{KeyState, NOWHERE, Omitted, OpenStep, State};
 use crate::numbering;
-use crate::series::{LENGTHS, LEVELS};
+use crate::series::{BINS, LENGTHS, LEVELS};
 
 /// Length of a step, in seconds.
 pub const STEP: i64 = LENGTHS[0];
@@ -288,8 +288,8 @@ impl Detector {
         let Some(surprise) = judge::surprise(&self.config, &mut state.keys[place as usize], &at) else { return };
         let end = at.end();
         let spoofed = match self.places[numbering::spoofed(number) as usize] {
-            NOWHERE => 0,
-            place => judge::newest(&state.keys[place as usize], &at),
+            NOWHERE => [0; BINS],
+            place => judge::counts(&state.keys[place as usize], &at),
         };
         if !state.keys[place as usize].followed {
             if !state.make_room(&self.config, &self.places, end) {
@@ -384,8 +384,8 @@ impl Detector {
             let key = &self.state.keys[self.places[number as usize] as usize];
             let candidate = &self.state.candidates[&number];
             let known = self.state.findings.get(&number).map(|(finding, _)| finding.finding_type);
-            let seen = Seen { candidate, sensors, spoofed: 0, known };
-            let judged = judge::new_port(&self.config, key, seen, now, onset);
+            let seen = Seen { candidate, sensors, spoofed: [0; BINS], known };
+            let judged = judge::new_port(key, seen, now, onset);
             self.tell(number, now, judged, told);
         }
     }

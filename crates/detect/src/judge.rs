@@ -9,9 +9,10 @@ use crate::known::KeyState;
 use crate::numbering;
 use crate::population::Population;
 use crate::series::{BINS, LENGTHS};
+use crate::spoofed::Sources;
 
 /// The newest bins, in which more is looked for than in the older ones.
-const RECENT: usize = 8;
+pub(crate) const RECENT: usize = 8;
 /// Bins that somebody must have watched.
 const FEWEST_WATCHED: usize = 12;
 /// Where a bin usually has so many, it must be known how much they scatter: from so many bins.
@@ -100,8 +101,8 @@ pub(crate) struct Seen<'a> {
     pub candidate: &'a Candidate,
     /// Sensors that report.
     pub sensors: usize,
-    /// The newest sightings on the port that look spoofed.
-    pub spoofed: u64,
+    /// What looks spoofed on the port, by bin.
+    pub spoofed: [u64; BINS],
     /// What has been called of the key.
     pub known: Option<FindingType>,
 }
@@ -112,9 +113,19 @@ impl Seen<'_> {
     }
 }
 
-/// Sightings in the newest bins of a key.
-pub(crate) fn newest(key: &KeyState, at: &Level<'_>) -> u64 {
-    key.rings[at.level].until(at.bin)[BINS - RECENT..].iter().sum()
+/// What a key has in the bins that are looked at.
+pub(crate) fn counts(key: &KeyState, at: &Level<'_>) -> [u64; BINS] {
+    watched(key.rings[at.level].until(at.bin), at)
+}
+
+/// Counts without those of bins that others than now watched, or nobody.
+fn watched(mut counts: [u64; BINS], at: &Level<'_>) -> [u64; BINS] {
+    for (count, &exposure) in counts.iter_mut().zip(&at.watched.bins) {
+        if exposure == 0.0 {
+            *count = 0;
+        }
+    }
+    counts
 }
 
 /// Compares the newest bins of a key with its older ones and its baseline; learns how much its counts scatter.
@@ -155,7 +166,7 @@ pub(crate) fn surprise(config: &DetectConfig, key: &mut KeyState, at: &Level<'_>
     Some(Surprise { series, level, deviations, recent })
 }
 
-fn series(key: &KeyState, at: &Level<'_>, mut counts: [u64; BINS], with_rhythm: bool) -> Series {
+fn series(key: &KeyState, at: &Level<'_>, counts: [u64; BINS], with_rhythm: bool) -> Series {
     let exposure = at.watched.bins;
     let mut background = exposure;
     let length = LENGTHS[at.level];
@@ -176,11 +187,6 @@ fn series(key: &KeyState, at: &Level<'_>, mut counts: [u64; BINS], with_rhythm: 
             *background *= of_bin / rhythm;
         }
     }
-    for (count, exposure) in counts.iter_mut().zip(&exposure) {
-        if *exposure == 0.0 {
-            *count = 0;
-        }
-    }
     let mut before = (0.0, 0.0);
     if at.has_baseline && length < HOUR {
         let (per_hour, hours) = key.baseline.level();
@@ -189,7 +195,7 @@ fn series(key: &KeyState, at: &Level<'_>, mut counts: [u64; BINS], with_rhythm: 
         // The day before tells the level now within a share only: a busy port's own bins know better.
         before = (level, bins.min(1.0 / (LEVEL_SCATTER * LEVEL_SCATTER * level).max(1e-9)));
     }
-    Series { counts, background, exposure, before, dispersion: 1.0 }
+    Series { counts: watched(counts, at), background, exposure, before, dispersion: 1.0 }
 }
 
 /// How a bin compares with others by the hour of the week.
@@ -247,10 +253,12 @@ pub(crate) fn judge(
     let grows = growth.as_ref().is_some_and(|growth| growth.low > 0.0 && growth.over_step > 1.0);
     *positive = if grows { positive.saturating_add(1) } else { 0 };
     let is_steady = u32::from(*positive) >= config.steady_bins;
-    let looks_spoofed = looks_spoofed(config, key.number, seen.spoofed, surprise.recent);
+    let sources = Sources::new(numbering::key(key.number), &surprise.series.counts, &seen.spoofed);
+    let looks_spoofed = sources.look_spoofed(config);
     let outbreak = growth.filter(|growth| {
         is_steady
             && !looks_spoofed
+            && sources.look_real(config)
             && candidate.source_count() >= config.outbreak_sources
             && is_convincing(config, growth, at, surprise, candidate.clumping())
     });
@@ -318,12 +326,6 @@ fn still_grows(growth: &Growth, series: &Series) -> bool {
     newest >= before * (1.0 + GROWN_SHARE * (grown - 1.0))
 }
 
-/// Whether so many sources cannot be real that the others may not be either.
-fn looks_spoofed(config: &DetectConfig, number: u32, spoofed: u64, sightings: u64) -> bool {
-    let is_too_much = to_f64(spoofed) > config.spoofed_share * to_f64(spoofed + sightings);
-    numbering::key(number).population == Population::Spoofed || spoofed > 0 && is_too_much
-}
-
 fn labels(number: u32, seen: &Seen<'_>, looks_spoofed: bool) -> Vec<Label> {
     let candidate = seen.candidate;
     [
@@ -373,7 +375,7 @@ fn evidence_of(number: u32, candidate: &Candidate, length: i64, series: Vec<Bin>
 }
 
 /// A port that was not seen for as long as is remembered.
-pub(crate) fn new_port(config: &DetectConfig, key: &KeyState, seen: Seen<'_>, now: i64, onset: i64) -> Judged {
+pub(crate) fn new_port(key: &KeyState, seen: Seen<'_>, now: i64, onset: i64) -> Judged {
     let call = seen.is_more(FindingType::FirstSeenPort).then(|| {
         let length = LENGTHS[SHOWN];
         let last = now.div_euclid(length);
@@ -385,7 +387,7 @@ pub(crate) fn new_port(config: &DetectConfig, key: &KeyState, seen: Seen<'_>, no
         Call {
             finding_type: FindingType::FirstSeenPort,
             onset,
-            labels: labels(key.number, &seen, looks_spoofed(config, key.number, 0, 0)),
+            labels: labels(key.number, &seen, numbering::key(key.number).population == Population::Spoofed),
             evidence: evidence_of(key.number, seen.candidate, length, bins.collect()),
         }
     });

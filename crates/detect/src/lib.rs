@@ -27,6 +27,7 @@ mod known;
 mod numbering;
 mod population;
 pub mod series;
+mod spoofed;
 mod state;
 
 pub use clock::Report;

@@ -161,6 +161,47 @@ fn what_looks_spoofed_is_no_outbreak() {
     }
 }
 
+/// Windows of a worm's curve without a mark, of whose sources every sixth looks spoofed among the first so many.
+fn ramp(doubling: f64, doublings: f64, first: usize) -> Vec<Window> {
+    let mut windows = worm(0, Population::None, doubling, doublings);
+    let mut place = 0;
+    for window in &mut windows {
+        let Some((_, sources)) = window.rows.pop() else { continue };
+        let (spoofed, rest) = sources.into_iter().partition(|_| {
+            place += 1;
+            place <= first && place % 6 == 0
+        });
+        window.rows = vec![(key(Population::None), rest), (key(Population::Spoofed), spoofed)];
+        window.rows.retain(|(_, sources): &(_, Vec<u128>)| !sources.is_empty());
+    }
+    windows
+}
+
+#[test]
+fn a_forged_ramp_whose_newest_sources_look_real_is_no_outbreak() {
+    // It doubles in ten minutes, so that of some 540 sources 230 come in the newest eight bins of a minute.
+    assert_eq!(strongest(&run(&ramp(600.0, 5.0, 310))), Some(FindingType::Surge));
+    // Hosts with the same curve are called.
+    assert_eq!(strongest(&run(&ramp(600.0, 5.0, 0))), Some(FindingType::Outbreak));
+}
+
+#[test]
+fn so_few_sources_that_none_need_look_spoofed_are_no_outbreak() {
+    // How many sightings a /24 has when it first calls an outbreak.
+    let sightings = |real_over_spoofed| {
+        let mut detector = Detector::new(DetectConfig { real_over_spoofed, ..DetectConfig::default() });
+        let mut windows = ramp(60.0, 6.0, 0);
+        windows.iter_mut().for_each(|window| window.report.exposure = [256 * 10, 0]);
+        let mut findings = windows.iter().flat_map(|window| tell(&mut detector, window));
+        let outbreak = findings.find(|finding| finding.finding_type == FindingType::Outbreak).unwrap();
+        outbreak.evidence.series.iter().map(|bin| bin.sightings).sum::<u32>()
+    };
+    // Each that looks real adds ln((127/128)/(6/7)) = 0.146: 31 of them 4.5. Fewer would do for a threshold of nearly nothing.
+    assert!(sightings(0.1) < 31);
+    assert!(sightings(4.5) >= 31);
+    assert!(sightings(10.0) >= 69);
+}
+
 #[test]
 fn a_sensor_that_joins_is_no_outbreak() {
     // 500 hosts, seen by one sensor and then by four.

@@ -1,16 +1,19 @@
 //! Evaluates the detector on simulated outbreaks, on months without one, and on a real series.
 //!
-//! `cargo run --release -p martlet-detect --example evaluate -- outbreaks|months|series [...]`; each prints a table.
+//! `cargo run --release -p martlet-detect --example evaluate -- outbreaks|ramps|months|series [...]`; each prints a table.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a table is what it is for, and failing is saying so")]
 
 mod months;
 mod outbreak;
+mod ramps;
 mod random;
 mod series;
 
 use std::env;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use martlet_detect::DetectConfig;
 use outbreak::{Background, Outcome, Telescope, Worm};
@@ -44,9 +47,10 @@ fn main() {
         ["months", first, seeds, days] => {
             quiet_months(first.parse().unwrap(), seeds.parse().unwrap(), days.parse().unwrap());
         }
+        ["ramps", first, seeds] => forged_ramps(first.parse().unwrap(), seeds.parse().unwrap()),
         ["series", directory] => series::run(Path::new(directory)),
         _ => println!(
-            "outbreaks FIRST_SEED SEEDS [WORM|TELESCOPE|BACKGROUND]...\nmonths FIRST_SEED SEEDS DAYS\nseries DIRECTORY"
+            "outbreaks FIRST_SEED SEEDS [WORM|TELESCOPE|BACKGROUND]...\nramps FIRST_SEED SEEDS\nmonths FIRST_SEED SEEDS DAYS\nseries DIRECTORY"
         ),
     }
 }
@@ -65,14 +69,7 @@ fn outbreaks(first: u64, seeds: u64, only: &[&str]) {
     for worm in WORMS.iter().filter(|worm| is_asked(worm.name, &WORMS.map(|worm| worm.name))) {
         for telescope in TELESCOPES.iter().filter(|it| is_asked(it.name, &TELESCOPES.map(|it| it.name))) {
             for background in BACKGROUNDS.iter().filter(|it| is_asked(it.name, &BACKGROUNDS.map(|it| it.name))) {
-                let halves = [0, 1].map(|odd| {
-                    let config = config.clone();
-                    std::thread::spawn(move || {
-                        let seeds = (first..first + seeds).filter(|seed| seed % 2 == odd);
-                        seeds.map(|seed| outbreak::run(&config, worm, telescope, background, seed)).collect::<Vec<_>>()
-                    })
-                });
-                let outcomes: Vec<Outcome> = halves.into_iter().flat_map(|half| half.join().unwrap()).collect();
+                let outcomes = of_seeds(first, seeds, |seed| outbreak::run(&config, worm, telescope, background, seed));
                 row(worm, telescope, background, &outcomes);
             }
         }
@@ -84,31 +81,59 @@ fn quiet_months(first: u64, seeds: u64, days: i64) {
         "| seed | days | sightings | outbreaks | surges | first seen | most keys | most candidates | saved bytes |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    let halves = [0, 1].map(|odd| {
-        std::thread::spawn(move || {
-            for seed in (first..first + seeds).filter(|seed| seed % 2 == odd) {
-                let called = months::run(&DetectConfig::default(), seed, days);
-                println!(
-                    "| {seed} | {days} | {} | {} | {} | {} | {} | {} | {} |",
-                    called.sightings,
-                    called.outbreaks.len(),
-                    called.surges,
-                    called.first_seen,
-                    called.most_keys,
-                    called.most_candidates,
-                    called.saved_bytes
-                );
-                for finding in &called.outbreaks {
-                    let series: Vec<u32> = finding.evidence.series.iter().map(|bin| bin.sightings).collect();
-                    println!(
-                        "outbreak called: {:?} at {} bins of {} s {series:?} {:.1}",
-                        finding.key, finding.detected, finding.evidence.bin_seconds, finding.evidence.growth_over_step
-                    );
-                }
-            }
-        })
+    // A row is printed when its seed is done: what is interrupted has told of those before.
+    of_seeds(first, seeds, |seed| {
+        let called = months::run(&DetectConfig::default(), seed, days);
+        println!(
+            "| {seed} | {days} | {} | {} | {} | {} | {} | {} | {} |",
+            called.sightings,
+            called.outbreaks.len(),
+            called.surges,
+            called.first_seen,
+            called.most_keys,
+            called.most_candidates,
+            called.saved_bytes
+        );
+        for finding in &called.outbreaks {
+            let series: Vec<u32> = finding.evidence.series.iter().map(|bin| bin.sightings).collect();
+            println!(
+                "outbreak called: {:?} at {} bins of {} s {series:?} {:.1}",
+                finding.key, finding.detected, finding.evidence.bin_seconds, finding.evidence.growth_over_step
+            );
+        }
     });
-    halves.into_iter().for_each(|half| half.join().unwrap());
+}
+
+/// Forged ramps, seen by the telescope that months are of.
+fn forged_ramps(first: u64, seeds: u64) {
+    let config = DetectConfig::default();
+    println!("seeds {first} to {}", first + seeds - 1);
+    println!("| telescope | background | ramps called an outbreak | SYNs at the call, median |");
+    println!("| --- | --- | --- | --- |");
+    let telescope = Telescope { name: "/24, 4 sensors", addresses: 256, sensors: 4 };
+    for background in &BACKGROUNDS[..2] {
+        let called = of_seeds(first, seeds, |seed| ramps::run(&config, &telescope, background, seed));
+        let mut called: Vec<usize> = called.into_iter().flatten().collect();
+        called.sort_unstable();
+        let median = called.get(called.len() / 2).map_or("-".to_owned(), ToString::to_string);
+        println!("| {} | {} | {}/{seeds} | {median} |", telescope.name, background.name, called.len());
+    }
+}
+
+/// What comes of each seed, on as many threads as there are processors for this process.
+fn of_seeds<T: Send>(first: u64, seeds: u64, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(first);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let of_thread = || {
+        let next = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&seed| seed < first + seeds);
+        std::iter::from_fn(next).map(|seed| (seed, run(seed))).collect::<Vec<_>>()
+    };
+    let mut outcomes: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(of_thread)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    outcomes.sort_unstable_by_key(|outcome| outcome.0);
+    outcomes.into_iter().map(|outcome| outcome.1).collect()
 }
 
 fn row(worm: &Worm, telescope: &Telescope, background: &Background, outcomes: &[Outcome]) {

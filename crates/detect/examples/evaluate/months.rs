@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use martlet_detect::{DetectConfig, Detector, Finding, FindingType, Key, Population, Report, STEP};
 use martlet_window::IpVersion;
 
-use crate::outbreak::{START, f64_of};
+use crate::outbreak::{START, f64_of, population_of_forged, population_of_host};
+use crate::ramps;
 use crate::random::Random;
 
 const DAY: i64 = 86_400;
@@ -155,19 +156,18 @@ impl World {
     /// SYNs with sources drawn from all of IPv4, more and more of them.
     fn spoofed_ramp(&mut self, step: i64) {
         let port = self.some_port();
-        let doubling = 60.0 + self.random.exponential(1200.0);
-        let mut at = 0.0;
-        for number in 1..2000 {
-            at += doubling / (std::f64::consts::LN_2 * f64::from(number));
+        for at in ramps::times(&mut self.random) {
             let source = self.random.bits32();
-            // 0/8, 10/8, 127/8 and what is no unicast, as the sensor's mark.
-            let is_special = matches!(source >> 24, 0 | 10 | 127 | 224..) || matches!(source & 0xff, 0 | 0xff);
-            let population = if is_special { Population::Spoofed } else { Population::None };
+            let population = population_of_forged(source.into());
             self.probe(tcp(port, population), source, step + whole(at), 1, 1.0);
         }
     }
 
-    fn probe(&mut self, key: Key, source: u32, step: i64, sightings: u64, stay: f64) {
+    fn probe(&mut self, mut key: Key, source: u32, step: i64, sightings: u64, stay: f64) {
+        // A bot keeps its mark, others look spoofed where their address does.
+        if key.population != Population::Mirai && population_of_host(source.into()) == Population::Spoofed {
+            key.population = Population::Spoofed;
+        }
         for _ in 0..sightings {
             let later = whole(self.random.exponential(stay)) / STEP * STEP;
             let sensor = u8::try_from(self.random.below(SENSORS.into())).unwrap_or_default();

@@ -7,12 +7,14 @@ use martlet_window::IpVersion;
 
 use crate::random::Random;
 
+/// The port that everything comes to.
+pub(crate) const PORT: u16 = 8080;
 /// Addresses of IPv4.
 const SPACE: f64 = 4_294_967_296.0;
 /// 2026-01-05T00:00:00Z, a Monday.
 pub(crate) const START: i64 = 1_767_571_200;
 /// How long the background is watched before the outbreak begins, in seconds: beyond a day its hours are known.
-const BEFORE: i64 = 30 * 3600;
+pub(crate) const BEFORE: i64 = 30 * 3600;
 
 /// A worm that scans at random.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,6 @@ pub(crate) fn run(
     seed: u64,
 ) -> Outcome {
     let mut random = Random::new(seed, 0);
-    let key = Key { ip: IpVersion::V4, protocol: 6, port: 8080, population: Population::None };
     let mut detector = Detector::new(config.clone());
     let addresses = f64::from(telescope.addresses);
     let mut scanners = Scanners::new(addresses * background.per_address_day / 86_400.0);
@@ -139,7 +140,8 @@ pub(crate) fn run(
         sources.extend(hits.iter().map(|&host| source_of(host, seed)));
         sources.sort_unstable();
         sources.dedup();
-        for finding in observe(&mut detector, telescope, key, step, &sources, &mut random) {
+        let sources: Vec<Source> = sources.into_iter().map(|source| (population_of_host(source), source)).collect();
+        for finding in observe(&mut detector, telescope, PORT, step, &sources, &mut random) {
             note(&finding, &mut outcome, worm, step + STEP - begin, infected);
         }
         if outcome.share.is_some() {
@@ -181,30 +183,46 @@ fn source_of(host: u64, seed: u64) -> u128 {
     u128::from((mixed ^ (mixed >> 29)) & 0xffff_ffff)
 }
 
+/// A source, and what its packets are taken for.
+pub(crate) type Source = (Population, u128);
+
+/// What a sensor takes the packets of a host for that carry no mark of a tool: where its address ends in .0 or .255 it looks spoofed.
+pub(crate) const fn population_of_host(source: u128) -> Population {
+    if matches!(source & 0xff, 0 | 0xff) { Population::Spoofed } else { Population::None }
+}
+
+/// And those of an address that was drawn from all of IPv4: 0/8, 10/8, 127/8 and what is no unicast cannot be a source.
+pub(crate) const fn population_of_forged(source: u128) -> Population {
+    if matches!(source >> 24, 0 | 10 | 127 | 224..) { Population::Spoofed } else { population_of_host(source) }
+}
+
 /// Tells a step to the detector, its sources spread over the sensors.
 pub(crate) fn observe(
     detector: &mut Detector,
     telescope: &Telescope,
-    key: Key,
+    port: u16,
     step: i64,
-    sources: &[u128],
+    sources: &[Source],
     random: &mut Random,
 ) -> Vec<Finding> {
-    let mut of_sensors = vec![Vec::new(); telescope.sensors.into()];
-    for &source in sources {
+    let mut of_sensors = vec![BTreeMap::<Population, Vec<u128>>::new(); telescope.sensors.into()];
+    for &(population, source) in sources {
         let sensor = random.below(telescope.sensors.into());
-        of_sensors[usize::try_from(sensor).unwrap_or_default()].push(source);
+        of_sensors[usize::try_from(sensor).unwrap_or_default()].entry(population).or_default().push(source);
     }
-    for (sensor, sources) in (0u16..).zip(of_sensors) {
+    for (sensor, rows) in (0u16..).zip(of_sensors) {
         let exposure = u64::from(telescope.addresses / u32::from(telescope.sensors)) * STEP.unsigned_abs();
         let window_seconds = u32::try_from(STEP).unwrap_or_default();
         let report =
             Report { sensor, window_start: step, window_seconds, arrived: step + STEP + 1, exposure: [exposure, 0] };
-        if detector.report(&report)
-            && !sources.is_empty()
-            && detector.add(&report, key, u32::try_from(sources.len()).unwrap_or_default())
-        {
-            detector.add_sources(&report, key, &sources);
+        if !detector.report(&report) {
+            continue;
+        }
+        for (population, sources) in rows {
+            let key = Key { ip: IpVersion::V4, protocol: 6, port, population };
+            if detector.add(&report, key, u32::try_from(sources.len()).unwrap_or_default()) {
+                detector.add_sources(&report, key, &sources);
+            }
         }
     }
     detector.advance()
