@@ -68,7 +68,7 @@ def main():
     metrics = "http://127.0.0.1:17461/metrics"
 
     def replay(path, sensor):
-        command = [options.programs / "martlet-sensor", "replay", "--drill", "--observe", "198.18.0.1/32", "--sensor", sensor]
+        command = [options.programs / "martlet-sensor", "replay", "--class", "drill", "--observe", "198.18.0.1/32", "--sensor", sensor]
         subprocess.run([*command, "--collector", "127.0.0.1:17460", path], check=True, stdout=subprocess.DEVNULL)
 
     try:
