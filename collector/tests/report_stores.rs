@@ -141,11 +141,10 @@ fn report(site: &Site, rules: &Rules, week: &str) -> Option<Report> {
     let office = Office::new(&config, Arc::new(Book::new(site.location.clone()))).of_group(group.as_ref());
     let wanted = Wanted { class: REAL, period: Period::week(week).unwrap(), compare: 1 };
     match office.make(&site.history(), &wanted, NOW) {
-        Ok(made) => Some(made.report),
         Err(
             ReportError::Nothing(..) | ReportError::Zone(_) | ReportError::NoGroup(_) | ReportError::FewSensors { .. },
         ) => None,
-        Err(error) => panic!("{error}"),
+        made => Some(made.unwrap().report),
     }
 }
 
