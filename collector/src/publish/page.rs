@@ -96,7 +96,7 @@ mod tests {
         );
         // A text over lines would lose what these begin with: one begins and ends on a line.
         for (name, text) in FILES {
-            let is_over_lines = |line: &str| line.matches('`').count() % 2 != 0;
+            let is_over_lines = |line: &str| !line.matches('`').count().is_multiple_of(2);
             assert!(!shipped(text).lines().any(is_over_lines), "{name}");
         }
     }
