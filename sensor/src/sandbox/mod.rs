@@ -1,11 +1,11 @@
 //! What a sensor gives up once its capture is open, before it reads a packet or hears from the network.
 //!
 //! Three layers, each of use without the others:
-//! - [`privileges`]: another user, of all capabilities only the one that opening an interface again needs, no way to gain
+//! - `privileges`: another user, of all capabilities only the one that opening an interface again needs, no way to gain
 //!   any, no dump of the memory.
-//! - [`files`]: Landlock. The state directory to write, few others to read; TCP only to the collector's port; no signals
+//! - `files`: Landlock. The state directory to write, few others to read; TCP only to the collector's port; no signals
 //!   to others.
-//! - [`calls`]: seccomp. The system calls and kinds of sockets that a sensor uses; every other call fails.
+//! - `calls`: seccomp. The system calls and kinds of sockets that a sensor uses; every other call fails.
 //!
 //! All of it holds for threads that start later, so it is entered while there is only one. What each layer leaves open, and
 //! why, is in docs/security.md.
