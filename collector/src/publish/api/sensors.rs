@@ -44,9 +44,8 @@ pub(super) struct Sensors {
 pub(super) struct SensorEntry {
     /// Its pseudonym.
     name: String,
-    /// What operators say of it: `group`, `economy`, `position`, `network`, `addressing`.
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    labels: BTreeMap<&'static str, String>,
+    /// What operators say of it.
+    labels: Labels,
     /// Every class that it has brought.
     #[schema(schema_with = classes_schema)]
     classes: Vec<&'static str>,
@@ -88,6 +87,29 @@ pub(super) struct SensorEntry {
     lost: LostStatus,
     /// Marks that its latest batch could not test.
     unavailable_marks: Vec<&'static str>,
+}
+
+/// What operators say of a sensor; null where nobody has said it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SensorLabels)]
+struct Labels {
+    /// Any group that they like.
+    group: Option<String>,
+    /// ISO 3166-1 code.
+    economy: Option<String>,
+    /// `domestic` or `overseas`.
+    position: Option<String>,
+    /// Whose network it is in: `isp`, `cloud`, `academic`, `corporate`, `government`, `other`.
+    network: Option<String>,
+    /// `static` or `dynamic`.
+    addressing: Option<String>,
+}
+
+impl Labels {
+    fn of(labels: Option<&BTreeMap<Label, String>>) -> Labels {
+        let [group, economy, position, network, addressing] = Label::ALL.map(|label| labels?.get(&label).cloned());
+        Labels { group, economy, position, network, addressing }
+    }
 }
 
 fn classes_schema() -> Schema {
@@ -193,7 +215,7 @@ fn entry(
     let reasons = RejectReason::ALL.into_iter();
     SensorEntry {
         name: sensor.name.to_string(),
-        labels: labels.into_iter().flatten().map(|(label, value)| (label.name(), value.clone())).collect(),
+        labels: Labels::of(labels),
         classes: classes.map(TrafficClass::name).collect(),
         posture: report.map(|report| report.posture.name()),
         first_window: report.map(|report| Time(report.first_window)),
