@@ -7,10 +7,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use thiserror::Error;
 
 use super::label::{Group, Label, Setting};
-use crate::store::{BUSY_TIMEOUT, Location, SCHEMA_VERSION};
+use crate::store::{Location, SCHEMA_VERSION};
 
-/// Groups that there can be at most: each of `history.group_labels` costs a rollup as much as all sensors together do.
-const MOST_GROUPS: i64 = 64;
+/// Values of labels that can be in use at a time: each of `history.group_labels` costs a rollup as much as all sensors together do.
+const MOST_VALUES: i64 = 64;
 
 /// Why labels cannot be read or set.
 #[derive(Debug, Error)]
@@ -23,9 +23,9 @@ pub enum LabelStoreError {
         "the store has schema version {0}, and this program needs {SCHEMA_VERSION}: start a collector of the same version once"
     )]
     OldSchema(usize),
-    /// There are as many groups as there can be.
+    /// As many values are in use as can be.
     #[error(
-        "there are {MOST_GROUPS} values of labels, and there can be no more: take one that there is (martlet-collector sensor list)"
+        "{MOST_VALUES} values of labels are in use, and there can be no more: take one that there is (martlet-collector sensor list)"
     )]
     TooMany,
 }
@@ -51,19 +51,14 @@ impl LabelStore {
     /// # Errors
     /// If the store cannot be opened, or has not been brought up to date.
     pub fn open(location: &Location) -> Result<LabelStore, LabelStoreError> {
-        let connection = location.connect()?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version < SCHEMA_VERSION {
-            return Err(LabelStoreError::OldSchema(version));
-        }
+        let connection = location.connect_current()?.map_err(LabelStoreError::OldSchema)?;
         Ok(LabelStore { connection })
     }
 
     /// Says something of a sensor, all of it or nothing.
     ///
     /// # Errors
-    /// If there would be too many groups, or the store cannot be written.
+    /// If too many values would be in use, or the store cannot be written.
     pub fn set(&mut self, sensor: &SensorName, settings: &[Setting]) -> Result<(), LabelStoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for Setting { label, value } in settings {
@@ -78,8 +73,10 @@ impl LabelStore {
             let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             transaction.execute(insert, params![label.name(), value])?;
         }
-        let groups: i64 = transaction.query_row("SELECT count(*) FROM sensor_groups", (), |row| row.get(0))?;
-        if groups > MOST_GROUPS {
+        // One that nobody has any more keeps its number, and costs nothing.
+        let count = "SELECT count(*) FROM (SELECT DISTINCT label, value FROM sensor_labels)";
+        let used: i64 = transaction.query_row(count, (), |row| row.get(0))?;
+        if used > MOST_VALUES {
             return Err(LabelStoreError::TooMany);
         }
         transaction.commit()?;
@@ -205,14 +202,15 @@ mod tests {
         let location = Location::in_directory(directory.path());
         let _store = Store::open(location.clone()).unwrap();
         let mut labels = LabelStore::open(&location).unwrap();
-        for number in 0..MOST_GROUPS {
-            labels.set(&sensor("a"), &settings(&[&format!("group=g{number}")])).unwrap();
+        for number in 0..MOST_VALUES {
+            labels.set(&sensor(&format!("s{number}")), &settings(&[&format!("group=g{number}")])).unwrap();
         }
-        let refused = labels.set(&sensor("a"), &settings(&["position=domestic", "group=one-more"]));
+        let refused = labels.set(&sensor("s0"), &settings(&["position=domestic", "group=one-more"]));
         assert!(matches!(refused, Err(LabelStoreError::TooMany)));
         // Nothing of what was refused is there.
-        assert_eq!(groups(&labels.connection).unwrap().len() as i64, MOST_GROUPS);
-        assert_eq!(labels.list().unwrap()["a"].labels.len(), 1);
-        labels.set(&sensor("a"), &settings(&["group=g0"])).unwrap();
+        assert_eq!(groups(&labels.connection).unwrap().len() as i64, MOST_VALUES);
+        assert_eq!(labels.list().unwrap()["s0"].labels.len(), 1);
+        // One that comes takes the place of one that nobody has any more.
+        labels.set(&sensor("s0"), &settings(&["group=one-more"])).unwrap();
     }
 }

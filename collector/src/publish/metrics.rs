@@ -219,10 +219,7 @@ impl Families<'_> {
             &["class", "sensor", "group", "economy", "position", "network", "addressing", "posture"],
             |sources, view| {
                 let labels = sources.labels.get();
-                let pairs = TrafficClass::ALL
-                    .into_iter()
-                    .flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)));
-                let samples = pairs.filter_map(|(class, sensor)| {
+                let samples = by_class(view).filter_map(|(class, sensor)| {
                     let posture = sensor.reports[class as usize]?.posture.name();
                     let of_sensor = labels.get(sensor.name.as_str());
                     let said = |label| of_sensor.and_then(|labels| labels.get(&label)).map_or("", String::as_str);
@@ -524,9 +521,13 @@ fn owners(view: &LiveView, labels: impl Fn(&OwnerKey) -> Option<Vec<String>>) ->
     view.observed.owners.iter().filter_map(|(key, &packets)| Some((labels(key)?, to_f64(packets)))).collect()
 }
 
+/// Every sensor in every class.
+fn by_class(view: &LiveView) -> impl Iterator<Item = (TrafficClass, &SensorView)> {
+    TrafficClass::ALL.into_iter().flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)))
+}
+
 fn each_sensor(view: &LiveView, value: impl Fn(&SensorView, usize) -> Option<f64>) -> Samples {
-    let pairs = TrafficClass::ALL.into_iter().flat_map(|class| view.sensors.iter().map(move |sensor| (class, sensor)));
-    let samples = pairs.filter_map(|(class, sensor)| {
+    let samples = by_class(view).filter_map(|(class, sensor)| {
         Some((texts([class.name(), sensor.name.as_str()]), value(sensor, class as usize)?))
     });
     samples.collect()

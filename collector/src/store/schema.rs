@@ -113,6 +113,15 @@ impl Location {
         }
     }
 
+    /// A connection beside whoever else has the store open, which waits for their commits; or the schema version, if the store has
+    /// not been brought up to date.
+    pub(crate) fn connect_current(&self) -> rusqlite::Result<Result<Connection, usize>> {
+        let connection = self.connect()?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(if version < SCHEMA_VERSION { Err(version) } else { Ok(connection) })
+    }
+
     pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         match self {
             Location::File(path) => Connection::open(path),

@@ -1,7 +1,5 @@
 //! Tokens at rest: in the collector's store, by a connection of their own.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
@@ -9,8 +7,6 @@ use super::scope::Scope;
 use super::secret::{Hash, PublicId, Secret};
 use crate::store::{Location, SCHEMA_VERSION, StoreError};
 
-/// How long a command waits for the collector's commits, which come in pieces.
-const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST_NAME: usize = 64;
 const LONGEST_ORGANISATION: usize = 100;
 /// Whose a token is if nobody says so.
@@ -93,13 +89,8 @@ impl TokenStore {
     /// # Errors
     /// If the store cannot be opened, or has not been brought up to date.
     pub fn open(location: &Location) -> Result<TokenStore, TokenError> {
-        let connection = location.connect()?;
-        connection.busy_timeout(PATIENCE)?;
+        let connection = location.connect_current()?.map_err(TokenError::OldSchema)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version < SCHEMA_VERSION {
-            return Err(TokenError::OldSchema(version));
-        }
         Ok(TokenStore { connection })
     }
 
