@@ -68,7 +68,8 @@ impl Detector {
     /// # Errors
     /// If the bytes are not what [`Detector::save`] gave.
     pub fn restore(config: DetectConfig, saved: &[u8]) -> Result<Detector, crate::StateError> {
-        let state: State = crate::state::read(saved)?;
+        let mut state: State = crate::state::read(saved)?;
+        state.order();
         let mut places = Vec::new();
         if !state.keys.is_empty() {
             places = vec![NOWHERE; numbering::ALL_KEYS];
@@ -140,9 +141,8 @@ impl Detector {
     /// Adds the sources of a key that is followed.
     pub fn add_sources(&mut self, report: &Report, key: Key, sources: &[u128]) {
         let Some(number) = numbering::number(key) else { return };
-        if let Some(candidate) = self.state.candidates.get_mut(&number) {
-            candidate.add(report.sensor, report.end(), sources, self.config.max_sources as usize);
-        }
+        let most = self.config.max_sources as usize;
+        self.state.candidates.change(number, |candidate| candidate.add(report.sensor, report.end(), sources, most));
     }
 
     /// Closes every step that is complete, and says which findings are new or changed.
@@ -261,7 +261,7 @@ impl Detector {
             for &place in &touched {
                 self.judge(level, bin, place, &watched, told);
             }
-            self.rest(level, &touched);
+            self.rest(level, bin);
         }
         touched.clear();
         self.state.touched[level] = touched;
@@ -270,14 +270,18 @@ impl Detector {
         }
     }
 
-    /// Candidates that had nothing in the bin do not grow. `touched` is sorted by number.
-    fn rest(&mut self, level: usize, touched: &[u32]) {
-        let keys = &mut self.state.keys;
-        for &number in self.state.candidates.keys() {
-            if touched.binary_search_by_key(&number, |&place| keys[place as usize].number).is_err() {
-                keys[self.places[number as usize] as usize].positive[level] = 0;
+    /// Candidates that had nothing in the bin do not grow.
+    fn rest(&mut self, level: usize, bin: i64) {
+        let state = &mut self.state;
+        let (keys, candidates, places) = (&mut state.keys, &state.candidates, &self.places);
+        state.growing[level].retain(|&number| {
+            let Some(key) = keys.get_mut(places[number as usize] as usize) else { return false };
+            let positive = &mut key.positive[level];
+            if key.rings[level].get(bin) == 0 && candidates.get(number).is_some() {
+                *positive = 0;
             }
-        }
+            *positive != 0
+        });
     }
 
     fn judge(&mut self, level: usize, bin: i64, place: u32, watched: &[(Watched, bool); 2], told: &mut Vec<Finding>) {
@@ -298,12 +302,16 @@ impl Detector {
             state.candidates.insert(number, Candidate::new(end, end));
             state.keys[place as usize].followed = true;
         }
-        let Some(candidate) = state.candidates.get_mut(&number) else { return };
-        candidate.until = candidate.until.max(end + (FOLLOWED_BINS * LENGTHS[level]).max(FOLLOWED_SECONDS));
+        let until = end + (FOLLOWED_BINS * LENGTHS[level]).max(FOLLOWED_SECONDS);
+        let follow = |candidate: &mut Candidate| candidate.until = candidate.until.max(until);
+        let Some(candidate) = state.candidates.change(number, follow) else { return };
         let sensors = state.sensors.count(self.config.wait_seconds);
         let known = state.findings.get(&number).map(|(finding, _)| finding.finding_type);
         let seen = Seen { candidate, sensors, spoofed, known };
         let judged = judge::judge(&self.config, &mut state.keys[place as usize], seen, &at, &surprise);
+        if state.keys[place as usize].positive[level] != 0 {
+            state.growing[level].insert(number);
+        }
         self.tell(number, end, judged, told);
     }
 
@@ -314,7 +322,7 @@ impl Detector {
         let Some((finding, told_at)) = self.state.findings.get_mut(&number) else {
             let Some(Call { finding_type, onset, labels, evidence }) = call else { return };
             // In long bins a finding that has ended shows for days.
-            let ended = self.state.candidates.get(&number).and_then(|candidate| candidate.called_until);
+            let ended = self.state.candidates.get(number).and_then(|candidate| candidate.called_until);
             if ended.is_some_and(|ended| onset <= ended) {
                 return;
             }
@@ -371,7 +379,7 @@ impl Detector {
         }
         let mut called = Vec::new();
         self.state.new_ports.retain(|&number, &mut since| {
-            let Some(candidate) = self.state.candidates.get(&number) else { return false };
+            let Some(candidate) = self.state.candidates.get(number) else { return false };
             // The source that it was first seen by was not followed yet; it counts if it comes again.
             let is_called = candidate.source_count() >= self.config.first_seen_sources;
             if is_called {
@@ -382,7 +390,7 @@ impl Detector {
         let sensors = self.state.sensors.count(self.config.wait_seconds);
         for (number, onset) in called {
             let key = &self.state.keys[self.places[number as usize] as usize];
-            let candidate = &self.state.candidates[&number];
+            let Some(candidate) = self.state.candidates.get(number) else { continue };
             let known = self.state.findings.get(&number).map(|(finding, _)| finding.finding_type);
             let seen = Seen { candidate, sensors, spoofed: [0; BINS], known };
             let judged = judge::new_port(key, seen, now, onset);
@@ -400,22 +408,17 @@ impl Detector {
             if is_over {
                 finding.ended = Some(finding.last_active);
                 told.push(finding.clone());
-                if let Some(candidate) = state.candidates.get_mut(number) {
-                    candidate.called_until = finding.ended;
-                }
+                state.candidates.change(*number, |candidate| candidate.called_until = finding.ended);
             }
             !is_over
         });
-        let (keys, places, findings) = (&mut state.keys, &self.places, &state.findings);
-        state.candidates.retain(|number, candidate| {
-            let stays = candidate.until >= now || findings.contains_key(number);
-            if !stays {
-                let key = &mut keys[places[*number as usize] as usize];
-                key.followed = false;
-                key.positive = [0; LEVELS];
-            }
-            stays
-        });
+        let findings = &state.findings;
+        let stays = |number: u32, candidate: &Candidate| candidate.until >= now || findings.contains_key(&number);
+        for number in state.candidates.end(stays) {
+            let key = &mut state.keys[self.places[number as usize] as usize];
+            key.followed = false;
+            key.positive = [0; LEVELS];
+        }
     }
 
     /// Forgets keys that nobody probed for weeks.

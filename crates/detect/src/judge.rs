@@ -130,26 +130,27 @@ fn watched(mut counts: [u64; BINS], at: &Level<'_>) -> [u64; BINS] {
 
 /// Compares the newest bins of a key with its older ones and its baseline; learns how much its counts scatter.
 pub(crate) fn surprise(config: &DetectConfig, key: &mut KeyState, at: &Level<'_>) -> Option<Surprise> {
-    let counts = key.rings[at.level].until(at.bin);
-    let recent: u64 = counts[BINS - RECENT..].iter().sum();
-    if recent < u64::from(config.candidate_sightings) {
+    // Most keys have nearly nothing at most times.
+    let ring = &key.rings[at.level];
+    if ring.newest(RECENT, at.bin) < u64::from(config.candidate_sightings) {
         return None;
     }
+    let counts = ring.until(at.bin);
+    let recent: u64 = counts[BINS - RECENT..].iter().sum();
     let older: u64 = counts[..BINS - RECENT].iter().sum();
-    // Most keys are no more than before at most times, which little arithmetic tells.
-    let usual = to_f64(older) * RECENT as f64 / (BINS - RECENT) as f64;
-    let is_much = to_f64(recent) > usual + (usual + 1.0).sqrt();
-    let mut series = series(key, at, counts, is_much);
     if key.positive[at.level] == 0 {
-        scatter(&mut key.dispersion[at.level], &mut key.learnt[at.level], &series);
+        scatter(&mut key.dispersion[at.level], &mut key.learnt[at.level], &watched(counts, at), &at.watched.bins);
     }
-    let (level, weight) = level(&series);
-    if !is_much {
+    // Most others are no more than before, which little arithmetic tells.
+    let usual = to_f64(older) * RECENT as f64 / (BINS - RECENT) as f64;
+    if to_f64(recent) <= usual + (usual + 1.0).sqrt() {
         return None;
     }
     if at.watched.bins.iter().filter(|&&share| share > 0.0).count() < FEWEST_WATCHED {
         return None;
     }
+    let mut series = series(key, at, counts);
+    let (level, weight) = level(&series);
     if level >= MUCH_BACKGROUND && key.learnt[at.level] < FEWEST_LEARNT {
         return None;
     }
@@ -166,12 +167,12 @@ pub(crate) fn surprise(config: &DetectConfig, key: &mut KeyState, at: &Level<'_>
     Some(Surprise { series, level, deviations, recent })
 }
 
-fn series(key: &KeyState, at: &Level<'_>, counts: [u64; BINS], with_rhythm: bool) -> Series {
+fn series(key: &KeyState, at: &Level<'_>, counts: [u64; BINS]) -> Series {
     let exposure = at.watched.bins;
     let mut background = exposure;
     let length = LENGTHS[at.level];
     let mut rhythm = 1.0;
-    if with_rhythm && (RHYTHMIC..=6 * HOUR).contains(&length) {
+    if (RHYTHMIC..=6 * HOUR).contains(&length) {
         let mut rhythms = [1.0; BINS];
         for (place, rhythm) in rhythms.iter_mut().enumerate() {
             let start = (at.bin + 1 + place as i64 - BINS as i64) * length;
@@ -219,15 +220,15 @@ fn level(series: &Series) -> (f64, f64) {
 
 /// Learns how much counts scatter, from the bin before the newest ones: an outbreak that is being looked for has not reached it
 /// yet, or would be taken for scatter.
-fn scatter(dispersion: &mut f32, learnt: &mut u8, series: &Series) {
+fn scatter(dispersion: &mut f32, learnt: &mut u8, counts: &[u64; BINS], exposure: &[f64; BINS]) {
     const LEARNT: usize = BINS - RECENT - 1;
-    let older: u64 = series.counts[..LEARNT].iter().sum();
-    let weight: f64 = series.exposure[..LEARNT].iter().sum();
-    if weight < FEWEST_WATCHED as f64 || series.exposure[LEARNT] == 0.0 {
+    let older: u64 = counts[..LEARNT].iter().sum();
+    let weight: f64 = exposure[..LEARNT].iter().sum();
+    if weight < FEWEST_WATCHED as f64 || exposure[LEARNT] == 0.0 {
         return;
     }
-    let expected = to_f64(older) / weight * series.exposure[LEARNT];
-    let squared = (to_f64(series.counts[LEARNT]) - expected).powi(2) / (expected + 1.0);
+    let expected = to_f64(older) / weight * exposure[LEARNT];
+    let squared = (to_f64(counts[LEARNT]) - expected).powi(2) / (expected + 1.0);
     let known = f64::from(*dispersion).max(1.0);
     let kept =
         DISPERSION_KEPT * f64::from(*dispersion) + (1.0 - DISPERSION_KEPT) * squared.min(MOST_SURPRISING * known);

@@ -1,6 +1,6 @@
 //! Everything that a detector knows, as it is written down between restarts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 use martlet_window::IpVersion;
@@ -11,6 +11,7 @@ use crate::candidate::Candidate;
 use crate::clock::{Exposure, Sensors};
 use crate::config::DetectConfig;
 use crate::finding::Finding;
+use crate::followed::Followed;
 use crate::numbering;
 use crate::series::{LENGTHS, LEVELS, Ring};
 
@@ -77,7 +78,10 @@ pub(crate) struct State {
     pub(crate) touched: [Vec<u32>; LEVELS],
     pub(crate) exposure: Option<Exposure>,
     pub(crate) sensors: Sensors,
-    pub(crate) candidates: BTreeMap<u32, Candidate>,
+    pub(crate) candidates: Followed,
+    /// By level, keys that grew in the last bin that was looked at.
+    #[serde(skip)]
+    pub(crate) growing: [BTreeSet<u32>; LEVELS],
     /// Where the next look for a key to forget begins.
     pub(crate) hand: usize,
     /// By number of the key: the finding, and when it was last told.
@@ -104,7 +108,8 @@ impl State {
             touched: Default::default(),
             exposure: None,
             sensors: Sensors::default(),
-            candidates: BTreeMap::new(),
+            candidates: Followed::default(),
+            growing: Default::default(),
             hand: 0,
             findings: BTreeMap::new(),
             ports: Vec::new(),
@@ -112,6 +117,18 @@ impl State {
             open_counts: 0,
             ended: Vec::new(),
             omitted: Omitted::default(),
+        }
+    }
+
+    /// Makes of what was read what is not written down.
+    pub(crate) fn order(&mut self) {
+        self.candidates.order();
+        for key in &self.keys {
+            for (growing, &positive) in self.growing.iter_mut().zip(&key.positive) {
+                if positive != 0 {
+                    growing.insert(key.number);
+                }
+            }
         }
     }
 
@@ -198,15 +215,14 @@ impl State {
         if self.candidates.len() < config.max_candidates as usize {
             return true;
         }
-        let is_spared =
-            |number: &u32, candidate: &Candidate| self.findings.contains_key(number) || now - candidate.since < SPARED;
-        let others = self.candidates.iter().filter(|(number, candidate)| !is_spared(number, candidate));
-        let worth = |candidate: &Candidate| (candidate.source_count().min(2), candidate.until);
-        let Some(least) = others.min_by_key(|(_, candidate)| worth(candidate)).map(|(number, _)| *number) else {
+        let findings = &self.findings;
+        let may_go =
+            |number: u32, candidate: &Candidate| now - candidate.since >= SPARED && !findings.contains_key(&number);
+        let Some(least) = self.candidates.least(may_go) else {
             self.omitted.candidates += 1;
             return false;
         };
-        self.candidates.remove(&least);
+        self.candidates.remove(least);
         self.new_ports.remove(&least);
         self.keys[places[least as usize] as usize].followed = false;
         true

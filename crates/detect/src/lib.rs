@@ -21,6 +21,7 @@ pub mod clock;
 mod config;
 pub mod detector;
 mod finding;
+mod followed;
 pub mod growth;
 mod judge;
 mod known;

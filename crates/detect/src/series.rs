@@ -85,6 +85,12 @@ impl Ring {
         }
     }
 
+    /// The sum of so many bins up to this one.
+    #[must_use]
+    pub fn newest(&self, bins: usize, bin: i64) -> u64 {
+        (0..bins as i64).map(|back| self.get(bin - back)).sum()
+    }
+
     /// The bins up to this one, oldest first.
     #[must_use]
     pub fn until(&self, bin: i64) -> [u64; BINS] {
