@@ -180,6 +180,24 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     let rates = all["overview"]["rates"].as_array().unwrap();
     assert!(rates.iter().any(|rate| rate["of"]["name"] == "position:domestic" && rate["sensors"] == 30));
     assert!(state.recount(&interpreter, &[path]) > 100);
+    // Ports by sensor, each by its number.
+    assert_eq!(all["sensor_ports"], Value::Array(Vec::new()));
+    state.settings.extend([("MARTLET_REPORTS__MIN_SENSORS", "3"), ("MARTLET_REPORTS__SENSOR_PORTS", "true")]);
+    let (told, path) =
+        state.json("sensors", &["days", "--class", "drill", "--from", "2026-01-05", "--to", "2026-01-08"]);
+    let of_sensors = told["sensor_ports"].as_array().unwrap();
+    assert_eq!(
+        of_sensors.iter().map(|of| of["sensor"].as_u64().unwrap()).collect::<Vec<_>>(),
+        (1..=50).collect::<Vec<_>>()
+    );
+    assert!(
+        of_sensors.iter().all(|of| of["ports"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|port| port["service"]["number"] == 1434))
+    );
+    assert!(state.recount(&interpreter, &[path]) > 200);
     let html = state.report(&["weekly", "--class", "drill", "--week", "2026-W02"]);
     assert_eq!(html.code, Some(0), "{}", html.stderr);
     assert!(html.text().contains("EXERCISE") && !html.text().contains("drill-"), "names of sensors are not told");

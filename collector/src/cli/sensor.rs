@@ -54,7 +54,8 @@ pub(super) fn run(arguments: SensorArguments) -> Result<(), Failure> {
         Command::Set { name, settings, place } => {
             let mut store = open(&place)?;
             store.set(&name, &settings).map_err(Failure::failed)?;
-            let is_known = store.list().map_err(Failure::failed)?.get(name.as_str()).is_some_and(|of| of.is_known);
+            let is_known =
+                store.list().map_err(Failure::failed)?.get(name.as_str()).is_some_and(|of| of.number.is_some());
             if !is_known {
                 tell(&format!("nothing was heard of {name:?} yet: what is said holds when it comes"));
             }
@@ -72,18 +73,19 @@ fn list(json: bool, place: &Place) -> Result<(), Failure> {
     if json {
         let object: BTreeMap<&String, serde_json::Value> = sensors
             .iter()
-            .map(|(name, Labelled { is_known, labels })| {
-                (name, serde_json::json!({ "heard": is_known, "labels": labels }))
+            .map(|(name, Labelled { number, labels })| {
+                (name, serde_json::json!({ "number": number, "labels": labels }))
             })
             .collect();
         let text = serde_json::to_string_pretty(&object).map_err(Failure::failed)?;
         return print(&format!("{text}\n"));
     }
-    let rows = sensors.iter().map(|(name, Labelled { is_known, labels })| {
+    let rows = sensors.iter().map(|(name, Labelled { number, labels })| {
         let label = |label: Label| labels.get(&label).cloned().unwrap_or_else(|| "-".to_owned());
-        let heard = if *is_known { "yes" } else { "no" }.to_owned();
+        // A number once it was heard.
+        let number = number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         let [group, economy, position, network, addressing] = Label::ALL.map(label);
-        [name.clone(), heard, group, economy, position, network, addressing]
+        [name.clone(), number, group, economy, position, network, addressing]
     });
-    print(&table(["NAME", "HEARD", "GROUP", "ECONOMY", "POSITION", "NETWORK", "ADDRESSING"], rows))
+    print(&table(["NAME", "NUMBER", "GROUP", "ECONOMY", "POSITION", "NETWORK", "ADDRESSING"], rows))
 }

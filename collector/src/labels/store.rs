@@ -33,8 +33,8 @@ pub enum LabelStoreError {
 /// A sensor with what is said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labelled {
-    /// Whether a batch of it ever came.
-    pub is_known: bool,
+    /// Under which it stands in reports, from 1 on; `None` if no batch of it ever came.
+    pub number: Option<u32>,
     /// Its labels.
     pub labels: BTreeMap<Label, String>,
 }
@@ -89,10 +89,10 @@ impl LabelStore {
     /// If they cannot be read.
     pub fn list(&self) -> Result<BTreeMap<String, Labelled>, LabelStoreError> {
         let mut sensors: BTreeMap<String, Labelled> = BTreeMap::new();
-        let mut select = self.connection.prepare_cached("SELECT name FROM sensors")?;
+        let mut select = self.connection.prepare_cached("SELECT name, sensor + 1 FROM sensors")?;
         let mut rows = select.query(())?;
         while let Some(row) = rows.next()? {
-            sensors.entry(row.get(0)?).or_default().is_known = true;
+            sensors.entry(row.get(0)?).or_default().number = Some(row.get(1)?);
         }
         each(&self.connection, |sensor, label, value| {
             sensors.entry(sensor).or_default().labels.insert(label, value);
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(scope_of(&labels.connection, &"nara".parse().unwrap()).unwrap(), None);
         let listed = labels.list().unwrap();
         assert_eq!(listed["tokyo-1"].labels[&Label::Economy], "JP");
-        assert!(!listed["tokyo-1"].is_known && !listed["tokyo-1"].labels.contains_key(&Label::Position));
+        assert!(listed["tokyo-1"].number.is_none() && !listed["tokyo-1"].labels.contains_key(&Label::Position));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct ReportsConfig {
     pub top: u32,
     /// Fewest sensors that a row of ports is told of; fewest packets and sources are those of `[publication]`.
     pub min_sensors: u32,
+    /// Whether the ports that each sensor saw most are told.
+    pub sensor_ports: bool,
     /// Times whose reports are made when they are closed.
     pub schedule: Vec<Kind>,
     /// Where these are written to; nowhere if it is empty or not given.
@@ -76,6 +78,7 @@ impl Default for ReportsConfig {
             week_start: WeekStart::Monday,
             top: 5,
             min_sensors: 1,
+            sensor_ports: false,
             schedule: vec![Kind::Week],
             directory: None,
             languages: vec![Language::English],
@@ -99,6 +102,11 @@ pub enum ReportsConfigError {
     /// No sensor at all.
     #[error("reports.min_sensors = 0: 1 or more")]
     MinSensors,
+    /// Anybody could find a sensor.
+    #[error(
+        "reports.sensor_ports = true: set reports.min_sensors to 2 or more as well; else a few probes to a port that nobody else probes would find a sensor in the report"
+    )]
+    SensorPorts,
     /// Reports are to be written in no language, or as nothing.
     #[error("reports.{0} = []: reports are to be written into reports.directory; name at least one")]
     Nothing(&'static str),
@@ -130,6 +138,9 @@ impl ReportsConfig {
         }
         if self.min_sensors == 0 {
             return Err(ReportsConfigError::MinSensors);
+        }
+        if self.sensor_ports && self.min_sensors < 2 {
+            return Err(ReportsConfigError::SensorPorts);
         }
         if self.directory().is_some() {
             for (name, is_empty) in [("languages", self.languages.is_empty()), ("formats", self.formats.is_empty())] {
@@ -197,6 +208,20 @@ impl ReportsConfig {
             min_sources: publication.min_sources,
             min_packets: publication.min_packets,
             previous_places: PREVIOUS_PLACES,
+            sensor_ports: self.sensor_ports,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_sensors_are_told_of_several_only() {
+        let config = |min_sensors| ReportsConfig { sensor_ports: true, min_sensors, ..ReportsConfig::default() };
+        assert!(matches!(config(1).check(), Err(ReportsConfigError::SensorPorts)));
+        assert!(config(2).check().is_ok());
+        assert!(config(2).rules(&PublicationConfig::default()).sensor_ports);
     }
 }

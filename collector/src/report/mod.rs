@@ -19,6 +19,7 @@ mod parts;
 mod period;
 mod press;
 mod ranking;
+mod sensors;
 mod shelf;
 
 use std::collections::BTreeSet;
@@ -215,7 +216,7 @@ impl Desk<'_> {
             populations: parts::populations(&time, rules)?,
             backscatter: services(Kind::Backscatter, None)?,
             groups: groups.rows(&time, before)?,
-            sensor_ports: Vec::new(),
+            sensor_ports: sensors::ports(&time, &groups, rules)?,
             events: parts::events(&time, book)?,
             quality: parts::quality(&time, &groups)?,
             notes: model::Notes::default(),

@@ -115,6 +115,14 @@ pub(super) fn ranking<K>(
     Ok(Ranking { rows, others, total: cell(total, &total_daily) })
 }
 
+/// The first ports of scans of which anything may be told.
+pub(super) fn told_ports(now: &Counted<'_>, rules: &Rules) -> Result<BTreeSet<ServiceKey>, RollupError> {
+    let filter = now.filter(IpVersion::V4, Some(Kind::Scan));
+    let entries = Question { counted: now, by: By::Service(Kind::Scan), filter }.entries(LOOKED_AT)?;
+    let port = |entry: Entry| if let Key::Port(service) = entry.key { Some(service) } else { None };
+    Ok(told(entries, rules).into_iter().filter_map(port).collect())
+}
+
 /// From 1 on; as many packets are the same rank.
 fn rank(entries: &[Entry], packets: u64) -> u32 {
     let above = entries.iter().filter(|entry| entry.packets > packets).count();

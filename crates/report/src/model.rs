@@ -122,6 +122,9 @@ pub struct Rules {
     pub min_packets: u64,
     /// Places of the previous period that a previous rank is looked for in.
     pub previous_places: u32,
+    /// Whether the ports that each sensor saw are told.
+    #[serde(default)]
+    pub sensor_ports: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,10 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use martlet_window::{Class, IpVersion, Kind, Marks, Service};
+
 use super::ranking::{Question, Ranked};
 use super::services::{ServiceTotals, Which, ZoneDays, zone_days};
 use super::sums::Unknown;
 use super::{Filter, Piece, Snapshot, Span};
+use crate::config::{TCP, UDP};
 use crate::live::ServiceKey;
 use crate::rollup::error::RollupError;
 use crate::rollup::ranks::Order;
@@ -41,7 +44,60 @@ pub struct Comparison<'s, 'c> {
     now: Side,
     before: Side,
     /// What each service comes to on both sides, if that can be added up.
-    sums: Option<HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState>>,
+    sums: Option<Sums>,
+}
+
+/// Two sums of each service.
+#[derive(Default)]
+struct Sums {
+    /// Of ports of TCP and UDP, by place: nearly all there are, of each day in another order. Empty until there is one.
+    ports: Vec<[u64; 2]>,
+    others: HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState>,
+}
+
+/// Ports of TCP and UDP, of IPv4 and IPv6.
+const PORTS: usize = 4 << 16;
+
+impl Sums {
+    fn add(&mut self, service: ServiceKey, side: usize, value: u64) {
+        let sum = match place(service) {
+            Some(place) => {
+                if self.ports.is_empty() {
+                    self.ports = vec![[0; 2]; PORTS];
+                }
+                &mut self.ports[place][side]
+            }
+            None => &mut self.others.entry(service).or_default()[side],
+        };
+        *sum = sum.saturating_add(value);
+    }
+
+    fn each(&self) -> impl Iterator<Item = (ServiceKey, [u64; 2])> {
+        let ports = self.ports.iter().enumerate().filter(|(_, sums)| **sums != [0; 2]);
+        let ports = ports.filter_map(|(place, sums)| Some((service_at(place)?, *sums)));
+        ports.chain(self.others.iter().map(|(&service, &sums)| (service, sums)))
+    }
+}
+
+/// Where a port of TCP or UDP has its sums.
+fn place(service: ServiceKey) -> Option<usize> {
+    let (protocol, port) = service.port()?;
+    let of_protocol = match protocol {
+        TCP => 0,
+        UDP => 1,
+        _ => return None,
+    };
+    let of_version = usize::from(service.ip() == IpVersion::V6) << 1;
+    Some((of_version | of_protocol) << 16 | usize::from(port))
+}
+
+/// The service that has its sums there.
+fn service_at(place: usize) -> Option<ServiceKey> {
+    let port = u16::try_from(place & 0xffff).ok()?;
+    let protocol = if place & 1 << 16 == 0 { TCP } else { UDP };
+    let ip = if place & 1 << 17 == 0 { IpVersion::V4 } else { IpVersion::V6 };
+    let class = Class { ip, kind: Kind::Scan, protocol, service: Service::Port(port), marks: Marks::NONE };
+    Some(ServiceKey::new(class.into()))
 }
 
 /// One of both times.
@@ -82,18 +138,15 @@ impl<'c> Snapshot<'c> {
 
 impl Comparison<'_, '_> {
     /// Reading everything once takes less than looking up what might be among the first, where many are about alike.
-    fn add_up(&self) -> Result<Option<HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState>>, RollupError> {
+    fn add_up(&self) -> Result<Option<Sums>, RollupError> {
         let accepts = |service| self.which.has(service);
-        let mut sums: HashMap<ServiceKey, [u64; 2], foldhash::fast::RandomState> = HashMap::default();
+        let mut sums = Sums::default();
         for (place, side) in [&self.now, &self.before].into_iter().enumerate() {
             let question = self.question(side, &accepts);
             if !question.is_sum() {
                 return Ok(None);
             }
-            self.snapshot.visit_values(&question, |service, value| {
-                let sum = &mut sums.entry(service).or_default()[place];
-                *sum = sum.saturating_add(value);
-            })?;
+            self.snapshot.visit_values(&question, |service, value| sums.add(service, place, value))?;
         }
         Ok(Some(sums))
     }
@@ -110,8 +163,8 @@ impl Comparison<'_, '_> {
     pub fn first(&self, change: Change, limit: usize) -> Result<Vec<Ranked>, RollupError> {
         if let Some(sums) = &self.sums {
             let mut changes: Vec<Ranked> = sums
-                .iter()
-                .map(|(&service, &[now, before])| match change {
+                .each()
+                .map(|(service, [now, before])| match change {
                     Change::Up => (now.saturating_sub(before), service),
                     Change::Down => (before.saturating_sub(now), service),
                 })

@@ -356,7 +356,14 @@ pub(crate) fn report(counts: &Counts) -> Report {
         changes: vec![],
         class: counts.class,
         group: None,
-        rules: Rules { top: counts.top, min_sensors: 1, min_sources: 5, min_packets: LEAST, previous_places: 10 },
+        rules: Rules {
+            top: counts.top,
+            min_sensors: 1,
+            min_sources: 5,
+            min_packets: LEAST,
+            previous_places: 10,
+            sensor_ports: false,
+        },
         warnings,
         overview: Overview {
             exposure: Exposure { sensors: counts.sensors, ..exposure(days_known) },
