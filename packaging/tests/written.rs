@@ -1,5 +1,4 @@
 //! What packages ship says what the programs take.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

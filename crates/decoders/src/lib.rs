@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "panicking is how a property says that it does not hold"
 )]
