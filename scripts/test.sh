@@ -24,6 +24,9 @@ say "lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+say "what everything is made of"
+scripts/licences.sh
+scripts/sbom.sh "${CARGO_TARGET_DIR:-target}/sbom"
 say "interleavings of hand-overs"
 scripts/loom.sh
 say "building tests"
@@ -36,6 +39,11 @@ scripts/check-configs.sh
 say "alerts and dashboards"
 "$MARTLET_PROMETHEUS/promtool" test rules dashboards/prometheus/tests/*.yml
 python3 dashboards/grafana/generate.py --check
+if [ "${CI:-}" = true ]; then
+    # Some minutes: packing twice, and a Debian of their own.
+    say "packages"
+    scripts/test-packages.sh --no-build
+fi
 say "tests"
 cargo test --workspace --no-fail-fast -- "$@"
 say "instructions for each row"

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::civil::Date;
 use martlet_observe::flags::ImportArgs;
 use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
@@ -229,6 +229,12 @@ impl Settings {
         config.history.zones().map_err(|error| error.to_string())?;
         Ok(config)
     }
+}
+
+/// What the command line takes, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program and says with which status to exit.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use martlet_observe::flags::{CaptureArgs, ImportArgs};
 use martlet_observe::screen::{AddressSet, Screen};
 use martlet_telemetry::log;
@@ -152,6 +152,12 @@ enum FileClass {
 pub fn parse_speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
     speed.ok_or_else(|| "a number above 0 is wanted".to_owned())
+}
+
+/// What the command line takes, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program and says how it went.

@@ -8,7 +8,7 @@ use crate::config::{ConfigError, DrillConfig, OutbreakConfig, OutbreakMark, Tran
 use crate::generator::Drill;
 use crate::scenarios::{self, Scenario};
 use crate::send::interface::InterfaceError;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 use send::SendArgs;
 use std::io::{self, Write};
@@ -197,6 +197,12 @@ impl Failure {
             Self::Config(_) | Self::Start(_) | Self::Usage(_) | Self::Interface(InterfaceError::Destination(_))
         )
     }
+}
+
+/// What the command line takes, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program: 0 when everything was written, 1 after a failure, 2 for a command line that makes no sense.
