@@ -1,5 +1,6 @@
 //! The command line: flags win over the environment, which wins over the file.
 
+mod enroll;
 mod place;
 mod sensor;
 mod token;
@@ -94,6 +95,8 @@ enum Command {
     },
     /// Make, list or revoke tokens of the HTTP API.
     Token(token::TokenArguments),
+    /// Let sensors enrol, list their certificates, revoke them, and make a new CA.
+    Enroll(enroll::EnrollArguments),
     /// List sensors, and say what group, economy, position, network and addressing they have.
     Sensor(sensor::SensorArguments),
     /// Answer SQL on what is kept of history; docs/history.md lists tables, views and functions.
@@ -253,6 +256,7 @@ pub fn main() -> ExitCode {
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
         }),
         Command::Token(arguments) => done(token::run(arguments)),
+        Command::Enroll(arguments) => done(enroll::run(arguments)),
         Command::Sensor(arguments) => done(sensor::run(arguments)),
         Command::Query(arguments) => done(arguments.run()),
         Command::Rebuild(arguments) => done(arguments.run()),

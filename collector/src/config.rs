@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::detect::DetectSettings;
+use crate::enroll::{EnrollConfig, EnrollConfigError};
 use crate::events::{EventsConfig, EventsConfigError};
 use crate::labels::Label;
 use crate::publish::PublicationConfig;
@@ -30,6 +31,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What comes from sensors.
     pub ingest: IngestConfig,
+    /// How sensors get certificates.
+    pub enroll: EnrollConfig,
     /// Decoding and counting.
     pub aggregate: AggregateConfig,
     /// What is held in memory.
@@ -109,7 +112,9 @@ pub struct IngestConfig {
     pub max_rows: u32,
     /// How far a sensor's clock may be from the collector's before it is called wrong, in seconds.
     pub max_clock_offset_seconds: u32,
-    /// TLS; without it sensors are taken over plain TCP.
+    /// Whether sensors may call from other machines without TLS.
+    pub allow_plain: bool,
+    /// TLS; without it, and without `enroll.names`, sensors are taken over plain TCP.
     pub tls: Option<IngestTlsConfig>,
 }
 
@@ -123,6 +128,8 @@ pub struct IngestTlsConfig {
     pub key: PathBuf,
     /// Certificates as PEM; with it, only sensors with a certificate that one of these has signed are taken.
     pub client_ca: Option<PathBuf>,
+    /// Whether a sensor may speak only for the name in its certificate.
+    pub bind_names: bool,
 }
 
 /// `[aggregate]`
@@ -325,6 +332,14 @@ pub enum CheckError {
     /// One of `[events]`.
     #[error(transparent)]
     Events(#[from] EventsConfigError),
+    /// One of `[enroll]`.
+    #[error(transparent)]
+    Enroll(#[from] EnrollConfigError),
+    /// Batches would cross a network unencrypted, and be taken from anybody.
+    #[error(
+        "ingest.listen = {0}: without TLS sensors are taken on loopback only. Set enroll.names to the names under which sensors call, or [ingest.tls]; ingest.allow_plain = true is for a port that is reached through a tunnel alone"
+    )]
+    Plain(SocketAddr),
 }
 
 impl StoreConfig {
@@ -354,12 +369,12 @@ impl IngestConfig {
         let Some(tls) = &self.tls else {
             let plain = || {
                 format!(
-                    "ingest.listen = {}: batches are taken unencrypted and from anybody; set [ingest.tls], or keep the \
-                     port on loopback or in a tunnel",
+                    "ingest.listen = {} with ingest.allow_plain: batches are taken unencrypted and from anybody who reaches the \
+                     port; keep it in a tunnel",
                     self.listen
                 )
             };
-            return (!self.listen.ip().to_canonical().is_loopback()).then(plain).into_iter().collect();
+            return self.allow_plain.then(plain).into_iter().collect();
         };
         tls::exposed_key(&tls.key).into_iter().collect()
     }
@@ -457,6 +472,12 @@ impl Config {
         self.check_ranges()?;
         self.detect.check().map_err(|(name, rule)| CheckError::Detect(name, rule))?;
         self.reports.check()?;
+        self.enroll.check(&self.ingest)?;
+        let ingest = &self.ingest;
+        let is_local = ingest.listen.ip().to_canonical().is_loopback();
+        if !is_local && ingest.tls.is_none() && !self.enroll.is_enabled() && !ingest.allow_plain {
+            return Err(CheckError::Plain(ingest.listen));
+        }
         Ok(self.events.check()?)
     }
 
@@ -538,13 +559,27 @@ mod tests {
     }
 
     #[test]
-    fn plain_tcp_beyond_loopback_is_told() {
-        let mut ingest = IngestConfig::default();
-        assert_eq!(ingest.warnings(), Vec::<String>::new());
-        ingest.listen = "[::]:7460".parse().unwrap();
-        assert!(ingest.warnings()[0].contains("[ingest.tls]"));
-        ingest.tls = Some(IngestTlsConfig::default());
-        assert_eq!(ingest.warnings(), Vec::<String>::new());
+    fn plain_tcp_beyond_loopback_is_refused_unless_it_is_wanted() {
+        let mut config = Config::default();
+        assert_eq!(config.ingest.warnings(), Vec::<String>::new());
+        for elsewhere in ["[::]:7460", "0.0.0.0:7460", "[::ffff:192.0.2.1]:7460"] {
+            config.ingest.listen = elsewhere.parse().unwrap();
+            let told = config.check().unwrap_err().to_string();
+            assert!(told.contains("enroll.names") && told.contains("ingest.allow_plain"), "{told}");
+        }
+        config.ingest.allow_plain = true;
+        config.check().unwrap();
+        assert!(config.ingest.warnings()[0].contains("tunnel"));
+        config.ingest.allow_plain = false;
+        config.ingest.tls = Some(IngestTlsConfig::default());
+        config.check().unwrap();
+        assert_eq!(config.ingest.warnings(), Vec::<String>::new());
+        config.enroll.names = vec!["collector.example".to_owned()];
+        assert!(config.check().unwrap_err().to_string().contains("both"));
+        config.ingest.tls = None;
+        config.check().unwrap();
+        config.enroll.names.push("not a name".to_owned());
+        assert!(config.check().unwrap_err().to_string().contains("not a name"));
     }
 
     #[test]

@@ -29,6 +29,7 @@
 //! - [`geo`]: whom a source address belongs to; looked up for sources that are shown.
 //! - [`labels`]: what operators say of sensors: groups, economies, networks.
 //! - [`tokens`]: who may ask what over HTTP.
+//! - [`enroll`]: certificates for sensors, from the collector's own CA.
 //! - [`publish`]: Prometheus metrics, the HTTP API of docs/api.md, the page.
 //! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`signal`]: waking those who wait.
@@ -48,6 +49,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod detect;
+pub mod enroll;
 pub mod events;
 pub mod geo;
 pub mod hex;

@@ -23,6 +23,7 @@ use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::detect::{self, DetectError, Follower};
+use crate::enroll::{self, EnrollStoreError, EnrollTls, EnrollTlsError};
 use crate::events::{Book, Courier, TellError};
 use crate::geo::{Geo, GeoError, Watcher};
 use crate::ingest::{self, Gate, Ingest, Tls, TlsError};
@@ -82,6 +83,12 @@ pub enum StartError {
     /// The tokens cannot be read.
     #[error("cannot read the tokens: {0}")]
     Tokens(#[from] TokenError),
+    /// The collector's own CA cannot be had.
+    #[error(transparent)]
+    Authority(#[from] EnrollTlsError),
+    /// The certificates of sensors cannot be read.
+    #[error("cannot read the certificates of sensors: {0}")]
+    Certificates(#[from] EnrollStoreError),
     /// The journal cannot be read.
     #[error("cannot open the journal in {}: {message}", path.display())]
     Journal {
@@ -166,6 +173,8 @@ impl Collector {
         // One message for each thread and task at most.
         let (deaths_sender, deaths) = mpsc::unbounded_channel();
         let links = Arc::new(Links::new(&config, Arc::new(SystemClock)));
+        let own = config.enroll.is_enabled().then(|| EnrollTls::open(&config, links.clock.clone())).transpose()?;
+        let tls = tls.or(own.as_ref().map(EnrollTls::gate));
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
         let (stop_http, mut stopped) = watch::channel(false);
@@ -190,6 +199,7 @@ impl Collector {
         });
         let (mut threads, visible) = started.await.map_err(|_| StartError::Replay)??;
         threads.push(keep(&config, &tokens, watched.clone(), &links, &deaths_sender)?);
+        threads.extend(own.map(|own| keep_certificates(own, watched.clone(), &deaths_sender)).transpose()?);
         threads.extend(print_reports(&config, watched.clone(), &links, &deaths_sender)?);
         threads.extend(watch(watcher, watched, &links, &deaths_sender)?);
         config
@@ -418,6 +428,20 @@ fn keep(
     let keeper = Keeper::open(&location, tokens.clone(), links.clock.clone())?;
     let obituary = Obituary::new("thread tokens", deaths);
     Ok(std::thread::Builder::new().name("tokens".to_owned()).spawn(move || {
+        let _obituary = obituary;
+        keeper.run(&stop);
+    })?)
+}
+
+/// Reads which certificates are revoked, and starts the thread that does so again and again.
+fn keep_certificates(
+    own: EnrollTls,
+    stop: Receiver<Infallible>,
+    deaths: &mpsc::UnboundedSender<String>,
+) -> Result<JoinHandle<()>, StartError> {
+    let keeper = enroll::Keeper::open(own)?;
+    let obituary = Obituary::new("thread enroll", deaths);
+    Ok(std::thread::Builder::new().name("enroll".to_owned()).spawn(move || {
         let _obituary = obituary;
         keeper.run(&stop);
     })?)

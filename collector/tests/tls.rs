@@ -37,7 +37,7 @@ impl Fixture {
         let Pair { certificate, key } = ours.sign("localhost");
         let client_ca = wants_certificates.then(|| ours.file.clone());
         let server = Server::with(|config| {
-            config.ingest.tls = Some(IngestTlsConfig { certificate, key, client_ca });
+            config.ingest.tls = Some(IngestTlsConfig { certificate, key, client_ca, bind_names: false });
             change(config);
         });
         Fixture { server, ours, others, _folder: folder }
@@ -370,6 +370,7 @@ fn check_reads_the_files_and_says_what_is_wrong() {
         certificate: pair.certificate.clone(),
         key: pair.key.clone(),
         client_ca: Some(authority.file.clone()),
+        bind_names: false,
     };
     assert_eq!(config.ingest.tls, Some(wanted));
 
@@ -392,6 +393,11 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     std::fs::set_permissions(&pair.key, open).unwrap();
     let (status, _, error) = check(&good);
     assert!(status == 0 && error.contains("warning") && error.contains(key), "{error}");
-    let (status, _, error) = check(&[("MARTLET_INGEST__LISTEN", "0.0.0.0:7460")]);
-    assert!(status == 0 && error.contains("warning") && error.contains("[ingest.tls]"), "{error}");
+    let elsewhere = ("MARTLET_INGEST__LISTEN", "0.0.0.0:7460");
+    let (status, _, error) = check(&[elsewhere]);
+    assert!(status == 2 && error.contains("enroll.names") && error.contains("ingest.allow_plain"), "{error}");
+    let (status, _, error) = check(&[elsewhere, ("MARTLET_INGEST__ALLOW_PLAIN", "true")]);
+    assert!(status == 0 && error.contains("warning") && error.contains("unencrypted"), "{error}");
+    let (status, _, error) = check(&[good[0], good[1], ("MARTLET_INGEST__TLS__BIND_NAMES", "true")]);
+    assert!(status == 2 && error.contains("ingest.tls.client_ca"), "{error}");
 }

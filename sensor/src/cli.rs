@@ -16,6 +16,7 @@ use crate::capture::filter::filter;
 use crate::capture::live::own_addresses;
 use crate::config::{self, Config, Observe};
 use crate::count::{self, CountOptions, Format};
+use crate::enroll::{self, EnrollArgs};
 use crate::metrics;
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
@@ -62,6 +63,9 @@ enum Command {
     #[command(after_help = "Each file counts once however often it is replayed with the same settings: the collector \
                             knows it by its hash. Reads what `count` reads.")]
     Replay(ReplayArgs),
+    /// Get a certificate from a collector, with a token, and write the configuration
+    #[command(after_help = enroll::HELP)]
+    Enroll(EnrollArgs),
     /// Print what `/metrics` has, as a table in Markdown
     Metrics,
 }
@@ -133,7 +137,7 @@ impl TlsArgs {
     pub fn load(&self, collector: &str) -> Result<Option<ClientTls>, TlsSettingsError> {
         let TlsArgs { ca, server_name, certificate, key } = self.clone();
         let Some(ca) = ca else { return Ok(None) };
-        ClientTls::load(&TlsSettings { ca, server_name, certificate, key }, collector).map(Some)
+        ClientTls::load(&TlsSettings { ca, server_name, certificate, key, renew: false }, collector).map(Some)
     }
 }
 
@@ -168,7 +172,16 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Count(args) => count(args),
         Command::Replay(args) => replay(args),
+        Command::Enroll(args) => enrol(&args),
         Command::Metrics => print_metrics(),
+    }
+}
+
+fn enrol(args: &EnrollArgs) -> ExitCode {
+    match enroll::run(args) {
+        Ok(report) => print(&report.trim_end()),
+        Err(error) if error.is_misuse() => usage(&error),
+        Err(error) => incomplete(&error),
     }
 }
 

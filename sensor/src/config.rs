@@ -121,6 +121,7 @@ struct RawTls {
     server_name: Option<String>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    renew: bool,
 }
 
 impl Default for RawUplink {
@@ -350,7 +351,7 @@ impl TryFrom<&RawConfig> for Config {
 }
 
 /// Host and port, as text: a name is looked up at each connection.
-fn collector(text: &str) -> Result<String, InvalidConfig> {
+pub(crate) fn collector(text: &str) -> Result<String, InvalidConfig> {
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse().ok());
     match port {
         Some(1u16..) => Ok(text.to_owned()),
@@ -359,8 +360,8 @@ fn collector(text: &str) -> Result<String, InvalidConfig> {
 }
 
 fn client_tls(raw: &RawTls, collector: &str) -> Result<ClientTls, InvalidConfig> {
-    let RawTls { ca, server_name, certificate, key } = raw.clone();
-    let settings = TlsSettings { ca, server_name, certificate, key };
+    let RawTls { ca, server_name, certificate, key, renew } = raw.clone();
+    let settings = TlsSettings { ca, server_name, certificate, key, renew };
     ClientTls::load(&settings, collector).map_err(|error| invalid("uplink.tls", error))
 }
 
@@ -449,6 +450,7 @@ mod tests {
             (format!("{GOOD}[uplink]\nspool_mib = 1\n"), "uplink.spool_mib"),
             (format!("{GOOD}[uplink.tls]\n"), "uplink.tls: ca is not set"),
             (format!("{GOOD}[uplink.tls]\nca = \"/nonexistent/ca.pem\"\n"), "/nonexistent/ca.pem"),
+            (format!("{GOOD}[uplink.tls]\nca = \"/x\"\nrenew = true\n"), "renew = true needs"),
             (format!("{GOOD}[uplink.tls]\ncas = \"\"\n"), "cas"),
             (format!("{GOOD}[http]\nlisten = \"7462\"\n"), "http.listen"),
             (GOOD.replace("posture", "postur"), "postur"),

@@ -23,6 +23,7 @@ pub mod delivery;
 
 pub mod cli;
 pub mod config;
+pub mod enroll;
 pub mod identity;
 pub mod metrics;
 pub mod pace;

@@ -166,6 +166,25 @@ pub fn catalogue(
         &["outcome"],
         move || outcomes.outcomes.iter().map(|(name, count)| (vec![name.to_owned()], to_f64(count))).collect(),
     )?)?;
+    let certificate = uplink.clone();
+    add(Family::new(
+        MetricKind::Gauge,
+        "martlet_sensor_certificate_remaining_seconds",
+        "Seconds until our certificate ends, negative behind that; absent without a certificate that renews itself.",
+        &[],
+        move || certificate.certificate.remaining_seconds().map(|seconds| (Vec::new(), seconds)).into_iter().collect(),
+    )?)?;
+    let renewals = uplink.clone();
+    add(Family::new(
+        MetricKind::Counter,
+        "martlet_sensor_certificate_renewals_total",
+        "Attempts to renew our certificate, by outcome.",
+        &["outcome"],
+        move || {
+            let counts = renewals.certificate.renewals.iter();
+            counts.map(|(name, count)| (vec![name.to_owned()], to_f64(count))).collect()
+        },
+    )?)?;
     Ok(catalogue)
 }
 

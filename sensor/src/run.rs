@@ -36,6 +36,7 @@ use crate::capture::filter::filter;
 use crate::capture::live::{LiveCapture, own_addresses};
 use crate::config::{Config, Observe, PublicAddress};
 use crate::encode;
+use crate::enroll;
 use crate::identity;
 use crate::metrics::{self, CaptureMetrics};
 use crate::sandbox::Sandbox;
@@ -403,6 +404,7 @@ impl Edge {
         };
         let under = TcpDial { collector: self.config.collector.clone() };
         let mut dial = TlsDial { under, tls: self.config.tls.clone() };
+        let renewing = enroll::keep_certificate(self.config.tls.clone(), &self.config.collector, &self.uplink);
         let mut jitter = rand::rngs::StdRng::from_os_rng();
         let figures = outlet.figures();
         let _ = started.send(());
@@ -428,6 +430,7 @@ impl Edge {
                         signal = shutdown.requested() => signal,
                         () = stopped_by_itself(&self.stop) => "the capture ended",
                         never = watchdog.run() => match never {},
+                        never = renewing => match never {},
                     }
                 } => {
                     tracing::info!("{why}: closing the open windows and delivering them");

@@ -38,6 +38,8 @@ impl Setup {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = Network::command(&network.scanner, program("martlet-collector"));
         command.args(["serve", "--listen", &format!("{SCANNER}:7460"), "--http", "127.0.0.1:7461", "--data-dir"]);
+        // The namespaces are the tunnel.
+        command.env("MARTLET_INGEST__ALLOW_PLAIN", "true");
         let collector = Daemon::start(command.arg(folder.path().join("collector")));
         let setup = Setup { network, _collector: collector, folder };
         fs::copy(program("martlet-sensor"), setup.path("martlet-sensor")).unwrap();

@@ -33,6 +33,8 @@ impl Setup {
         // The collector is with the scanner: the sensor's uplink crosses the very link that it watches.
         let mut command = Network::command(&network.scanner, program("martlet-collector"));
         command.args(["serve", "--listen", &format!("{SCANNER}:7460"), "--http", "127.0.0.1:7461", "--data-dir"]);
+        // The namespaces are the tunnel.
+        command.env("MARTLET_INGEST__ALLOW_PLAIN", "true");
         let collector = Daemon::start(command.arg(path("collector")));
         let mut command = Network::command(&network.sensor, "tcpdump");
         command.args(["-Z", "root", "-U", "-n", "-i", "dark0", "-B", "32768", "--immediate-mode", "-w"]);

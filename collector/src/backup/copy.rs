@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ const PAGES: i32 = 1024;
 const MODE: u32 = 0o700;
 const JOURNAL: &str = "journal";
 const ARCHIVE: &str = "archive";
+/// The collector's own CA, with its key.
+const AUTHORITY: &str = "ca/authority.pem";
 /// Finished reports, and what analysts wrote.
 const REPORTS: &str = "reports";
 
@@ -201,7 +203,20 @@ impl Work<'_> {
         if reports.is_dir() {
             copied.reports = copy_reports(&reports, &self.partial.join(REPORTS))?;
         }
+        self.copy_authority()?;
         Ok(())
+    }
+
+    /// Copies the collector's own CA, if it has one: one file, which is replaced as a whole.
+    fn copy_authority(&self) -> Result<(), Failed> {
+        let (from, to) = (self.config.store.data_dir.join(AUTHORITY), self.partial.join(AUTHORITY));
+        if !from.exists() {
+            return Ok(());
+        }
+        to.parent().map_or(Ok(()), make)?;
+        copy_file(&from, &to)?;
+        let owner_only = fs::Permissions::from_mode(0o600);
+        Ok(fs::set_permissions(&to, owner_only).map_err(BackupError::io("write", &to))?)
     }
 
     fn copy_files(&self, listed: &[Listed], copied: &mut Copied, progress: Progress<'_>) -> Result<(), Failed> {

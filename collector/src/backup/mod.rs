@@ -5,6 +5,7 @@
 //! journal/     opened right behind that moment, so that nothing from the lesser of P and A on is missing
 //! archive/     exactly the files that the store of that moment lists
 //! reports/     finished reports, and analysts' notes, as they are a moment later
+//! ca/          the collector's own CA, with its key
 //! ```
 //!
 //! The store says of each record of the journal whether it is counted and whether it is archived, so a collector that starts in

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Failure, configuration};
+use crate::config::Config;
 use crate::store::{DirectoryLock, Location, LockError, Store};
 
 /// Where the state is.
@@ -22,6 +23,11 @@ pub(super) struct Place {
 impl Place {
     /// A store that is there and up to date, to be opened beside a collector that may run.
     pub(super) fn store(&self) -> Result<Location, Failure> {
+        self.configured_store().map(|(_, location)| location)
+    }
+
+    /// The same, with the configuration.
+    pub(super) fn configured_store(&self) -> Result<(Config, Location), Failure> {
         let config = configuration(self.config.as_deref(), self.data_dir.clone())?;
         let directory = &config.store.data_dir;
         check_owner(directory)?;
@@ -35,7 +41,7 @@ impl Place {
             Err(LockError::InUse(_)) => {}
             Err(error @ LockError::Unusable { .. }) => return Err(Failure::failed(error)),
         }
-        Ok(location)
+        Ok((config, location))
     }
 }
 

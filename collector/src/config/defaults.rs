@@ -73,6 +73,7 @@ impl Default for IngestConfig {
             max_batch_bytes: limits.max_batch_bytes,
             max_rows: limits.max_rows,
             max_clock_offset_seconds: 60,
+            allow_plain: false,
             tls: None,
         }
     }

@@ -20,6 +20,7 @@ use super::frames::{Frame, FrameFailure, is_whole, read_frame};
 use super::gate::Shared;
 use super::submit::{Group, Pending, Undecided, submit_all};
 use crate::aggregate::{DecodeJob, Encoded};
+use crate::enroll::Peer;
 use crate::journal::{Entry, OpenError, Session, StreamCell};
 use crate::signal::Once;
 
@@ -60,6 +61,18 @@ pub(super) struct Caller {
     pub(super) number: u64,
     /// When Hello must have come.
     pub(super) hello_by: Instant,
+    /// Who it is by its certificate, if that binds it.
+    pub(super) peer: Option<Peer>,
+}
+
+impl Caller {
+    /// Waits until the certificate with which it came does not hold any more.
+    async fn ended(&self) -> Violation {
+        match self.peer.as_ref().and_then(|peer| peer.watched.as_ref()) {
+            Some(watched) => watched.ended().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Serves one connection until it ends.
@@ -70,7 +83,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     caller: &Caller,
     stopping: &Once,
 ) {
-    let &Caller { address, number, hello_by } = caller;
+    let &Caller { address, number, hello_by, .. } = caller;
     let welcome = Message::Welcome {
         your_address: address.to_canonical(),
         max_batch_bytes: shared.config.max_batch_bytes,
@@ -89,6 +102,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         open: HashMap::new(),
         welcome: Some(welcome),
         hello_by,
+        bound: caller.peer.as_ref().map(|peer| &peer.name),
         name: String::new(),
     };
     // The middle ends with the reader, and the writer with the middle.
@@ -100,6 +114,8 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         biased;
         () = stopping.happened() => Ok(End::STOPPING),
         () = session.superseded() => Ok(End::SUPERSEDED),
+        // Not told: the sensor calls again, and hears in the handshake what is wrong with its certificate.
+        violation = caller.ended() => Ok(End { violation: Some(violation), farewell: None }),
         written = &mut answering => Err(written),
         end = reader.run(read) => Ok(end),
     };
@@ -141,6 +157,8 @@ struct Reader<'a> {
     /// The answer to Hello; gone once it was given.
     welcome: Option<Message>,
     hello_by: Instant,
+    /// The only name that it may speak for, if its certificate says one.
+    bound: Option<&'a SensorName>,
     /// The peer's name, for the log.
     name: String,
 }
@@ -227,6 +245,7 @@ impl Reader<'_> {
         match (self.welcome.take(), message) {
             (Some(welcome), Message::Hello { name, .. }) => {
                 self.name = name.to_string();
+                self.check_name(&name)?;
                 self.push(Pending::Answer(welcome)).await
             }
             (None, Message::Open { stream, name }) => self.open(stream, name).await,
@@ -238,8 +257,17 @@ impl Reader<'_> {
         }
     }
 
+    /// A certificate speaks for one sensor, so that who has its key cannot count as another.
+    fn check_name(&self, name: &SensorName) -> Result<(), End> {
+        match self.bound {
+            Some(bound) if bound != name => Err(End::refused(Violation::OtherName, RefusalReason::NotAllowed)),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a stream. Nothing more is read before that is decided, which includes that a new name is durable.
     async fn open(&mut self, stream: Stream, name: SensorName) -> Result<(), End> {
+        self.check_name(&name)?;
         let room = self.open.len() < self.shared.config.max_streams_per_connection || self.open.contains_key(&stream);
         if !room {
             return Err(End::refused(Violation::Streams, RefusalReason::Full));

@@ -8,6 +8,8 @@ use martlet_telemetry::labelled;
 use martlet_wire::WireError;
 use martlet_wire::v1::Totals;
 
+use crate::enroll::EnrolOutcome;
+
 labelled! {
     /// What became of a batch frame. Each has exactly one.
     pub enum BatchOutcome {
@@ -73,6 +75,12 @@ labelled! {
         Superseded = "superseded",
         /// A sensor name that belongs to another origin, or an origin that has another name.
         NameTaken = "name_taken",
+        /// A sensor name that is not the one in the peer's certificate.
+        OtherName = "other_name",
+        /// The certificate with which the connection was made was revoked.
+        Revoked = "revoked",
+        /// The certificate with which the connection was made ended.
+        CertificateExpired = "certificate_expired",
         /// `ingest.max_sensors` have names.
         Sensors = "sensors",
         /// `ingest.max_streams` are known, or `ingest.max_streams_per_connection` are open.
@@ -85,12 +93,16 @@ labelled! {
     pub enum TlsFailure {
         /// What came is no TLS, such as a sensor that is not set to speak it.
         NotTls = "not_tls",
-        /// The peer knows no TLS 1.3, or nothing else that both know.
+        /// The peer knows no TLS 1.3, or nothing else that both know, such as enrolment.
         Incompatible = "incompatible",
-        /// The peer showed no certificate, and `ingest.tls.client_ca` is set.
+        /// The peer showed no certificate, and `ingest.tls.client_ca` or `enroll.names` is set.
         NoCertificate = "no_certificate",
-        /// The peer's certificate is not signed by one of `ingest.tls.client_ca`, or expired.
+        /// The peer's certificate is not signed by one of `ingest.tls.client_ca` or by the collector's own CA, or expired.
         BadCertificate = "bad_certificate",
+        /// The peer's certificate is revoked.
+        Revoked = "revoked",
+        /// The peer's certificate says no sensor's name, and names are bound to certificates.
+        NoName = "no_name",
         /// The peer ended it: it does not take our certificate, most likely.
         Refused = "refused",
         /// The connection broke.
@@ -120,6 +132,7 @@ impl Violation {
     /// What a line about it says besides its name.
     pub(super) const fn advice(self) -> &'static str {
         match self {
+            Violation::OtherName => ": it named another sensor than its certificate does",
             Violation::UnexpectedTls => ": a sensor with [uplink.tls] calls, and [ingest.tls] is not set",
             _ => "",
         }
@@ -131,11 +144,17 @@ impl TlsFailure {
     pub(super) const fn advice(self) -> &'static str {
         match self {
             TlsFailure::NotTls => ": what came is no TLS, perhaps from a sensor without [uplink.tls]",
-            TlsFailure::Incompatible => ": the peer does not know TLS 1.3",
-            TlsFailure::NoCertificate => ": the peer showed no certificate, and ingest.tls.client_ca is set",
-            TlsFailure::BadCertificate => {
-                ": the peer's certificate is not signed by one of ingest.tls.client_ca, or is expired"
+            TlsFailure::Incompatible => {
+                ": the peer does not know TLS 1.3, or wants to enrol and enroll.names is not set"
             }
+            TlsFailure::NoCertificate => {
+                ": the peer showed no certificate, and sensors must; one that is new enrols first"
+            }
+            TlsFailure::BadCertificate => {
+                ": the peer's certificate is not signed by a CA that is trusted for sensors, or is expired"
+            }
+            TlsFailure::Revoked => ": the peer's certificate is revoked (martlet-collector enroll list)",
+            TlsFailure::NoName => ": the peer's certificate says no sensor's name, and ingest.tls.bind_names is set",
             TlsFailure::Refused => ": the peer refused, perhaps because it does not trust our certificate",
             TlsFailure::Broken => ": the connection broke",
             TlsFailure::Other => ": the peer breaks the rules of TLS",
@@ -219,6 +238,8 @@ pub struct Counters {
     pub violations: Arc<EnumCounters<Violation>>,
     /// Why TLS handshakes failed.
     pub tls_failures: Arc<EnumCounters<TlsFailure>>,
+    /// What became of those who wanted certificates.
+    pub enrolments: Arc<EnumCounters<EnrolOutcome>>,
     /// Frames received whole.
     pub frames: Arc<EnumCounters<FrameOutcome>>,
     /// What was wrong with frames.

@@ -11,20 +11,25 @@ use martlet_telemetry::counters::Labelled;
 use martlet_telemetry::latency::Latency;
 use martlet_wire::v1::{Message, RefusalReason};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, join};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::Budget;
 use super::connection::{self, Caller};
 use super::counters::{Counters, Refusal, TlsFailure, Violation};
+use super::enrolling;
 use super::frames::FrameRules;
-use super::tls::Tls;
+use super::tls::{Accepted, Tls};
 use crate::aggregate::DecodeJob;
 use crate::config::IngestConfig;
+use crate::enroll::EnrolOutcome;
 use crate::journal::{Queue, State};
 use crate::signal::Once;
 
 /// After how long without one a line about peers that break rules may be written.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// Certificates that are made at a time: each takes the store for some milliseconds, and strangers can ask for one.
+const MAX_ENROLLING: usize = 2;
 /// How long a peer that is not let in may take to be told.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -62,6 +67,8 @@ pub(super) struct Shared {
     /// Connections open from each address or /64; holds only what is open now.
     callers: Mutex<HashMap<IpAddr, usize>>,
     complaints: Complaints,
+    /// Those who may be at the store for a certificate at a time.
+    pub(super) enrolling: Semaphore,
 }
 
 /// At most one line in each interval: hostile peers must not fill the disk with lines about them.
@@ -86,6 +93,16 @@ impl Complaints {
 }
 
 impl Shared {
+    /// Writes a line about somebody who got no certificate, if none was written of late.
+    pub(super) fn complain_of_enrolment(&self, number: u64, outcome: EnrolOutcome) {
+        if let Some(withheld) = self.complaints.turn() {
+            let reason = EnrolOutcome::NAMES[outcome.index()];
+            tracing::warn!(
+                "connection {number} got no certificate: {reason} ({withheld} more since the last such line)"
+            );
+        }
+    }
+
     /// Writes a line about a peer that broke a rule, if none was written of late. Everything is counted anyway.
     pub(super) fn complain(&self, number: u64, name: &str, violation: Violation, advice: &str) {
         let Some(withheld) = self.complaints.turn() else {
@@ -117,6 +134,7 @@ impl Gate {
             connections: AtomicU64::new(0),
             callers: Mutex::default(),
             complaints: Complaints::default(),
+            enrolling: Semaphore::new(MAX_ENROLLING),
         };
         Gate { shared: Arc::new(shared), tls: None }
     }
@@ -140,10 +158,11 @@ impl Gate {
                     address: peer,
                     number: self.shared.connections.fetch_add(1, Relaxed) + 1,
                     hello_by: Instant::now() + self.shared.config.handshake_timeout(),
+                    peer: None,
                 };
                 match &self.tls {
                     None => connection::serve(&self.shared, read, write, &caller, stopping).await,
-                    Some(tls) => self.serve_tls(tls, join(read, write), &caller, stopping).await,
+                    Some(tls) => self.serve_tls(tls, join(read, write), caller, stopping).await,
                 }
             }
             Err(refusal) => {
@@ -158,7 +177,7 @@ impl Gate {
     }
 
     /// As [`connection::serve`], behind a handshake.
-    async fn serve_tls<IO>(&self, tls: &Tls, line: IO, caller: &Caller, stopping: &Once)
+    async fn serve_tls<IO>(&self, tls: &Tls, line: IO, caller: Caller, stopping: &Once)
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -168,8 +187,11 @@ impl Gate {
             accepted = timeout_at(caller.hello_by, tls.accept(line)) => accepted,
         };
         let failure = match accepted {
-            Ok(Ok(Some((read, write)))) => {
-                return connection::serve(&self.shared, read, write, caller, stopping).await;
+            Ok(Ok(Some(Accepted::Sensor((read, write), peer)))) => {
+                return connection::serve(&self.shared, read, write, &Caller { peer, ..caller }, stopping).await;
+            }
+            Ok(Ok(Some(Accepted::Enrolling(line, shown, enroller)))) => {
+                return enrolling::serve(&self.shared, line, shown, enroller, &caller).await;
             }
             Ok(Ok(None)) => return,
             Ok(Err(failure)) => Some(failure),

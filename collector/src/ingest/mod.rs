@@ -35,7 +35,9 @@
 //!
 //! # TLS
 //! With `ingest.tls` a connection is let in as without, so that its handshake is limited in number and, together with Hello,
-//! in time. Behind the handshake the same code serves the decrypted stream.
+//! in time. Behind the handshake the same code serves the decrypted stream. What a certificate says binds the connection: a sensor
+//! speaks for the name in it alone, and no longer than the certificate is valid. One who wants a certificate says so by the
+//! application protocol, and is served by `enrolling`.
 //!
 //! Time is tokio's, and what carries bytes is any [`AsyncRead`](tokio::io::AsyncRead) and
 //! [`AsyncWrite`](tokio::io::AsyncWrite): a simulation runs [`Gate::serve`] on connections and a clock of its own.
@@ -47,6 +49,7 @@ mod answers;
 mod budget;
 mod connection;
 mod counters;
+mod enrolling;
 mod frames;
 mod gate;
 mod listener;
@@ -59,4 +62,5 @@ pub use counters::{BatchOutcome, Counters, FrameOutcome, Lost, Refusal, TlsFailu
 pub use gate::{Behind, Gate};
 pub use listener::{Ingest, listen};
 pub use sensor::SensorId;
+pub(crate) use tls::server_config;
 pub use tls::{Tls, TlsError};

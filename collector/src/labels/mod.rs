@@ -14,4 +14,5 @@ mod store;
 
 pub use label::{Group, Label, LabelError, Setting};
 pub use shared::{Labels, SharedLabels};
+pub(crate) use store::set_labels;
 pub use store::{LabelStore, LabelStoreError, Labelled, groups, scope_of, scopes};

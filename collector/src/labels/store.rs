@@ -61,24 +61,7 @@ impl LabelStore {
     /// If too many values would be in use, or the store cannot be written.
     pub fn set(&mut self, sensor: &SensorName, settings: &[Setting]) -> Result<(), LabelStoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for Setting { label, value } in settings {
-            let Some(value) = value else {
-                let delete = "DELETE FROM sensor_labels WHERE sensor = ?1 AND label = ?2";
-                transaction.execute(delete, params![sensor.as_str(), label.name()])?;
-                continue;
-            };
-            let insert = "INSERT INTO sensor_labels (sensor, label, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (sensor, label) DO UPDATE SET value = excluded.value";
-            transaction.execute(insert, params![sensor.as_str(), label.name(), value])?;
-            let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-            transaction.execute(insert, params![label.name(), value])?;
-        }
-        // One that nobody has any more keeps its number, and costs nothing.
-        let count = "SELECT count(*) FROM (SELECT DISTINCT label, value FROM sensor_labels)";
-        let used: i64 = transaction.query_row(count, (), |row| row.get(0))?;
-        if used > MOST_VALUES {
-            return Err(LabelStoreError::TooMany);
-        }
+        set_labels(&transaction, sensor, settings)?;
         transaction.commit()?;
         Ok(())
     }
@@ -99,6 +82,30 @@ impl LabelStore {
         })?;
         Ok(sensors)
     }
+}
+
+/// Says something of a sensor, in a transaction that is begun.
+pub(crate) fn set_labels(
+    transaction: &Connection,
+    sensor: &SensorName,
+    settings: &[Setting],
+) -> Result<(), LabelStoreError> {
+    for Setting { label, value } in settings {
+        let Some(value) = value else {
+            let delete = "DELETE FROM sensor_labels WHERE sensor = ?1 AND label = ?2";
+            transaction.execute(delete, params![sensor.as_str(), label.name()])?;
+            continue;
+        };
+        let insert = "INSERT INTO sensor_labels (sensor, label, value) VALUES (?1, ?2, ?3)
+             ON CONFLICT (sensor, label) DO UPDATE SET value = excluded.value";
+        transaction.execute(insert, params![sensor.as_str(), label.name(), value])?;
+        let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        transaction.execute(insert, params![label.name(), value])?;
+    }
+    // One that nobody has any more keeps its number, and costs nothing.
+    let count = "SELECT count(*) FROM (SELECT DISTINCT label, value FROM sensor_labels)";
+    let used: i64 = transaction.query_row(count, (), |row| row.get(0))?;
+    if used > MOST_VALUES { Err(LabelStoreError::TooMany) } else { Ok(()) }
 }
 
 /// Visits all labels.

@@ -302,6 +302,12 @@ impl Families<'_> {
                 counters.tls_failures.clone(),
             )?,
             Family::of_counters(
+                "martlet_collector_enrolments_total",
+                "Connections that wanted a certificate, by what became of them.",
+                &["outcome"],
+                counters.enrolments.clone(),
+            )?,
+            Family::of_counters(
                 "martlet_collector_ingest_frames_total",
                 "Frames received whole.",
                 &["type"],

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::live::{LIST_KINDS, ListId, Start};
 
 /// Each brings the schema one version further. Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("schema/10.sql"),
     include_str!("schema/11.sql"),
     include_str!("schema/12.sql"),
+    include_str!("schema/13.sql"),
 ];
 /// The version that this program writes.
 pub const SCHEMA_VERSION: usize = MIGRATIONS.len();

@@ -5,7 +5,7 @@
 
 mod dial;
 mod session;
-mod tls;
+pub(crate) mod tls;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 pub use dial::{Dial, TcpDial};
 pub use tls::{AnyRead, AnyWrite, ClientTls, TlsDial, TlsSettings, TlsSettingsError};
 
+use crate::enroll::CertificateState;
 use crate::spool::Outlet;
 
 /// How long a connection, a greeting or an acknowledgement may take.
@@ -69,7 +70,7 @@ pub enum UplinkError {
     #[error("the collector does not answer")]
     Silent,
     /// The collector refused the connection.
-    #[error("the collector refused the connection: {0:?}")]
+    #[error("the collector refused the connection: {0:?}{hint}", hint = hint(*.0))]
     Refused(RefusalReason),
     /// The collector sent something that is not our protocol.
     #[error("the collector's bytes are not the protocol: {0}")]
@@ -91,6 +92,15 @@ pub enum UplinkError {
     /// What is to be sent cannot be read.
     #[error("the spool cannot be read: {0}")]
     Spool(std::io::Error),
+}
+
+const fn hint(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::NotAllowed => {
+            "; sensor.name belongs to another sensor there, or is not the name in our certificate (uplink.tls.certificate)"
+        }
+        _ => "",
+    }
 }
 
 impl From<std::io::Error> for UplinkError {
@@ -142,6 +152,8 @@ pub struct UplinkState {
     pub outcomes: EnumCounters<ConnectionOutcome>,
     /// The address from which the collector sees us, kept in memory only.
     pub seen_from: std::sync::Mutex<Option<IpAddr>>,
+    /// How our certificate stands.
+    pub certificate: CertificateState,
 }
 
 /// Whom to tell what.

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use martlet_enrol::{ALPN_ENROL, ALPN_INGEST, Facts, facts};
 use martlet_telemetry::tls::{self, TlsFileError};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::pki_types::ServerName;
@@ -27,6 +28,8 @@ pub struct TlsSettings {
     pub certificate: Option<PathBuf>,
     /// Its key, as PEM.
     pub key: Option<PathBuf>,
+    /// Whether the sensor renews its certificate by itself, at the collector that issued it.
+    pub renew: bool,
 }
 
 /// Why TLS cannot be had as configured.
@@ -35,6 +38,9 @@ pub enum TlsSettingsError {
     /// There is nothing to trust.
     #[error("ca is not set: give the path of a PEM file with the certificates to trust")]
     NoCa,
+    /// What is renewed is replaced as a whole, which only one file can be.
+    #[error("renew = true needs certificate and key to be one and the same file, as `martlet-sensor enroll` writes it")]
+    Renewal,
     /// One of the two is missing.
     #[error("certificate and key are wanted both, or none of them")]
     Half,
@@ -49,12 +55,21 @@ pub enum TlsSettingsError {
     Refused(rustls::Error),
 }
 
-/// How a collector is called over TLS; the files are read.
+/// How a collector is called over TLS; the files are read. Clones share what is read again.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
-    config: Arc<ClientConfig>,
+    current: Arc<Mutex<Current>>,
+    settings: TlsSettings,
     server_name: ServerName<'static>,
     warning: Option<String>,
+}
+
+/// What the files held when they were last read.
+#[derive(Clone, Debug)]
+struct Current {
+    config: Arc<ClientConfig>,
+    /// What our certificate says.
+    own: Option<Facts>,
 }
 
 impl ClientTls {
@@ -63,28 +78,17 @@ impl ClientTls {
     /// # Errors
     /// The first setting or file that cannot be used.
     pub fn load(settings: &TlsSettings, collector: &str) -> Result<ClientTls, TlsSettingsError> {
-        let TlsSettings { ca, server_name, certificate, key } = settings;
+        let TlsSettings { ca, server_name, certificate, key, renew } = settings;
         if ca.as_os_str().is_empty() {
             return Err(TlsSettingsError::NoCa);
         }
-        let builder = ClientConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(tls::VERSIONS)
-            .map_err(TlsSettingsError::Refused)?
-            .with_root_certificates(tls::roots(ca)?);
-        let (mut config, warning) = match (certificate, key) {
-            (None, None) => (builder.with_no_client_auth(), None),
-            (Some(certificate), Some(key)) => {
-                let identity = SingleCertAndKey::from(tls::identity(certificate, key)?);
-                (builder.with_client_cert_resolver(Arc::new(identity)), tls::exposed_key(key))
-            }
-            _ => return Err(TlsSettingsError::Half),
-        };
-        // A connection lasts for days: nothing is saved by resuming one.
-        config.resumption = Resumption::disabled();
-        let name = server_name.as_deref().unwrap_or_else(|| host(collector));
-        let server_name =
-            ServerName::try_from(name.to_owned()).map_err(|_| TlsSettingsError::ServerName(name.to_owned()))?;
-        Ok(ClientTls { config: Arc::new(config), server_name, warning })
+        if *renew && (certificate.is_none() || certificate != key) {
+            return Err(TlsSettingsError::Renewal);
+        }
+        let current = Arc::new(Mutex::new(read(settings)?));
+        let warning = key.as_deref().and_then(tls::exposed_key);
+        let server_name = called(server_name.as_deref(), collector)?;
+        Ok(ClientTls { current, settings: settings.clone(), server_name, warning })
     }
 
     /// What an operator should know although it is allowed.
@@ -92,6 +96,66 @@ impl ClientTls {
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
+
+    /// The files and the name that were given.
+    #[must_use]
+    pub const fn settings(&self) -> &TlsSettings {
+        &self.settings
+    }
+
+    /// Reads the files again; connections that are made from now on use what they hold.
+    ///
+    /// # Errors
+    /// The first file that cannot be used. What was read before stays in use.
+    pub fn reload(&self) -> Result<(), TlsSettingsError> {
+        let read = read(&self.settings)?;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
+    }
+
+    /// What our certificate says, if we have one.
+    #[must_use]
+    pub fn own(&self) -> Option<Facts> {
+        self.current().own
+    }
+
+    /// How the collector is called to renew our certificate, and its name.
+    pub(crate) fn for_renewal(&self) -> (ClientConfig, ServerName<'static>) {
+        let mut config = ClientConfig::clone(&self.current().config);
+        config.alpn_protocols = vec![ALPN_ENROL.to_vec()];
+        (config, self.server_name.clone())
+    }
+
+    fn current(&self) -> Current {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn read(settings: &TlsSettings) -> Result<Current, TlsSettingsError> {
+    let TlsSettings { ca, certificate, key, .. } = settings;
+    let builder = ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(tls::VERSIONS)
+        .map_err(TlsSettingsError::Refused)?
+        .with_root_certificates(tls::roots(ca)?);
+    let (mut config, own) = match (certificate, key) {
+        (None, None) => (builder.with_no_client_auth(), None),
+        (Some(certificate), Some(key)) => {
+            let identity = tls::identity(certificate, key)?;
+            let own = identity.cert.first().and_then(|certificate| facts(certificate));
+            (builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))), own)
+        }
+        _ => return Err(TlsSettingsError::Half),
+    };
+    // A connection lasts for days: nothing is saved by resuming one.
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![ALPN_INGEST.to_vec()];
+    Ok(Current { config: Arc::new(config), own })
+}
+
+/// The name that a collector's certificate must be for.
+pub(crate) fn called(given: Option<&str>, collector: &str) -> Result<ServerName<'static>, TlsSettingsError> {
+    let name = given.unwrap_or_else(|| host(collector));
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsSettingsError::ServerName(name.to_owned()))
 }
 
 /// The host of a host and port; an IPv6 address without its brackets.
@@ -145,7 +209,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let connector = TlsConnector::from(tls.config.clone());
+    let connector = TlsConnector::from(tls.current().config);
     let connected = connector.connect(tls.server_name.clone(), join(read, write)).await;
     connected.map(split).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -156,12 +220,12 @@ where
 }
 
 /// What TLS itself found wrong, if that is why reading or writing failed.
-pub(super) fn cause(error: &io::Error) -> Option<&rustls::Error> {
+pub(crate) fn cause(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 /// An error of TLS in words that say what to do.
-pub(super) fn in_words(error: &rustls::Error) -> String {
+pub(crate) fn in_words(error: &rustls::Error) -> String {
     use rustls::Error;
     match error {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -171,12 +235,20 @@ pub(super) fn in_words(error: &rustls::Error) -> String {
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "the collector wants a certificate of ours; set uplink.tls.certificate and uplink.tls.key".to_owned()
         }
+        Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            "our certificate (uplink.tls.certificate) has expired, or a clock is wrong; with `martlet-sensor enroll` and a new token \
+             the sensor gets another"
+                .to_owned()
+        }
+        Error::AlertReceived(AlertDescription::CertificateRevoked) => {
+            "our certificate (uplink.tls.certificate) is revoked; only a new token from the collector's operator and \
+             `martlet-sensor enroll` help"
+                .to_owned()
+        }
         Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::DecryptError
             | AlertDescription::AccessDenied),
