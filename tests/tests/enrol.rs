@@ -131,8 +131,11 @@ fn a_token_works_once_and_whatever_is_wrong_is_said() {
     let outcome = run(&mut setup.replay("tokyo-1", "tokyo-1", &[]), b"");
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     eventually("the packets to be counted", || setup.imported() == PACKETS);
-    let sensors = setup.collector.api("/api/v1/sensors").to_string();
-    assert!(sensors.contains("\"economy\":\"JP\"") && sensors.contains("\"group\":\"tokyo\""), "{sensors}");
+    let state = setup.collector.state().to_str().unwrap();
+    let sensors = run_ok(program("martlet-collector"), &["sensor", "list", "--json", "--data-dir", state]);
+    let sensors: Value = serde_json::from_str(&sensors).unwrap();
+    let labels = serde_json::json!({ "group": "tokyo", "economy": "JP" });
+    assert_eq!(sensors["tokyo-1"]["labels"], labels);
 
     // Each of the wrong ones, with what it says and how it is counted.
     let again = |token: &str| setup.sensor("other", token, &["--interface", "lo"]);

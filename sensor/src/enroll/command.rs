@@ -137,6 +137,9 @@ pub enum EnrollError {
     /// What the collector gave is no certificate of our key.
     #[error("what the collector gave cannot be used: {0}")]
     Unusable(String),
+    /// The configuration does not hold together with this environment.
+    #[error("the sensor is enrolled and its configuration written, but it cannot be started like this: {0}")]
+    Written(String),
     /// The runtime cannot be started.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
@@ -289,7 +292,7 @@ fn configuration(args: &EnrollArgs, plan: &Plan, enrolled: &Enrolled, files: &Tl
 
 /// What the configuration that was written comes to.
 fn watched(args: &EnrollArgs, plan: &Plan) -> Result<String, EnrollError> {
-    let (_, config) = config::load(&args.config).map_err(|error| EnrollError::Unusable(error.to_string()))?;
+    let (_, config) = config::load(&args.config).map_err(|error| EnrollError::Written(error.to_string()))?;
     let addresses = observed(&config, &own_addresses(&config.interfaces));
     let (ipv4, ipv6) = (addresses.ipv4_addresses(), addresses.ipv6_prefixes());
     let what = match &plan.networks {
