@@ -21,8 +21,10 @@ pub mod uplink;
 
 pub mod delivery;
 
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod identity;
 pub mod metrics;
 pub mod pace;
@@ -30,3 +32,4 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod state_dir;
+pub mod status;

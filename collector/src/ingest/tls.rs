@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use martlet_telemetry::tls::{self, TlsFileError};
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier};
@@ -41,7 +42,8 @@ pub enum TlsError {
 /// How connections are taken over TLS.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
+    /// What holds for connections that come from now on; clones see the same.
+    config: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -65,27 +67,16 @@ impl Tls {
     }
 
     fn load(config: &IngestTlsConfig) -> Result<Tls, TlsError> {
-        let IngestTlsConfig { certificate, key, client_ca } = config;
-        let given = |key, path: &Path| if path.as_os_str().is_empty() { Err(TlsError::Missing(key)) } else { Ok(()) };
-        given("ingest.tls.certificate", certificate)?;
-        given("ingest.tls.key", key)?;
-        let identity = tls::identity(certificate, key).map_err(|source| {
-            let key = if source.path == *key { "ingest.tls.key" } else { "ingest.tls.certificate" };
-            TlsError::File { key, source }
-        })?;
-        let builder = ServerConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(tls::VERSIONS)
-            .map_err(|error| TlsError::Refused(error.to_string()))?;
-        let builder = match client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(verifier(path)?),
-        };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-        // Connections last for days, so resuming saves nothing; and it would let a sensor in without a look at whether
-        // its certificate still holds.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Tls { config: Arc::new(ArcSwap::new(server_config(config)?)) })
+    }
+
+    /// Reads files again, for connections that come from now on.
+    ///
+    /// # Errors
+    /// The first file that cannot be used; what was read before goes on then.
+    pub fn reload(&self, config: &IngestTlsConfig) -> Result<(), TlsError> {
+        self.config.store(server_config(config)?);
+        Ok(())
     }
 
     /// Makes the handshake; `None` if the peer left before it said anything.
@@ -97,9 +88,34 @@ impl Tls {
         if line.fill_buf().await.map_or(true, <[u8]>::is_empty) {
             return Ok(None);
         }
-        let stream = self.acceptor.accept(line).await.map_err(|error| failure(&error))?;
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let stream = acceptor.accept(line).await.map_err(|error| failure(&error))?;
         Ok(Some(split(stream)))
     }
+}
+
+fn server_config(config: &IngestTlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
+    let IngestTlsConfig { certificate, key, client_ca } = config;
+    let given = |key, path: &Path| if path.as_os_str().is_empty() { Err(TlsError::Missing(key)) } else { Ok(()) };
+    given("ingest.tls.certificate", certificate)?;
+    given("ingest.tls.key", key)?;
+    let identity = tls::identity(certificate, key).map_err(|source| {
+        let key = if source.path == *key { "ingest.tls.key" } else { "ingest.tls.certificate" };
+        TlsError::File { key, source }
+    })?;
+    let builder = ServerConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(tls::VERSIONS)
+        .map_err(|error| TlsError::Refused(error.to_string()))?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => builder.with_client_cert_verifier(verifier(path)?),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+    // Connections last for days, so resuming saves nothing; and it would let a sensor in without a look at whether
+    // its certificate still holds.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
