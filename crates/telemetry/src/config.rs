@@ -145,7 +145,7 @@ fn merge<T: DeserializeOwned>(mut table: Table, overrides: Vec<Override>, mut va
             // Only a table that was right before shows that this variable is to blame.
             Err(error) if valid => {
                 let message = one_line(&error);
-                let meant = nearest::variable::<T>(&keys, &message);
+                let meant = nearest::variable(&keys, &message);
                 return Err(ConfigError::Variable { variable, message: message + &meant });
             }
             Err(_) => {}

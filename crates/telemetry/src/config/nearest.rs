@@ -65,7 +65,7 @@ fn elsewhere<T: DeserializeOwned>(word: &str) -> Option<String> {
 }
 
 /// What was probably meant by a variable that sets these keys and was refused with this message; empty if nobody knows.
-pub(super) fn variable<T: DeserializeOwned>(keys: &[String], message: &str) -> String {
+pub(super) fn variable(keys: &[String], message: &str) -> String {
     let Some(Unknown { word, known }) = unknown(message) else { return String::new() };
     let Some(meant) = nearest(word, known) else { return String::new() };
     let keys = keys.iter().map(|key| if key == word { meant } else { key });
