@@ -7,7 +7,7 @@ if [ -z "$bin" ]; then
     cargo build --quiet -p martlet-sensor -p martlet-collector
     bin=${CARGO_TARGET_DIR:-target}/debug
 fi
-"$bin/martlet-sensor" check --config systemd/sensor.toml >/dev/null
+"$bin/martlet-sensor" check --offline --config systemd/sensor.toml >/dev/null
 "$bin/martlet-collector" check --config systemd/collector.toml >/dev/null
 # What a service could do if it were taken over, by systemd's own measure: 0 (nothing) to 10 (everything), in tenths here.
 command -v systemd-analyze >/dev/null || { echo "check-configs.sh: systemd-analyze is missing; install Debian's package systemd" >&2; exit 1; }

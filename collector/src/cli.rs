@@ -1,8 +1,11 @@
 //! The command line: flags win over the environment, which wins over the file.
 
+mod check;
 mod enroll;
 mod place;
+mod reload;
 mod sensor;
+mod status;
 mod token;
 
 use std::io::Write;
@@ -13,21 +16,24 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::civil::Date;
 use martlet_observe::flags::ImportArgs;
-use martlet_telemetry::{config as settings, log, notify::Notifier, shutdown::Shutdown};
+use martlet_telemetry::preflight::Finding;
+use martlet_telemetry::shutdown::{Hangup, Shutdown};
+use martlet_telemetry::{config as settings, log, notify::Notifier};
 use martlet_window::TrafficClass;
 
 use crate::archive::command::{self, CommandError};
 use crate::archive::export::{Format, Selection};
 use crate::config::Config;
-use crate::geo::Geo;
 use crate::import::{self, ImportOptions, Imported};
 use crate::ingest::Tls;
 use crate::run::{Collector, metrics_markdown};
 
 /// Exit status when the work failed.
 const FAILED: u8 = 1;
-/// Exit status for a usage or configuration that cannot be understood, as clap's own.
+/// Exit status for a usage that cannot be understood, as clap's own.
 const MISUSED: u8 = 2;
+/// Exit status for a configuration that cannot be used.
+const MISCONFIGURED: u8 = settings::EXIT_CONFIG;
 
 /// Takes counts from Martlet's sensors, adds them up and publishes them.
 #[derive(Debug, Parser)]
@@ -46,15 +52,20 @@ Settings come from a TOML file, then from variables MARTLET_SECTION__KEY of the 
 
 What is acknowledged survives crashes, restarts and a full disk: it is in the data directory.
 
-Exit status: 0 after a clean stop (SIGTERM or SIGINT), 1 if the collector failed, 2 if its configuration or usage \
-cannot be understood.";
+SIGHUP reads the configuration and the files of ingest.tls again: what cannot change without a restart is named in the log.
+
+Exit status: 0 after a clean stop (SIGTERM or SIGINT), 1 if the collector failed, 2 if its usage cannot be understood, \
+78 if its configuration cannot be used.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the collector until it is told to stop.
     Serve(Settings),
-    /// Check the configuration and print what would be in effect, as TOML.
+    /// Check the configuration and print what would be in effect, as TOML, and where each setting comes from.
+    #[command(long_about = check::ABOUT)]
     Check(Settings),
+    /// Say how the running collector and its sensors are.
+    Status(status::StatusArguments),
     /// Load capture files into the history, while the collector is not running.
     #[command(long_about = IMPORT_ABOUT)]
     Import(Import),
@@ -131,8 +142,10 @@ enum ArchiveCommand {
 
 /// Why a command failed.
 pub(crate) enum Failure {
-    /// Its usage or configuration cannot be understood.
+    /// Its usage cannot be understood.
     Misuse(String),
+    /// Its configuration cannot be used.
+    Misconfigured(String),
     /// The work failed.
     Failed(String),
 }
@@ -157,7 +170,7 @@ provisional. A report that does not agree with itself, or with the kept report o
 
 Run it as the collector's user: finished reports are kept in the directory of its state.
 
-Exit status: 0 if it is written; 1 if not; 2 if configuration or usage cannot be understood.";
+Exit status: 0 if it is written; 1 if not; 2 if its usage cannot be understood; 78 if the configuration cannot be used.";
 
 const IMPORT_ABOUT: &str = "\
 Load capture files into the history, while the collector is not running: what a sensor would have counted of them, at the \
@@ -170,7 +183,8 @@ Reads pcap (both byte orders, micro- and nanoseconds) and pcapng, plain or compr
 the collector's user. To a collector that runs, `martlet-sensor replay` sends files, with the same flags.
 
 Exit status: 0 when all of it is in the history; 1 if not: a file is damaged or cannot be read (what could be read is \
-imported, and so are the other files), or it was interrupted; 2 if configuration or usage cannot be understood.";
+imported, and so are the other files), or it was interrupted; 2 if its usage cannot be understood; 78 if the configuration \
+cannot be used.";
 
 #[derive(Debug, Args)]
 struct Import {
@@ -184,7 +198,7 @@ struct Import {
 }
 
 /// Where the configuration and the state are.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct StateArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
@@ -195,17 +209,17 @@ struct StateArgs {
 }
 
 impl StateArgs {
-    fn load(self) -> Result<Config, String> {
+    fn load(&self) -> Result<Config, String> {
         let mut config =
             Config::load(self.config.as_deref(), settings::environment()).map_err(|error| error.to_string())?;
-        if let Some(directory) = self.data_dir {
-            config.store.data_dir = directory;
+        if let Some(directory) = &self.data_dir {
+            config.store.data_dir.clone_from(directory);
         }
         Ok(config)
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Settings {
     #[command(flatten)]
     state: StateArgs,
@@ -218,7 +232,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn effective(self) -> Result<Config, String> {
+    fn effective(&self) -> Result<Config, String> {
         let mut config = self.state.load()?;
         if let Some(listen) = self.listen {
             config.ingest.listen = listen;
@@ -244,13 +258,14 @@ pub fn command() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(settings) => serve(settings),
-        Command::Check(settings) => check(settings),
+        Command::Serve(settings) => serve(&settings),
+        Command::Check(settings) => check::run(&settings),
+        Command::Status(arguments) => done(status::run(&arguments)),
         Command::Import(command) => import(command),
         Command::Archive(ArchiveCommand::Files { from, to, json, settings }) => {
-            ask(settings, |config| command::files(config, from, to, json))
+            ask(&settings, |config| command::files(config, from, to, json))
         }
-        Command::Export { from, to, format, class, top, output, settings } => ask(settings, |config| {
+        Command::Export { from, to, format, class, top, output, settings } => ask(&settings, |config| {
             let (ports, top) = (config.metrics.ports.clone(), top.unwrap_or(config.metrics.top_ports));
             let selection = Selection { from, to, class, ports, top };
             command::export(config, selection, format, output.as_deref(), &mut |line| tell(line))
@@ -263,9 +278,9 @@ pub fn main() -> ExitCode {
         Command::Backup(arguments) => done(arguments.run()),
         Command::Report(arguments) => done(arguments.run()),
         Command::Metrics => done(metrics()),
-        Command::Erase { source, settings } => {
-            ask(settings, |config| command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}"))))
-        }
+        Command::Erase { source, settings } => ask(&settings, |config| {
+            command::erase(config, &source, &mut |progress| tell(&format!("erase: {progress}")))
+        }),
     }
 }
 
@@ -275,10 +290,10 @@ pub(crate) fn class(text: &str) -> Result<TrafficClass, String> {
 }
 
 /// Does what is asked of the archive.
-fn ask(settings: Settings, work: impl FnOnce(&Config) -> Result<(), CommandError>) -> ExitCode {
+fn ask(settings: &Settings, work: impl FnOnce(&Config) -> Result<(), CommandError>) -> ExitCode {
     let config = match settings.effective() {
         Ok(config) => config,
-        Err(message) => return complain(&message, MISUSED),
+        Err(message) => return complain(&message, MISCONFIGURED),
     };
     match work(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -295,62 +310,48 @@ fn done(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Misuse(message)) => complain(&message, MISUSED),
+        Err(Failure::Misconfigured(message)) => complain(&message, MISCONFIGURED),
         Err(Failure::Failed(message)) => complain(&message, FAILED),
     }
 }
 
 /// The configuration as far as files and the environment say, for commands that need little of it.
 pub(crate) fn configuration(file: Option<&Path>, data_dir: Option<PathBuf>) -> Result<Config, Failure> {
-    let misuse = |message: String| Failure::Misuse(message);
-    let mut config = Config::load(file, settings::environment()).map_err(|error| misuse(error.to_string()))?;
+    let unusable = |message: String| Failure::Misconfigured(message);
+    let mut config = Config::load(file, settings::environment()).map_err(|error| unusable(error.to_string()))?;
     if let Some(directory) = data_dir {
         config.store.data_dir = directory;
     }
-    config.check().map_err(|error| misuse(error.to_string()))?;
+    config.check().map_err(|error| unusable(error.to_string()))?;
     Ok(config)
 }
 
-fn check(settings: Settings) -> ExitCode {
-    let printed = settings.effective().and_then(|config| {
-        let http = config.http.warnings(token::has_tokens(&config) || config.publication.public);
-        let reports = config.reports.warnings(&config);
-        for warning in config.ingest.warnings().into_iter().chain(http).chain(config.events.warnings()).chain(reports) {
-            tell(&format!("warning: {warning}"));
-        }
-        let (geo, _) = Geo::open(&config.geo).map_err(|error| error.to_string())?;
-        let text = toml::to_string(&config).map_err(|error| error.to_string())?;
-        // As comments: what is printed is a configuration that can be used again.
-        let about = geo.snapshot().describe().iter().map(|line| format!("# {line}\n")).collect::<String>();
-        Ok(format!("{text}\n{about}"))
-    });
-    match printed {
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(FAILED),
-        },
-        Err(message) => complain(&message, MISUSED),
-    }
-}
-
-fn serve(settings: Settings) -> ExitCode {
+fn serve(settings: &Settings) -> ExitCode {
     let config = match settings.effective() {
         Ok(config) => config,
-        Err(message) => return complain(&message, MISUSED),
+        Err(message) => return complain(&message, MISCONFIGURED),
     };
     if let Err(error) = log::init(&config.log.filter, config.log.format) {
-        return complain(&error.to_string(), MISUSED);
+        return complain(&error.to_string(), MISCONFIGURED);
     }
     let reports = config.reports.warnings(&config);
     for warning in config.ingest.warnings().into_iter().chain(config.events.warnings()).chain(reports) {
         tracing::warn!("{warning}");
     }
-    match run(config) {
+    // A clock that is wrong must not keep a collector down: sensors find out themselves.
+    for finding in check::certificates(&config) {
+        match finding {
+            Finding::Warning(text) => tracing::warn!("{text}"),
+            Finding::Error(text) => tracing::error!("{text}"),
+        }
+    }
+    match run(config, settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => complain(&message, FAILED),
     }
 }
 
-fn run(config: Config) -> Result<(), String> {
+fn run(config: Config, settings: &Settings) -> Result<(), String> {
     allow_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -358,6 +359,8 @@ fn run(config: Config) -> Result<(), String> {
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::install().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let mut hangup = Hangup::install().map_err(|error| format!("cannot catch signals: {error}"))?;
+        let mut reloader = reload::Reloader::new(config.clone());
         let notifier = Notifier::from_environment();
         let mut requested = std::pin::pin!(shutdown.requested());
         let mut collector = tokio::select! {
@@ -371,15 +374,18 @@ fn run(config: Config) -> Result<(), String> {
             started = Collector::start(config) => started.map_err(|error| error.to_string())?,
         };
         report(notifier.ready());
-        let watchdog = collector.watchdog(notifier.clone());
-        let outcome = tokio::select! {
-            biased;
-            signal = &mut requested => {
-                tracing::info!("{signal}: stopping");
-                Ok(())
+        let mut alive = std::pin::pin!(collector.watchdog(notifier.clone()).run());
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                signal = &mut requested => {
+                    tracing::info!("{signal}: stopping");
+                    break Ok(());
+                }
+                failure = collector.failed() => break Err(failure),
+                () = hangup.received() => reloader.reload(settings, &collector),
+                never = &mut alive => match never {},
             }
-            failure = collector.failed() => Err(failure),
-            never = watchdog.run() => match never {},
         };
         report(notifier.stopping());
         collector.stop().await;
@@ -395,7 +401,7 @@ fn import(command: Import) -> ExitCode {
     let checked = state.load().and_then(|config| config.check().map(|()| config).map_err(|error| error.to_string()));
     let config = match checked {
         Ok(config) => config,
-        Err(message) => return complain(&message, MISUSED),
+        Err(message) => return complain(&message, MISCONFIGURED),
     };
     if files.iter().any(|file| file == Path::new("-")) {
         let why = "standard input cannot be imported: a file is read twice, the first time to know it again, so that it \

@@ -128,6 +128,8 @@ pub struct Collector {
     pub http_address: SocketAddr,
     readiness: Readiness,
     ingest: Ingest,
+    /// What the listener for sensors speaks, for files that are read again.
+    tls: Option<Tls>,
     stages: Stages,
     threads: Vec<JoinHandle<()>>,
     /// Set to end the HTTP server, and the streams that would keep it.
@@ -209,7 +211,7 @@ impl Collector {
             .for_each(|warning| tracing::warn!("{warning}"));
         visible.await.map_err(|_| StartError::Replay)?;
 
-        let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls);
+        let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls.clone());
         let obituary = Obituary::new("the listener for sensors", &deaths_sender);
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();
@@ -220,6 +222,7 @@ impl Collector {
             http_address,
             readiness,
             ingest,
+            tls,
             stages,
             threads,
             stop_http,
@@ -235,6 +238,17 @@ impl Collector {
     #[must_use]
     pub fn view(&self) -> Arc<LiveView> {
         self.view.load_full()
+    }
+
+    /// Reads the files of `ingest.tls` again, for connections that come from now on; says whether there are any.
+    ///
+    /// # Errors
+    /// If they cannot be used; those that were read before go on.
+    pub fn reload_tls(&self, config: &Config) -> Result<bool, TlsError> {
+        match (&self.tls, &config.ingest.tls) {
+            (Some(tls), Some(files)) if !tls.has_own_authority() => tls.reload(files).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// What tells the service manager that what comes gets into the counts. The task that runs it shows that connections

@@ -25,11 +25,32 @@ fn check_prints_the_effective_configuration() {
 }
 
 #[test]
+fn check_says_where_each_setting_comes_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    std::fs::write(&file, "[live]\nbucket_seconds = 60\n").unwrap();
+    let mut command = program();
+    command.env("MARTLET_METRICS__TOP_PORTS", "3").args(["check", "--listen", "127.0.0.1:9", "--config"]).arg(&file);
+    let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    for line in [
+        "listen = \"127.0.0.1:9\" # --listen".to_owned(),
+        "listen = \"127.0.0.1:7461\" # default".to_owned(),
+        "top_ports = 3 # MARTLET_METRICS__TOP_PORTS".to_owned(),
+        format!("bucket_seconds = 60 # {}:2", file.display()),
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line} not in\n{out}");
+    }
+}
+
+#[test]
 fn the_shipped_configuration_is_the_default() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/collector.toml");
     let (status, out, error) = run(&["check", "--config", path]);
-    assert_eq!((status, error.as_str()), (0, ""));
-    assert_eq!(out, run(&["check"]).1);
+    assert_eq!(status, 0);
+    // Who checks need not be able to write where the collector does.
+    assert!(error.lines().all(|line| line.contains("store.data_dir") || line.contains("archive.directory")), "{error}");
+    let table = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+    assert_eq!(table(&out), table(&run(&["check"]).1));
     // Every setting is explained there, as a comment with its default.
     let text = std::fs::read_to_string(path).unwrap();
     let uncommented: String = text
@@ -51,7 +72,7 @@ fn check_says_what_the_files_of_geo_are() {
     std::fs::write(&config, format!("[geo]\nscanner_lists = [{list:?}]\n")).unwrap();
     std::fs::write(&list, "192.0.2.0/24\n192.0.2.1\n").unwrap();
     let (status, out, error) = run(&["check", "--config", config.to_str().unwrap()]);
-    assert_eq!((status, error.as_str()), (0, ""));
+    assert_eq!(status, 0, "{error}");
     assert!(out.contains("# known scanners: networks 2, lists 1\n"), "{out}");
     // What it printed can be used again.
     let again: martlet_collector::config::Config = toml::from_str(&out).unwrap();
@@ -60,7 +81,7 @@ fn check_says_what_the_files_of_geo_are() {
     std::fs::write(&list, "192.0.2.0/24\nexample.org\n").unwrap();
     let data = directory.path().join("data");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
-    for (arguments, expected) in [(&["check"][..], 2), (&serve[..], 1)] {
+    for (arguments, expected) in [(&["check"][..], 78), (&serve[..], 1)] {
         let arguments = [arguments, &["--config", config.to_str().unwrap()]].concat();
         let (status, _, error) = run(&arguments);
         assert_eq!(status, expected, "{error}");
@@ -70,18 +91,20 @@ fn check_says_what_the_files_of_geo_are() {
 }
 
 #[test]
-fn misuse_exits_with_2_and_says_what_is_wrong() {
+fn a_wrong_configuration_exits_with_78_and_misuse_with_2_and_both_say_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("c.toml");
     std::fs::write(&file, "[ingest]\nlissten = \"127.0.0.1:1\"\n").unwrap();
     let (status, _, error) = run(&["check", "--config", file.to_str().unwrap()]);
-    assert_eq!(status, 2);
+    assert_eq!(status, 78);
     assert!(error.contains("c.toml") && error.contains("lissten"), "{error}");
+    assert!(error.contains("did you mean `listen`?"), "{error}");
     std::fs::write(&file, "[live]\nbucket_seconds = 7\n").unwrap();
     let (status, _, error) = run(&["serve", "--config", file.to_str().unwrap()]);
-    assert_eq!(status, 2);
+    assert_eq!(status, 78);
     assert!(error.contains("live.bucket_seconds"), "{error}");
-    assert_eq!(run(&["check", "--config", "/nonexistent.toml"]).0, 2);
+    assert_eq!(run(&["check", "--config", "/nonexistent.toml"]).0, 78);
+    assert_eq!(run(&["query", "--config", "/nonexistent.toml", "SELECT 1"]).0, 78);
     assert_eq!(run(&["fly"]).0, 2);
     let (status, out, _) = run(&["--version"]);
     assert_eq!((status, out.trim()), (0, concat!("martlet-collector ", env!("CARGO_PKG_VERSION"))));
@@ -156,6 +179,9 @@ fn an_address_that_others_reach_gets_warnings() {
     let (_, _, error) = run(&check);
     assert!(!error.contains("there is no token") && error.contains("unencrypted"), "{error}");
     assert_eq!(run(&["check", "--http", "127.0.0.1:7461", "--data-dir", data]).2, "");
+    // Nobody runs there.
+    let (status, _, error) = run(&["status", "--http", "127.0.0.1:9", "--data-dir", data]);
+    assert!(status == 1 && error.contains("does the daemon run"), "{error}");
 }
 
 #[test]
@@ -182,4 +208,51 @@ fn a_signal_stops_it_cleanly_and_the_manager_is_told() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(directory.path().join("data").is_dir());
+}
+
+#[test]
+fn a_hangup_takes_what_can_be_taken_and_names_the_rest() {
+    use std::io::{BufRead, BufReader};
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let data = directory.path().join("data");
+    let settings = ["--listen", "127.0.0.1:0", "--http", &free, "--data-dir", data.to_str().unwrap()];
+    std::fs::write(&file, "[log]\nfilter = \"info\"\n").unwrap();
+    let mut command = program();
+    command.arg("serve").args(settings).arg("--config").arg(&file);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("sensors: ")).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let mut hangup = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        let mut said = String::new();
+        // What is wrong with a file is told in several lines, the last of which says what was meant.
+        while !said.contains("read again; ") && !said.contains("did you mean") {
+            said += &lines.next().unwrap();
+        }
+        said
+    };
+    let said = hangup("[log]\nfilter = \"warn,martlet_collector=info\"\n[live]\nbucket_seconds = 60\n");
+    for part in ["log.filter has changed, and is in effect", "live.bucket_seconds has changed, and waits for a restart"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(said.contains("1 changed settings are in effect, 1 wait"), "{said}");
+    let said = hangup("[live]\nbucket_secods = 60\n");
+    assert!(said.contains("all stays as it is") && said.contains("did you mean `bucket_seconds`?"), "{said}");
+    // It goes on, and says so.
+    let (status, out, error) = run(&[&["status"][..], &settings].concat());
+    assert!(
+        status == 0 && out.contains("running, version") && out.contains("no sensor has reported yet"),
+        "{out}{error}"
+    );
+    let (_, out, _) = run(&[&["status", "--json"][..], &settings].concat());
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["status"]["journal"]["state"], "running");
+    assert!(json["disk"]["free_bytes"].as_u64() > Some(0), "{json}");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

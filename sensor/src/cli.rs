@@ -5,35 +5,44 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use martlet_observe::flags::{CaptureArgs, ImportArgs};
 use martlet_observe::screen::{AddressSet, Screen};
+use martlet_telemetry::config::{EXIT_CONFIG, Origins, environment};
 use martlet_telemetry::log;
+use martlet_telemetry::preflight::Finding;
 use martlet_window::TrafficClass;
+use serde::Serialize;
 
 use crate::capture::filter::filter;
 use crate::capture::live::own_addresses;
+use crate::check;
 use crate::config::{self, Config, Observe};
 use crate::count::{self, CountOptions, Format};
+use crate::doctor;
 use crate::enroll::{self, EnrollArgs};
 use crate::metrics;
 use crate::replay::{self, ReplayOptions, Replayed};
 use crate::run;
 use crate::sandbox::Sandbox;
+use crate::status;
 use crate::uplink::{ClientTls, TlsSettings, TlsSettingsError};
 
 /// Exit code when the work was done, but not all of it: a damaged file, a lost connection, a failed interface.
 const EXIT_INCOMPLETE: u8 = 1;
-/// Exit code when the configuration is wrong; clap uses the same for the command line.
+/// Exit code when the command line is wrong, as clap's own.
 const EXIT_USAGE: u8 = 2;
+/// How long `check` waits for the collector.
+const REACH: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Parser)]
 #[command(
     name = "martlet-sensor",
     version,
     about = "Counts the unsolicited packets that reach observed addresses, and sends the counts to a collector.",
-    after_help = "Exit codes: 0 done; 1 not all of it could be done; 2 the command line or the configuration is wrong."
+    after_help = "Exit codes: 0 done; 1 not all of it could be done; 2 the command line is wrong; 78 the configuration is wrong."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -50,8 +59,23 @@ enum Command {
                             MARTLET_UPLINK__COLLECTOR=collector:7460."
     )]
     Run(ConfigArgs),
-    /// Check a configuration and print what it comes to
-    Check(ConfigArgs),
+    /// Check a configuration and print what it comes to, and where each setting comes from
+    #[command(
+        after_help = "Starts nothing and changes nothing. An expired certificate is an error; one that expires within 14 days, a \
+                            state directory that cannot be written, and a collector that does not answer within 3 s are warnings. \
+                            Exit code 78 if the configuration cannot be used."
+    )]
+    Check(CheckArgs),
+    /// Say how the running sensor is
+    #[command(after_help = "Asks the address of http.listen. Exit code 1 if nobody answers there.")]
+    Status(StatusArgs),
+    /// Look for what is wrong with a sensor and its machine, and say what to do about it
+    #[command(
+        after_help = "Changes nothing. Looks at interfaces, offloads, the capture's filter, ARP, the firewall, services on observed \
+                            addresses, NAT, the way to the collector, the clock, and what the running sensor says. Run it as root: \
+                            others cannot see the firewall. Exit code 1 if something fails."
+    )]
+    Doctor(DoctorArgs),
     /// Count what a sensor would count in capture files, without a collector
     #[command(
         after_help = "Reads pcap (both byte orders, micro- and nanoseconds) and pcapng, plain or compressed with gzip, \
@@ -75,6 +99,36 @@ struct ConfigArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE", default_value = "/etc/martlet/sensor.toml")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Do not try to reach the collector
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Seconds without a counted packet after which something is wrong
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    quiet_after: u64,
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +224,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => live(&args),
         Command::Check(args) => check(&args),
+        Command::Status(args) => status(&args),
+        Command::Doctor(args) => doctor(&args),
         Command::Count(args) => count(args),
         Command::Replay(args) => replay(args),
         Command::Enroll(args) => enrol(&args),
@@ -195,10 +251,17 @@ fn print_metrics() -> ExitCode {
 fn live(args: &ConfigArgs) -> ExitCode {
     let config = match config::load(&args.config) {
         Ok((_, config)) => config,
-        Err(error) => return usage(&error),
+        Err(error) => return misconfigured(&error),
     };
     if let Err(error) = log::init(&config.log_filter, config.log_format) {
-        return usage(&error);
+        return misconfigured(&error);
+    }
+    // A clock that is wrong must not keep a sensor down: it counts, and its spool keeps.
+    for finding in check::certificates(&config) {
+        match finding {
+            Finding::Warning(text) => tracing::warn!("{text}"),
+            Finding::Error(text) => tracing::error!("{text}"),
+        }
     }
     match run::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -206,13 +269,65 @@ fn live(args: &ConfigArgs) -> ExitCode {
     }
 }
 
-fn check(args: &ConfigArgs) -> ExitCode {
-    let (raw, config) = match config::load(&args.config) {
+fn check(args: &CheckArgs) -> ExitCode {
+    let path = &args.config.config;
+    let (raw, config) = match config::load(path) {
         Ok(loaded) => loaded,
-        Err(error) => return usage(&error),
+        Err(error) => return misconfigured(&error),
+    };
+    if let Err(error) = log::check(&config.log_filter) {
+        return misconfigured(&error);
+    }
+    let mut warnings = Vec::new();
+    let mut errors = Vec::new();
+    for finding in check::findings(&config, (!args.offline).then_some(REACH)) {
+        match finding {
+            Finding::Warning(text) => warnings.push(format!("# warning: {text}\n")),
+            Finding::Error(text) => errors.push(text),
+        }
+    }
+    if let Some(first) = errors.first() {
+        errors.iter().skip(1).for_each(|error| complain(error));
+        return misconfigured(first);
+    }
+    let origins = match Origins::read(Some(path), environment()) {
+        Ok(origins) => origins,
+        Err(error) => return misconfigured(&error),
     };
     match toml::to_string(&raw) {
-        Ok(effective) => print(&format_args!("{effective}\n{}", effects(&config))),
+        Ok(effective) => {
+            let effective = origins.annotate(&effective);
+            print(&format_args!("{effective}\n{}{}", warnings.concat(), effects(&config)))
+        }
+        Err(error) => incomplete(&error),
+    }
+}
+
+fn status(args: &StatusArgs) -> ExitCode {
+    let config = match config::load(&args.config.config) {
+        Ok((_, config)) => config,
+        Err(error) => return misconfigured(&error),
+    };
+    match status::ask(&config) {
+        Ok(status) if args.json => print_json(&status),
+        Ok(status) => print(&status::described(&status).trim_end()),
+        Err(error) => incomplete(&error),
+    }
+}
+
+fn doctor(args: &DoctorArgs) -> ExitCode {
+    let config = match config::load(&args.config.config) {
+        Ok((_, config)) => config,
+        Err(error) => return misconfigured(&error),
+    };
+    let report = doctor::examine(&config, Duration::from_secs(args.quiet_after));
+    let printed = if args.json { print_json(&report) } else { print(&doctor::described(&report).trim_end()) };
+    if report.level == doctor::Level::Fail { ExitCode::from(EXIT_INCOMPLETE) } else { printed }
+}
+
+fn print_json(what: &impl Serialize) -> ExitCode {
+    match serde_json::to_string_pretty(what) {
+        Ok(text) => print(&text),
         Err(error) => incomplete(&error),
     }
 }
@@ -326,6 +441,11 @@ fn incomplete(what: &dyn Display) -> ExitCode {
 fn usage(what: &dyn Display) -> ExitCode {
     complain(what);
     ExitCode::from(EXIT_USAGE)
+}
+
+fn misconfigured(what: &dyn Display) -> ExitCode {
+    complain(what);
+    ExitCode::from(EXIT_CONFIG)
 }
 
 /// One line on standard output.

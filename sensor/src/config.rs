@@ -248,6 +248,8 @@ pub struct Config {
     pub collector: String,
     /// How it is called over TLS, with the files read; `None` for plain TCP.
     pub tls: Option<ClientTls>,
+    /// Files of certificates that were read for it, with their keys.
+    pub tls_files: Vec<(&'static str, PathBuf)>,
     /// Cap of the batches that wait for the collector, on the disk.
     pub spool_bytes: u64,
     /// Where metrics and health are served; `None` for nowhere.
@@ -337,6 +339,7 @@ impl TryFrom<&RawConfig> for Config {
             },
             collector: collector(&raw.uplink.collector)?,
             tls: raw.uplink.tls.as_ref().map(|tls| client_tls(tls, &raw.uplink.collector)).transpose()?,
+            tls_files: raw.uplink.tls.as_ref().map(certificate_files).unwrap_or_default(),
             spool_bytes: u64::from(within("uplink.spool_mib", raw.uplink.spool_mib, 16..=1_048_576)?) << 20,
             http: match raw.http.listen.as_str() {
                 "" => None,
@@ -357,6 +360,11 @@ pub(crate) fn collector(text: &str) -> Result<String, InvalidConfig> {
         Some(1u16..) => Ok(text.to_owned()),
         _ => Err(invalid("uplink.collector", format_args!("{text:?} is no host and port such as collector:7460"))),
     }
+}
+
+fn certificate_files(raw: &RawTls) -> Vec<(&'static str, PathBuf)> {
+    let own = raw.certificate.clone().map(|path| ("uplink.tls.certificate", path));
+    std::iter::once(("uplink.tls.ca", raw.ca.clone())).chain(own).collect()
 }
 
 fn client_tls(raw: &RawTls, collector: &str) -> Result<ClientTls, InvalidConfig> {
@@ -403,8 +411,13 @@ fn exclusion(raw: &RawExclusion) -> Result<Exclusion, InvalidConfig> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A configuration that can be used.
+    pub(crate) fn good() -> Config {
+        check(GOOD).unwrap()
+    }
 
     fn check(text: &str) -> Result<Config, String> {
         let raw: RawConfig = toml(text)?;

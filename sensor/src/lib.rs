@@ -21,8 +21,10 @@ pub mod uplink;
 
 pub mod delivery;
 
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod enroll;
 pub mod identity;
 pub mod metrics;
@@ -31,3 +33,4 @@ pub mod replay;
 pub mod run;
 pub mod sandbox;
 pub mod state_dir;
+pub mod status;

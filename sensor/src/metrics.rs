@@ -1,9 +1,11 @@
 //! What a sensor tells Prometheus about itself.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use martlet_observe::pipeline::Outcomes;
+use martlet_observe::screen::AddressSet;
 use martlet_telemetry::build;
 use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::counters::{Family, MetricKind, Samples, to_f64};
@@ -11,6 +13,7 @@ use martlet_window::RejectReason;
 
 use crate::capture::live::Drops;
 use crate::spool::SpoolFigures;
+use crate::status::CaptureStatus;
 use crate::uplink::UplinkState;
 
 /// The capture thread's numbers, written once a turn.
@@ -22,6 +25,11 @@ pub struct CaptureMetrics {
     kernel_drops: AtomicU64,
     interface_drops: AtomicU64,
     parts: AtomicU64,
+    ipv4_addresses: AtomicU64,
+    ipv6_prefixes: AtomicU64,
+    address_epochs: AtomicU64,
+    /// The interfaces' own addresses; they are compared, and told to nobody.
+    own: Mutex<AddressSet>,
 }
 
 impl CaptureMetrics {
@@ -33,6 +41,37 @@ impl CaptureMetrics {
             cell.store(frames, Relaxed);
         }
         self.parts.store(parts, Relaxed);
+    }
+
+    /// From now on these addresses are observed, and the interfaces have those.
+    pub fn observes(&self, observed: &AddressSet, own: &AddressSet) {
+        self.ipv4_addresses.store(observed.ipv4_addresses(), Relaxed);
+        self.ipv6_prefixes.store(observed.ipv6_prefixes(), Relaxed);
+        self.address_epochs.fetch_add(1, Relaxed);
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone_from(own);
+    }
+
+    /// Whether the captured interfaces have this address.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).contains(address)
+    }
+
+    /// The numbers, as `/status` has them; ages are not known here.
+    #[must_use]
+    pub fn figures(&self) -> CaptureStatus {
+        CaptureStatus {
+            ipv4_addresses: self.ipv4_addresses.load(Relaxed),
+            ipv6_prefixes: self.ipv6_prefixes.load(Relaxed),
+            address_epoch: self.address_epochs.load(Relaxed),
+            frames: self.frames.load(Relaxed),
+            packets: self.packets.load(Relaxed),
+            last_packet_age_seconds: None,
+            window_parts: self.parts.load(Relaxed),
+            last_window_age_seconds: None,
+            kernel_drops: self.kernel_drops.load(Relaxed),
+            interface_drops: self.interface_drops.load(Relaxed),
+        }
     }
 
     /// Adds drops.
@@ -76,6 +115,11 @@ pub fn catalogue(
         |c| &c.interface_drops,
     )?;
     of_capture("martlet_sensor_window_parts_total", "Windows, or parts of them, that were closed.", |c| &c.parts)?;
+    of_capture(
+        "martlet_sensor_capture_address_epochs_total",
+        "Sets of observed addresses since the start; one more each time that addresses changed.",
+        |c| &c.address_epochs,
+    )?;
     let rejecting = capture.clone();
     add(Family::new(
         MetricKind::Counter,
@@ -204,6 +248,7 @@ mod tests {
         outcomes.rejected[RejectReason::NotIp as usize] = 3;
         capture.publish(&outcomes, 2);
         capture.dropped(Drops { kernel: 4, interface: 1 });
+        capture.observes(&AddressSet::default(), &AddressSet::default());
         let spool = Arc::new(SpoolFigures::default());
         spool.disk_full.store(true, Relaxed);
         spool.dropped_watched_ms.store(1500, Relaxed);
@@ -217,6 +262,7 @@ mod tests {
             "martlet_sensor_capture_kernel_drops_total 4",
             "martlet_sensor_capture_interface_drops_total 1",
             "martlet_sensor_window_parts_total 2",
+            "martlet_sensor_capture_address_epochs_total 1",
             "martlet_sensor_uplink_connected 0",
             "martlet_sensor_spool_disk_full 1",
             "martlet_sensor_spool_dropped_watched_seconds_total 1.5",

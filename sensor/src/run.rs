@@ -42,6 +42,7 @@ use crate::metrics::{self, CaptureMetrics};
 use crate::sandbox::Sandbox;
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
+use crate::status::{self, Observer};
 use crate::uplink::{self, ClientTls, TcpDial, TlsDial, UplinkSettings, UplinkState};
 use crate::watch::{Watch, WatchedSink};
 
@@ -84,12 +85,13 @@ pub fn run(config: &Config) -> Result<()> {
     // First, so that its rings hold what arrives while a large spool is read.
     let mut capture = Capture::open(config, uplink.clone(), capture_metrics.clone())?;
     let http = config.http.map(listen);
-    confine(&sandbox)?;
+    let sandboxed = confine(&sandbox)?;
     let _lock = StateLock::take(&config.state_dir)?;
     // A second sensor of the same configuration is told of the directory, not of the port.
     let http = http.transpose()?;
     let origin = identity::load_or_create(&config.state_dir).context("the sensor's identity")?;
     let catalogue = metrics::catalogue(&capture_metrics, &figures, &uplink)?;
+    let observer = Observer::new(config, sandboxed, capture_metrics, figures.clone(), uplink.clone());
     let (spool, outlet) = open_spool(config, origin, figures)?;
     let identity = BatchIdentity { origin, class: TrafficClass::Real, posture: config.posture };
     let (handover, batcher) = handover(identity)?;
@@ -104,8 +106,16 @@ pub fn run(config: &Config) -> Result<()> {
             encoded
         })?
     };
-    let edge =
-        Edge { config: config.clone(), origin, uplink, catalogue, stop: stop.clone(), http, pulses: pulses.clone() };
+    let edge = Edge {
+        config: config.clone(),
+        origin,
+        uplink,
+        catalogue,
+        observer,
+        stop: stop.clone(),
+        http,
+        pulses: pulses.clone(),
+    };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(outlet, &started))?;
     if starting.recv().is_err() {
@@ -124,13 +134,13 @@ pub fn run(config: &Config) -> Result<()> {
 }
 
 /// Gives up what is not needed any more, and says what is in force.
-fn confine(sandbox: &Sandbox) -> Result<()> {
+fn confine(sandbox: &Sandbox) -> Result<String> {
     let in_force = sandbox.enter()?;
     tracing::info!("sandbox: {in_force}");
     for missing in in_force.missing() {
         tracing::warn!("sandbox: {missing}");
     }
-    Ok(())
+    Ok(in_force.to_string())
 }
 
 /// The socket of metrics and health; the edge accepts on it.
@@ -201,6 +211,7 @@ impl<'a> Capture<'a> {
         let pipeline = Pipeline::new(screen, aim, observed.clone(), aggregator);
         let mut watch = Watch::new(aim);
         watch.observe(&observed);
+        metrics.observes(&observed, &own.addresses);
         Ok(Capture { config, live, pipeline, watch, uplink, metrics, observed, own })
     }
 
@@ -227,7 +238,7 @@ impl<'a> Capture<'a> {
             }
             if housekeeping.elapsed() >= HOUSEKEEPING {
                 housekeeping = Instant::now();
-                failed = self.housekeeping();
+                failed = self.housekeeping(handover);
                 if failed.is_err() {
                     break;
                 }
@@ -256,18 +267,14 @@ impl<'a> Capture<'a> {
     }
 
     /// Reads the drop counters, follows changing addresses, and learns the public address.
-    fn housekeeping(&mut self) -> Result<()> {
+    fn housekeeping(&mut self, handover: &Handover) -> Result<()> {
         let drops = self.live.drops();
         self.metrics.dropped(drops);
         self.watch.drops.add(drops);
         let own = own_addresses(&self.config.interfaces);
         let observed = observed(self.config, &own);
         if observed != self.observed || own.addresses != self.own.addresses || own.hardware != self.own.hardware {
-            tracing::info!("the interfaces' addresses changed");
-            self.live.set_filter(&filter(&observed, &own.addresses, &self.config.exclusions).expression)?;
-            self.pipeline.set_addresses(observed.clone(), own.clone());
-            self.watch.observe(&observed);
-            (self.observed, self.own) = (observed, own);
+            self.begin_address_epoch(observed, own, handover)?;
         }
         let seen_from = self.uplink.seen_from.lock().ok().and_then(|seen| *seen);
         let aim = aim(self.config.public_address, &self.observed, seen_from);
@@ -275,6 +282,30 @@ impl<'a> Capture<'a> {
             self.pipeline.set_aim(aim);
             self.watch.aim = aim;
         }
+        Ok(())
+    }
+
+    /// Observed addresses changed, as those of a line with changing addresses do: a new address epoch. What was counted
+    /// until now ends in parts of their own, so that the exposure of each part is of the addresses that were observed in it.
+    fn begin_address_epoch(&mut self, observed: AddressSet, own: Own, handover: &Handover) -> Result<()> {
+        self.live.set_filter(&filter(&observed, &own.addresses, &self.config.exclusions).expression)?;
+        if observed != self.observed {
+            let mut sink = WatchedSink { handover, limits: self.config.limits, watch: &mut self.watch };
+            self.pipeline.finish(now(), &mut sink);
+        }
+        self.pipeline.set_addresses(observed.clone(), own.clone());
+        self.watch.observe(&observed);
+        self.metrics.observes(&observed, &own.addresses);
+        if observed != self.observed {
+            self.begin_watch();
+        }
+        (self.observed, self.own) = (observed, own);
+        tracing::info!(
+            "the interfaces' addresses changed: address epoch {}, watching {} IPv4 addresses and {} IPv6 /64 prefixes",
+            self.metrics.figures().address_epoch,
+            self.observed.ipv4_addresses(),
+            self.observed.ipv6_prefixes()
+        );
         Ok(())
     }
 
@@ -377,6 +408,7 @@ struct Edge {
     origin: Origin,
     uplink: Arc<UplinkState>,
     catalogue: Catalogue,
+    observer: Observer,
     stop: Arc<AtomicBool>,
     http: Option<TcpListener>,
     pulses: Pulses,
@@ -431,6 +463,7 @@ impl Edge {
                         () = stopped_by_itself(&self.stop) => "the capture ended",
                         never = watchdog.run() => match never {},
                         never = renewing => match never {},
+                        never = self.observer.run() => match never {},
                     }
                 } => {
                     tracing::info!("{why}: closing the open windows and delivering them");
@@ -461,6 +494,8 @@ impl Edge {
         let Some(listener) = self.http.take() else { return Ok(None) };
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = admin::router(self.catalogue.registry().clone(), readiness);
+        let observer = self.observer.clone();
+        let router = admin::with_json(router, status::PATH, move || observer.json());
         let stop = async move {
             let _ = stopped.wait_for(|&stopping| stopping).await;
         };

@@ -307,13 +307,16 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     let file = folder.path().join("sensor.toml");
     std::fs::write(
         &file,
-        "[sensor]\nname = \"s\"\nposture = \"silent\"\n[capture]\ninterfaces = [\"lo\"]\n[observe]\nnetworks = \
-         [\"192.0.2.0/24\"]\n[uplink]\ncollector = \"collector.example:7460\"\n",
+        format!(
+            "[sensor]\nname = \"s\"\nposture = \"silent\"\nstate_dir = {:?}\n[capture]\ninterfaces = [\"lo\"]\n[observe]\nnetworks = \
+             [\"192.0.2.0/24\"]\n[uplink]\ncollector = \"collector.example:7460\"\n",
+            folder.path()
+        ),
     )
     .unwrap();
     let check = |settings: &[(&str, &str)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_martlet-sensor"));
-        command.args(["check", "--config"]).arg(&file);
+        command.args(["check", "--offline", "--config"]).arg(&file);
         let name = |key: &str| format!("MARTLET_UPLINK__TLS__{key}");
         let output = command.envs(settings.iter().map(|(key, value)| (name(key), value))).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -340,7 +343,7 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     ];
     for (settings, words) in cases {
         let (status, _, error) = check(settings);
-        assert_eq!((status, error.lines().count()), (2, 1), "{error}");
+        assert_eq!((status, error.lines().count()), (78, 1), "{error}");
         assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
     }
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o640);

@@ -12,8 +12,8 @@ use crate::cli::{Failure, configuration, tell};
 /// The copy is as of one moment: everything that was acknowledged before it is in the copy, and counts once there. Restoring is
 /// moving the copy into the place of the data directory, and starting the collector; docs/backup.md says what sensors do then.
 ///
-/// Exit status: 0 when the copy is whole and on the disk; 1 if it is not: then there is none; 2 if configuration or usage cannot be
-/// understood.
+/// Exit status: 0 when the copy is whole and on the disk; 1 if it is not: then there is none; 2 if usage cannot be understood; 78 if the
+/// configuration cannot be used.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Configuration file (TOML): where the data directory is.

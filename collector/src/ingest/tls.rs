@@ -49,6 +49,7 @@ pub enum TlsError {
 /// How connections are taken over TLS.
 #[derive(Clone)]
 pub struct Tls {
+    /// What holds for connections that come from now on; clones see the same.
     configs: Arc<ArcSwap<Configs>>,
     names: Names,
     enroller: Option<Arc<Enroller>>,
@@ -94,23 +95,8 @@ impl Tls {
     }
 
     fn load(config: &IngestTlsConfig) -> Result<Tls, TlsError> {
-        let IngestTlsConfig { certificate, key, client_ca, bind_names } = config;
-        let given = |key, path: &Path| if path.as_os_str().is_empty() { Err(TlsError::Missing(key)) } else { Ok(()) };
-        given("ingest.tls.certificate", certificate)?;
-        given("ingest.tls.key", key)?;
-        let identity = tls::identity(certificate, key).map_err(|source| {
-            let key = if source.path == *key { "ingest.tls.key" } else { "ingest.tls.certificate" };
-            TlsError::File { key, source }
-        })?;
-        if *bind_names && client_ca.is_none() {
-            return Err(TlsError::NothingToBind);
-        }
-        let verifier = client_ca.as_deref().map(verifier).transpose()?;
-        let config = server_config(verifier, identity, ALPN_INGEST);
-        let config = config.map_err(|error| TlsError::Refused(error.to_string()))?;
-        let configs = Configs { ingest: Arc::new(config), enrol: None };
-        let names = if *bind_names { Names::Bound } else { Names::Any };
-        Ok(Tls { configs: Arc::new(ArcSwap::from_pointee(configs)), names, enroller: None })
+        let names = if config.bind_names { Names::Bound } else { Names::Any };
+        Ok(Tls { configs: Arc::new(ArcSwap::from_pointee(Configs::load(config)?)), names, enroller: None })
     }
 
     /// With certificates of our own CA, which change while the collector runs.
@@ -121,6 +107,21 @@ impl Tls {
         clock: SharedClock,
     ) -> Tls {
         Tls { configs, names: Names::Own(peers, clock), enroller: Some(enroller) }
+    }
+
+    /// Whether certificates are those of our own CA, which nobody needs to read again.
+    #[must_use]
+    pub const fn has_own_authority(&self) -> bool {
+        self.enroller.is_some()
+    }
+
+    /// Reads the files of an operator's certificates again, for connections that come from now on.
+    ///
+    /// # Errors
+    /// The first file that cannot be used; what was read before goes on then.
+    pub fn reload(&self, config: &IngestTlsConfig) -> Result<(), TlsError> {
+        self.configs.store(Arc::new(Configs::load(config)?));
+        Ok(())
     }
 
     /// Makes the handshake; `None` if the peer left before it said anything.
@@ -148,6 +149,27 @@ impl Tls {
         }
         let peer = self.names.peer(shown)?;
         Ok(Some(Accepted::Sensor(split(stream), peer)))
+    }
+}
+
+impl Configs {
+    /// Of an operator's certificates.
+    fn load(config: &IngestTlsConfig) -> Result<Configs, TlsError> {
+        let IngestTlsConfig { certificate, key, client_ca, bind_names } = config;
+        let given = |key, path: &Path| if path.as_os_str().is_empty() { Err(TlsError::Missing(key)) } else { Ok(()) };
+        given("ingest.tls.certificate", certificate)?;
+        given("ingest.tls.key", key)?;
+        let identity = tls::identity(certificate, key).map_err(|source| {
+            let key = if source.path == *key { "ingest.tls.key" } else { "ingest.tls.certificate" };
+            TlsError::File { key, source }
+        })?;
+        if *bind_names && client_ca.is_none() {
+            return Err(TlsError::NothingToBind);
+        }
+        let verifier = client_ca.as_deref().map(verifier).transpose()?;
+        let config = server_config(verifier, identity, ALPN_INGEST);
+        let config = config.map_err(|error| TlsError::Refused(error.to_string()))?;
+        Ok(Configs { ingest: Arc::new(config), enrol: None })
     }
 }
 

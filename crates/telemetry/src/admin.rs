@@ -57,6 +57,16 @@ pub fn router(registry: Registry, readiness: Readiness) -> Router {
         .route("/readyz", get(move || std::future::ready(readiness.answer())))
 }
 
+/// The same, and at `path` what `answer` makes at each request: JSON.
+pub fn with_json(
+    router: Router,
+    path: &'static str,
+    answer: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> Router {
+    let answered = move || std::future::ready(([(header::CONTENT_TYPE, "application/json")], answer()));
+    router.route(path, get(answered))
+}
+
 fn metrics(registry: &Registry) -> Response {
     match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),

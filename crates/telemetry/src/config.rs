@@ -2,14 +2,27 @@
 //!
 //! A variable `MARTLET_SECTION__KEY` sets `key` in `[section]`; further `__` go deeper. Its value is read as TOML
 //! (`true`, `5`, `["a", "b"]`), and as plain text if it is not TOML. Variables without `__` after the prefix are
-//! not ours. Unknown keys are refused by the types themselves (`#[serde(deny_unknown_fields)]`): a misspelt key that
-//! is silently ignored is a setting that silently does not hold.
+//! not ours, unless what follows is one of our sections and a single `_`: that is a mistake. Unknown keys are refused by the
+//! types themselves (`#[serde(deny_unknown_fields)]`): a misspelt key that is silently ignored is a setting that silently
+//! does not hold. The error names the known key that comes nearest.
+//!
+//! [`Origins`] says of each setting where it comes from.
+
+mod nearest;
+mod origin;
 
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use toml::{Table, Value};
+
+pub use nearest::nearest;
+pub use origin::{Origin, Origins, changes};
+
+/// Exit status of a daemon whose configuration cannot be used: `EX_CONFIG` of sysexits.h. A service manager that knows it does
+/// not start the daemon again and again.
+pub const EXIT_CONFIG: u8 = 78;
 
 /// What the names of our environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "MARTLET_";
@@ -59,8 +72,8 @@ pub fn load<T: DeserializeOwned>(path: &Path, env: impl Iterator<Item = (String,
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     // Straight from the text, errors say line and column; merged with overrides they cannot.
-    let from_file = toml::from_str::<T>(&text).map_err(|error| invalid(path, &error));
-    let overrides = overrides(env);
+    let from_file = toml::from_str::<T>(&text).map_err(|error| invalid(path, &nearest::explained::<T>(&error)));
+    let overrides = overrides::<T>(env)?;
     if overrides.is_empty() {
         return from_file;
     }
@@ -78,7 +91,7 @@ pub fn load<T: DeserializeOwned>(path: &Path, env: impl Iterator<Item = (String,
 /// If the variables do not make a `T`, or a `T` requires what they do not give.
 pub fn from_environment<T: DeserializeOwned>(env: impl Iterator<Item = (String, String)>) -> Result<T, ConfigError> {
     let valid = Table::new().try_into::<T>().is_ok();
-    merge(Table::new(), overrides(env), valid)
+    merge(Table::new(), overrides::<T>(env)?, valid)
 }
 
 fn invalid(path: &Path, message: &impl ToString) -> ConfigError {
@@ -92,17 +105,27 @@ struct Override {
     value: Value,
 }
 
-fn overrides(env: impl Iterator<Item = (String, String)>) -> Vec<Override> {
-    let mut found: Vec<Override> = env
-        .filter_map(|(variable, text)| {
-            let keys = variable.strip_prefix(ENVIRONMENT_PREFIX)?;
-            let keys: Vec<String> = keys.split("__").map(str::to_ascii_lowercase).collect();
-            (keys.len() > 1).then(|| Override { keys, value: value_of(&text), variable })
-        })
-        .collect();
+impl Override {
+    /// `None` for a variable that sets no key of ours.
+    fn of((variable, text): (String, String)) -> Option<Override> {
+        let keys = variable.strip_prefix(ENVIRONMENT_PREFIX)?;
+        let keys: Vec<String> = keys.split("__").map(str::to_ascii_lowercase).collect();
+        (keys.len() > 1).then(|| Override { keys, value: value_of(&text), variable })
+    }
+}
+
+fn overrides<T: DeserializeOwned>(env: impl Iterator<Item = (String, String)>) -> Result<Vec<Override>, ConfigError> {
+    let sections = nearest::known::<T>(&[]);
+    let mut found = Vec::new();
+    for (variable, text) in env {
+        if let Some(message) = nearest::single_underscore::<T>(&variable, &sections) {
+            return Err(ConfigError::Variable { variable, message });
+        }
+        found.extend(Override::of((variable, text)));
+    }
     // The order of the environment must not decide anything.
     found.sort_by(|a, b| a.variable.cmp(&b.variable));
-    found
+    Ok(found)
 }
 
 fn value_of(text: &str) -> Value {
@@ -121,12 +144,14 @@ fn merge<T: DeserializeOwned>(mut table: Table, overrides: Vec<Override>, mut va
             Ok(_) => valid = true,
             // Only a table that was right before shows that this variable is to blame.
             Err(error) if valid => {
-                return Err(ConfigError::Variable { variable, message: one_line(&error) });
+                let message = one_line(&error);
+                let meant = nearest::variable(&keys, &message);
+                return Err(ConfigError::Variable { variable, message: message + &meant });
             }
             Err(_) => {}
         }
     }
-    table.try_into::<T>().map_err(|error| ConfigError::Incomplete(one_line(&error)))
+    table.try_into::<T>().map_err(|error| ConfigError::Incomplete(nearest::explained::<T>(&one_line(&error))))
 }
 
 fn one_line(error: &toml::de::Error) -> String {
@@ -201,6 +226,34 @@ mod tests {
         // The same with an innocent override beside it.
         let message = load_text("[ingest]\nlimt = 1\n", &[("MARTLET_INGEST__LIMIT", "1")]).unwrap_err().to_string();
         assert!(message.contains("example.toml") && message.contains("limt"), "{message}");
+    }
+
+    #[test]
+    fn the_nearest_known_key_is_named() {
+        let message = load_text("[ingest]\nlimt = 1\n", &[]).unwrap_err().to_string();
+        assert!(message.ends_with("; did you mean `limit`?"), "{message}");
+        let message = load_text("[ingets]\nlimit = 1\n", &[]).unwrap_err().to_string();
+        assert!(message.ends_with("; did you mean `ingest`?"), "{message}");
+        // A key that stands in the wrong place.
+        let message = load_text("listen = \"a\"\n", &[]).unwrap_err().to_string();
+        assert!(message.ends_with("; `listen` is a key of [ingest]"), "{message}");
+        let message = load_text("[ingest]\nzzzz = 1\n", &[]).unwrap_err().to_string();
+        assert!(message.ends_with("`names`"), "nothing is near: {message}");
+    }
+
+    #[test]
+    fn the_nearest_known_variable_is_named() {
+        let wrong = |name: &str| load_text("", &[(name, "1")]).unwrap_err().to_string();
+        for (name, meant) in [
+            ("MARTLET_INGEST__LIMT", "MARTLET_INGEST__LIMIT"),
+            ("MARTLET_INGETS__LIMIT", "MARTLET_INGEST__LIMIT"),
+            ("MARTLET_INGEST_LIMIT", "MARTLET_INGEST__LIMIT"),
+            ("MARTLET_INGEST_LIMT", "MARTLET_INGEST__LIMIT"),
+        ] {
+            let message = wrong(name);
+            assert!(message.contains(name) && message.contains(&format!("did you mean {meant}?")), "{message}");
+        }
+        assert!(load_text("", &[("MARTLET_INGESTION", "1"), ("MARTLET_PROGRAMS_X", "1")]).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -20,6 +21,10 @@ pub enum Format {
     Plain,
 }
 
+/// Puts a filter in place of the running one; the subscriber's type depends on the format.
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+static REPLACE: OnceLock<Replace> = OnceLock::new();
+
 /// A log filter that cannot be read.
 #[derive(Debug, Error)]
 #[error(
@@ -36,21 +41,54 @@ pub struct LogError {
 /// # Errors
 /// If the filter cannot be read.
 pub fn init(filter: &str, format: Format) -> Result<(), LogError> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|error| LogError { filter: filter.to_owned(), message: error.to_string() })?;
+    let parsed = parse(filter)?;
     let timestamps = match format {
         Format::Auto => !stderr_is_the_journal(),
         Format::Timestamps => true,
         Format::Plain => false,
     };
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // The only failure is that a subscriber is installed already.
-    let _ = if timestamps { builder.with_timer(SystemTime).try_init() } else { builder.without_time().try_init() };
+    if timestamps {
+        let builder = builder.with_timer(SystemTime).with_env_filter(parsed).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_ok() {
+            let _ = REPLACE.set(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
+        }
+    } else {
+        let builder = builder.without_time().with_env_filter(parsed).with_filter_reloading();
+        let handle = builder.reload_handle();
+        if builder.try_init().is_ok() {
+            let _ = REPLACE.set(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
+        }
+    }
     Ok(())
+}
+
+/// Puts another filter in the place of the one that [`init`] was given.
+///
+/// # Errors
+/// If the filter cannot be read, or logging was not started by [`init`].
+pub fn set_filter(filter: &str) -> Result<(), LogError> {
+    let parsed = parse(filter)?;
+    let failed = |message: String| LogError { filter: filter.to_owned(), message };
+    let replace = REPLACE.get().ok_or_else(|| failed("the log has not been started".to_owned()))?;
+    replace(parsed).map_err(failed)
+}
+
+/// Whether a filter can be read.
+///
+/// # Errors
+/// If it cannot.
+pub fn check(filter: &str) -> Result<(), LogError> {
+    parse(filter).map(drop)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(filter).map_err(|error| LogError { filter: filter.to_owned(), message: error.to_string() })
 }
 
 /// Whether `JOURNAL_STREAM` names the file behind standard error; the variable alone is inherited by everything that
@@ -71,5 +109,17 @@ mod tests {
         assert!(init("info,martlet=debug", Format::Auto).is_ok());
         let message = init("martlet=loud", Format::Auto).unwrap_err().to_string();
         assert!(message.contains("martlet=loud"), "{message}");
+        assert_eq!(check("martlet=loud").unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_filter_can_be_replaced() {
+        init("info", Format::Plain).unwrap();
+        let shown = || tracing::enabled!(tracing::Level::DEBUG);
+        set_filter("debug").unwrap();
+        assert!(shown());
+        set_filter("info").unwrap();
+        assert!(!shown());
+        assert!(set_filter("martlet=loud").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Stopping on a signal.
+//! Stopping on a signal, and reading the configuration again on another.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -33,6 +33,27 @@ impl Shutdown {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 128 + 15),
             _ = self.interrupt.recv() => ("SIGINT", 128 + 2),
+        }
+    }
+}
+
+/// SIGHUP, caught from the moment this exists: the operator wants the configuration to be read again.
+pub struct Hangup(Signal);
+
+impl Hangup {
+    /// Starts to catch the signal, which would end the process. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the system refuses the handler.
+    pub fn install() -> std::io::Result<Hangup> {
+        Ok(Hangup(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one; several that come while nobody waits are one.
+    pub async fn received(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime is going down.
+            std::future::pending::<()>().await;
         }
     }
 }
