@@ -105,7 +105,6 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     #[derive(Default)]
-    #[expect(dead_code, reason = "only its keys are asked for")]
     struct Part {
         one: u32,
     }
