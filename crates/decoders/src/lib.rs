@@ -12,6 +12,7 @@
 mod batch;
 mod capture;
 mod configuration;
+mod enrolment;
 mod frame;
 mod journal;
 mod packet;
@@ -25,6 +26,7 @@ pub use capture::capture;
 #[cfg(feature = "collector")]
 pub use configuration::collector_configuration;
 pub use configuration::sensor_configuration;
+pub use enrolment::enrolment;
 pub use frame::frame;
 pub use journal::journal;
 pub use packet::packet;
@@ -43,6 +45,7 @@ pub const ALL: &[(&str, Property)] = &[
     ("capture", capture),
     ("journal", journal),
     ("spool", spool),
+    ("enrolment", enrolment),
     ("sensor_configuration", sensor_configuration),
     #[cfg(feature = "collector")]
     ("record", record),
