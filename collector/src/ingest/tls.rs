@@ -81,7 +81,7 @@ pub(super) enum Accepted<IO> {
     /// A sensor with batches; who it is, if that binds it.
     Sensor(Halves<IO>, Option<Peer>),
     /// Somebody who wants a certificate; with what it showed, if anything.
-    Enrolling(Decrypted<IO>, Option<Facts>, Arc<Enroller>),
+    Enrolling(Box<Decrypted<IO>>, Option<Facts>, Arc<Enroller>),
 }
 
 impl Tls {
@@ -144,7 +144,7 @@ impl Tls {
         if connection.alpn_protocol() == Some(ALPN_ENROL)
             && let Some(enroller) = &self.enroller
         {
-            return Ok(Some(Accepted::Enrolling(stream, shown, enroller.clone())));
+            return Ok(Some(Accepted::Enrolling(Box::new(stream), shown, enroller.clone())));
         }
         let peer = self.names.peer(shown)?;
         Ok(Some(Accepted::Sensor(split(stream), peer)))
