@@ -191,7 +191,7 @@ impl Gate {
                 return connection::serve(&self.shared, read, write, &Caller { peer, ..caller }, stopping).await;
             }
             Ok(Ok(Some(Accepted::Enrolling(line, shown, enroller)))) => {
-                return enrolling::serve(&self.shared, line, shown, enroller, &caller).await;
+                return enrolling::serve(&self.shared, *line, shown, enroller, &caller).await;
             }
             Ok(Ok(None)) => return,
             Ok(Err(failure)) => Some(failure),
