@@ -26,6 +26,8 @@ use crate::uplink::tls::called;
 const CLOCK_SECONDS: i64 = 300;
 /// Longest token file, in bytes: a line, and room for white space.
 const LONGEST_TOKEN: u64 = 4096;
+/// The configuration that comes with Martlet.
+const SAMPLE: &str = include_str!("../../../systemd/sensor.toml");
 /// Where units of systemd are.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
@@ -64,7 +66,7 @@ pub struct EnrollArgs {
     /// How the watched addresses behave [default: rst for interface, silent for networks]
     #[arg(long, value_enum)]
     posture: Option<Posture>,
-    /// Replace a configuration file that is there
+    /// Replace a configuration file that is there, and is not the package's
     #[arg(long, conflicts_with = "keep_config")]
     force: bool,
     /// Get a certificate only, and leave the configuration as it is
@@ -167,7 +169,7 @@ pub fn run(args: &EnrollArgs) -> Result<String, EnrollError> {
     // All that can fail for reasons of this machine comes before the token is used.
     config::collector(&args.collector).map_err(|error| EnrollError::Misuse(error.to_string()))?;
     let token: Token = read_token(&args.token_file)?.parse()?;
-    if !args.force && !args.keep_config && args.config.exists() {
+    if !args.force && !args.keep_config && args.config.exists() && !is_sample(&args.config) {
         return Err(EnrollError::Configured(args.config.clone()));
     }
     let there = interfaces();
@@ -216,6 +218,11 @@ pub fn run(args: &EnrollArgs) -> Result<String, EnrollError> {
         }
     };
     Ok(report + &format!("\nStart it with: {}\n", start(&args.config)))
+}
+
+/// Whether a configuration is the one that the package brings, in which nobody has said anything yet.
+fn is_sample(config: &Path) -> bool {
+    fs::read(config).is_ok_and(|text| text == SAMPLE.as_bytes())
 }
 
 fn read_token(path: &Path) -> Result<String, EnrollError> {
