@@ -17,7 +17,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Serves it. The message must have come when a Hello would have to.
 pub(super) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
-    mut line: Box<Decrypted<IO>>,
+    mut line: Decrypted<IO>,
     shown: Option<Facts>,
     enroller: Arc<Enroller>,
     caller: &Caller,
