@@ -28,7 +28,7 @@ elif [ "$stage" = install ]; then
     # Mounts end with this process's namespace; they are taken away first, so that nothing of the machine is below what is deleted.
     trap 'umount -q "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root" "$root.log"' EXIT
     say "a Debian $VERSION_CODENAME with what the packages depend on"
-    debootstrap --variant=minbase --include=libpcap0.8,systemd "$VERSION_CODENAME" "$root" >"$root.log" 2>&1 \
+    debootstrap --variant=minbase --include=libpcap0.8,procps,systemd "$VERSION_CODENAME" "$root" >"$root.log" 2>&1 \
         || { tail -n 20 "$root.log" >&2; die "debootstrap failed; it needs the Debian mirror"; }
     mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
     mkdir "$root/old" "$root/new"
@@ -107,6 +107,27 @@ say "upgrading"
 inside sh -c 'dpkg -i --force-confdef /new/*.deb' >/dev/null
 for name in sensor collector drill; do version_is "martlet-$name" 0.1.0-1; done
 serve_briefly is_kept "after the upgrade"
+
+say "enrolling a sensor, and counting"
+sed -i 's/^#names = .*/names = ["127.0.0.1"]/' "$root/etc/martlet/collector.toml"
+enrol_and_count() {
+    local token
+    token=$(as martlet-collector martlet-collector enroll create --config /etc/martlet/collector.toml --name fresh --group packaged)
+    # The package's own configuration gives way.
+    inside martlet-sensor enroll --collector 127.0.0.1:7460 --token-file - --interface lo <<<"$token" | grep -q '^fresh is enrolled' \
+        || wrong "the sensor did not enrol"
+    grep -q '^name = "fresh"' "$root/etc/martlet/sensor.toml" || wrong "the sensor's configuration was not written"
+    [ "$(stat -c '%U %a' "$root/var/lib/martlet/sensor/tls/sensor.pem")" = "$(stat -c %U "$root/var/lib/martlet/sensor") 600" ] \
+        || wrong "the sensor's key is not its own"
+    as martlet-sensor martlet-sensor check --config /etc/martlet/sensor.toml >/dev/null
+    inside martlet-drill --out /tmp/drill.pcap --outbreak none --duration 1h --quiet
+    as martlet-sensor martlet-sensor replay --collector 127.0.0.1:7460 --sensor fresh --observe 198.18.0.0/24 --class drill \
+        --ca /var/lib/martlet/sensor/tls/ca.pem --certificate /var/lib/martlet/sensor/tls/sensor.pem \
+        --key /var/lib/martlet/sensor/tls/sensor.pem /tmp/drill.pcap >/dev/null
+    counted | grep -q '^fresh .*packaged' || wrong "what the enrolled sensor sent was not counted"
+}
+serve_briefly enrol_and_count
+before=$(counted)
 
 say "removing, and installing again"
 inside dpkg --remove martlet-sensor martlet-collector martlet-drill >/dev/null
