@@ -395,9 +395,9 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     assert!(status == 0 && error.contains("warning") && error.contains(key), "{error}");
     let elsewhere = ("MARTLET_INGEST__LISTEN", "0.0.0.0:7460");
     let (status, _, error) = check(&[elsewhere]);
-    assert!(status == 2 && error.contains("enroll.names") && error.contains("ingest.allow_plain"), "{error}");
+    assert!(status == 78 && error.contains("enroll.names") && error.contains("ingest.allow_plain"), "{error}");
     let (status, _, error) = check(&[elsewhere, ("MARTLET_INGEST__ALLOW_PLAIN", "true")]);
     assert!(status == 0 && error.contains("warning") && error.contains("unencrypted"), "{error}");
     let (status, _, error) = check(&[good[0], good[1], ("MARTLET_INGEST__TLS__BIND_NAMES", "true")]);
-    assert!(status == 2 && error.contains("ingest.tls.client_ca"), "{error}");
+    assert!(status == 78 && error.contains("ingest.tls.client_ca"), "{error}");
 }

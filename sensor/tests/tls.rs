@@ -229,7 +229,7 @@ fn a_collector_that_does_not_take_our_certificate_says_so() {
     let cases = [
         (fixture.settings(), "wants a certificate of ours"),
         (fixture.showing(fixture.others.sign("sensor")), "does not take our certificate"),
-        (fixture.showing(fixture.ours.sign_until("sensor", 2021)), "CertificateExpired"),
+        (fixture.showing(fixture.ours.sign_until("sensor", 2021)), "(uplink.tls.certificate) has expired"),
     ];
     for (settings, words) in cases {
         let (state, told) = refusal(&acceptor, Some(&settings));

@@ -291,14 +291,15 @@ def groups(found, said, table, before):
 
 
 def sensor_ports(found, report, table):
-    """The first fifty services of a sensor and UTC day count; of as many packets as the fiftieth has, some."""
+    """The first fifty services, by kind, of a sensor and UTC day count; of as many packets as the fiftieth has, some."""
     if not report["rules"]["sensor_ports"]:
         found.equal("/sensor_ports", report["sensor_ports"], [])
         return
     ranked = ask(
-        f"""WITH seen AS (SELECT sensor, date, service, sum(packets)::BIGINT AS n FROM {table} WHERE ip_version = 4 AND kind = 'scan'
-                GROUP BY ALL), placed AS (SELECT *, count(*) OVER (PARTITION BY sensor, date ORDER BY n DESC) AS place FROM seen)
-            SELECT sensor, service, coalesce(sum(n) FILTER (place <= 50), 0)::BIGINT, sum(n)::BIGINT FROM placed GROUP BY ALL"""
+        f"""WITH seen AS (SELECT sensor, date, ip_version, kind, service, sum(packets)::BIGINT AS n FROM {table} GROUP BY ALL),
+            placed AS (SELECT *, count(*) OVER (PARTITION BY sensor, date ORDER BY n DESC) AS place FROM seen)
+            SELECT sensor, service, coalesce(sum(n) FILTER (place <= 50), 0)::BIGINT, sum(n)::BIGINT FROM placed
+            WHERE ip_version = 4 AND kind = 'scan' GROUP BY ALL"""
     )
     counts = {(numbers[sensor], service): (least, most) for sensor, service, least, most in ranked}
     found.equal("/sensor_ports", len(report["sensor_ports"]) > 0, True)
