@@ -311,10 +311,16 @@ fn watched(args: &EnrollArgs, plan: &Plan) -> Result<String, EnrollError> {
         "reactive" => "reactive: a service answers",
         _ => "silent: nothing answers",
     };
+    let better = if plan.networks.is_none() {
+        format!(
+            "Networks without hosts that are routed here are better: name them in observe.networks of {}.\n",
+            args.config.display()
+        )
+    } else {
+        String::new()
+    };
     Ok(format!(
-        "It will watch {what}: now {ipv4} IPv4 addresses and {ipv6} IPv6 /64 prefixes. Posture {posture}.\n\
-         Networks without hosts that are routed here are better: name them in observe.networks of {}.\n",
-        args.config.display()
+        "It will watch {what}: now {ipv4} IPv4 addresses and {ipv6} IPv6 /64 prefixes. Posture {posture}.\n{better}"
     ))
 }
 
