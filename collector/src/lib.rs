@@ -34,7 +34,6 @@
 //! - [`pipeline`]: the stages behind the gate, put together.
 //! - [`signal`]: waking those who wait.
 //! - [`latencies`]: how long all that takes.
-//! - [`hex`]: bytes as text.
 //! - [`clock`]: the wall clock, which decides nothing.
 //! - [`import`]: capture files instead of sensors.
 //! - [`backup`]: a copy of everything that is kept, as of one moment.
@@ -52,7 +51,6 @@ pub mod detect;
 pub mod enroll;
 pub mod events;
 pub mod geo;
-pub mod hex;
 pub mod import;
 pub mod ingest;
 pub mod journal;

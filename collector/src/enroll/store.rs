@@ -404,6 +404,7 @@ mod tests {
     use super::*;
     use crate::labels::LabelStore;
     use crate::store::Store;
+    use data_encoding::HEXLOWER;
 
     struct Bench {
         _folder: tempfile::TempDir,
@@ -546,7 +547,7 @@ mod tests {
         let wal = std::fs::read(path.with_extension("db-wal")).unwrap();
         let token = martlet_enrol::Token { secret, authority: Fingerprint([0; 32]) }.reveal();
         let digits = &token[5..69];
-        let bytes = crate::hex::decode(digits).unwrap();
+        let bytes = HEXLOWER.decode(digits.as_bytes()).unwrap();
         assert!([digits.as_bytes(), &bytes].iter().all(|part| !wal.windows(part.len()).any(|window| window == *part)));
         bench.store.create(&Grant { expires: KEPT_SECONDS + 2000, ..grant("b") }, KEPT_SECONDS + 1001).unwrap();
         assert_eq!(bench.store.tokens(0).unwrap().len(), 1);

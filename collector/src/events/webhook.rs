@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use axum::http::{HeaderName, HeaderValue};
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use serde_json::json;
 use sha2::Sha256;
@@ -12,7 +13,6 @@ use super::courier::TellError;
 use super::kinds::name;
 use super::outbox::Due;
 use super::text;
-use crate::hex;
 use martlet_window::TrafficClass;
 
 /// The header that has the signature: `t=UNIX_SECONDS,v1=HEX`.
@@ -56,7 +56,7 @@ pub fn signature(secret: &[u8], time: i64, body: &[u8]) -> String {
     };
     mac.update(format!("{time}.").as_bytes());
     mac.update(body);
-    format!("t={time},v1={}", hex::encode(&mac.finalize().into_bytes()))
+    format!("t={time},v1={}", HEXLOWER.encode(&mac.finalize().into_bytes()))
 }
 
 /// The key by which a receiver knows a delivery again.

@@ -5,9 +5,8 @@
 
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-
-use crate::hex;
 
 /// Bytes of a hash that stand in a tag: enough that nobody meets two alike.
 const HASH_BYTES: usize = 16;
@@ -20,7 +19,7 @@ impl Tag {
     /// A tag of one start and generation; `content` is all that tells answers of one generation apart.
     pub(super) fn new(start: u64, generation: u64, content: &[u8]) -> Tag {
         let hash = Sha256::digest(content);
-        Tag(format!("\"{start:016x}-{generation:x}-{}\"", hex::encode(&hash[..HASH_BYTES])))
+        Tag(format!("\"{start:016x}-{generation:x}-{}\"", HEXLOWER.encode(&hash[..HASH_BYTES])))
     }
 
     /// Whether the client has what the tag is of.

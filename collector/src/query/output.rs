@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use data_encoding::HEXLOWER;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Number, Value};
@@ -126,7 +127,7 @@ fn csv(value: ValueRef<'_>) -> String {
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) => csv_text(&String::from_utf8_lossy(text)),
-        ValueRef::Blob(blob) => hexadecimal(blob),
+        ValueRef::Blob(blob) => HEXLOWER.encode(blob),
     }
 }
 
@@ -143,17 +144,8 @@ fn json(value: ValueRef<'_>) -> Value {
         // JSON has no number for what is none.
         ValueRef::Real(number) => Number::from_f64(number).map_or(Value::Null, Value::Number),
         ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text)),
-        ValueRef::Blob(blob) => Value::from(hexadecimal(blob)),
+        ValueRef::Blob(blob) => Value::from(HEXLOWER.encode(blob)),
     }
-}
-
-fn hexadecimal(blob: &[u8]) -> String {
-    let mut text = String::with_capacity(blob.len() * 2);
-    for byte in blob {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-
-use crate::hex;
 
 const PREFIX: &str = "martlet_";
 const PUBLIC_ID_BYTES: usize = 8;
@@ -38,8 +37,8 @@ impl Secret {
     #[must_use]
     pub fn read(text: &str) -> Option<Secret> {
         let (public_id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
-        let public_id = hex::decode(public_id)?.try_into().ok()?;
-        let secret = hex::decode(secret)?.try_into().ok()?;
+        let public_id = HEXLOWER.decode(public_id.as_bytes()).ok()?.try_into().ok()?;
+        let secret = HEXLOWER.decode(secret.as_bytes()).ok()?.try_into().ok()?;
         Some(Secret { public_id, secret })
     }
 
@@ -58,7 +57,7 @@ impl Secret {
     /// As it is handed over, once.
     #[must_use]
     pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}_{}", hex::encode(&self.public_id), hex::encode(&self.secret))
+        format!("{PREFIX}{}_{}", HEXLOWER.encode(&self.public_id), HEXLOWER.encode(&self.secret))
     }
 }
 
@@ -71,7 +70,7 @@ impl Default for Secret {
 /// Without what must not be written anywhere.
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", hex::encode(&self.public_id))
+        write!(f, "Secret({})", HEXLOWER.encode(&self.public_id))
     }
 }
 

@@ -189,6 +189,7 @@ fn read(row: &Row<'_>) -> Result<TokenRecord, TokenError> {
 mod tests {
     use super::*;
     use crate::store::Store;
+    use data_encoding::HEXLOWER;
 
     fn grant(name: &str, organisation: Option<&str>) -> Grant {
         Grant {
@@ -235,7 +236,7 @@ mod tests {
         // Nothing in the file is the secret.
         let bytes = std::fs::read(directory.path().join("martlet.db-wal")).unwrap();
         let text = secret.reveal();
-        let parts = [text.as_bytes().to_vec(), crate::hex::decode(&text[25..]).unwrap()];
+        let parts = [text.as_bytes().to_vec(), HEXLOWER.decode(&text.as_bytes()[25..]).unwrap()];
         assert!(parts.iter().all(|part| !bytes.windows(part.len()).any(|window| window == part)));
     }
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use martlet_window::SensorName;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
-
-use crate::hex;
 
 /// What stands in front of a sensor's name in a URI of its certificate. A URI and not a host name: it is no host's, and nothing
 /// that checks host names can be led to take it for one.
@@ -48,7 +47,7 @@ impl Default for Serial {
 
 impl fmt::Display for Serial {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&hex::encode(&self.0))
+        out.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -62,7 +61,8 @@ impl FromStr for Serial {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Serial, String> {
-        let bytes = hex::decode(&text.to_ascii_lowercase()).filter(|bytes| (1..=20).contains(&bytes.len()));
+        let bytes =
+            HEXLOWER.decode(text.to_ascii_lowercase().as_bytes()).ok().filter(|bytes| (1..=20).contains(&bytes.len()));
         let wrong = || "a serial number of hexadecimal digits is wanted, as `martlet-collector enroll list` shows it";
         bytes.map(|bytes| Serial::of_bytes(&bytes)).ok_or_else(|| wrong().to_owned())
     }

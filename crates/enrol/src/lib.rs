@@ -13,7 +13,6 @@
 
 mod authority;
 mod certificate;
-mod hex;
 mod key;
 mod life;
 mod message;

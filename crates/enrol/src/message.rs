@@ -5,11 +5,11 @@
 
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use martlet_window::SensorName;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::hex;
 use crate::token::Secret;
 
 /// The version that is spoken.
@@ -150,7 +150,7 @@ pub fn message_length(bytes: [u8; LENGTH_BYTES]) -> Result<usize, MessageError> 
 pub fn encode_request(request: &Request) -> Result<Vec<u8>, MessageError> {
     let Request { secret, request } = request;
     let token = secret.as_ref().map(Secret::digits);
-    encode(&RawRequest { version: VERSION, token, request: hex::encode(request) })
+    encode(&RawRequest { version: VERSION, token, request: HEXLOWER.encode(request) })
 }
 
 /// The request in a message without its length.
@@ -162,7 +162,8 @@ pub fn decode_request(message: &[u8]) -> Result<Request, MessageError> {
     let form = |what: &str| MessageError::Form(what.to_owned());
     // What is no secret is taken for a wrong one: the answer to both is the same.
     let secret = raw.token.map(|digits| Secret::of_digits(&digits).ok_or_else(|| form("the token is none")));
-    let request = hex::decode(&raw.request).ok_or_else(|| form("the request is not in hexadecimal digits"))?;
+    let request =
+        HEXLOWER.decode(raw.request.as_bytes()).map_err(|_| form("the request is not in hexadecimal digits"))?;
     Ok(Request { secret: secret.transpose()?, request })
 }
 

@@ -6,10 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-
-use crate::hex;
 
 const PREFIX: &str = "mrt1";
 
@@ -25,7 +24,7 @@ pub fn fingerprint(certificate: &[u8]) -> Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&hex::encode(&self.0))
+        out.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -53,11 +52,11 @@ impl Secret {
     }
 
     pub(crate) fn digits(&self) -> String {
-        hex::encode(&self.0)
+        HEXLOWER.encode(&self.0)
     }
 
     pub(crate) fn of_digits(text: &str) -> Option<Secret> {
-        Some(Secret(hex::decode(text)?.try_into().ok()?))
+        Some(Secret(HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()?))
     }
 }
 
@@ -104,7 +103,7 @@ impl FromStr for Token {
             return Err(TokenError::Foreign);
         }
         let secret = parts.next().and_then(Secret::of_digits).ok_or(TokenError::Damaged)?;
-        let authority = parts.next().and_then(hex::decode).and_then(|bytes| bytes.try_into().ok());
+        let authority = parts.next().and_then(|text| HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok());
         match (authority, parts.next()) {
             (Some(authority), None) => Ok(Token { secret, authority: Fingerprint(authority) }),
             _ => Err(TokenError::Damaged),

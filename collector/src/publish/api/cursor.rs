@@ -4,12 +4,12 @@
 //! The range is in it because the end of a range that nobody gave moves on with the data; the place is that of an entry in
 //! the list's order, not a number of entries, so that entries which come in front of it meanwhile repeat nothing.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::list::Place;
 use super::time::can_bound;
-use crate::hex;
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 8;
@@ -54,11 +54,11 @@ impl Cursor {
         bytes.extend(&self.place.0);
         let sum = sum(&bytes);
         bytes.extend(sum);
-        hex::encode(&bytes)
+        HEXLOWER.encode(&bytes)
     }
 
     pub(super) fn read(text: &str, check: &Check) -> Result<Cursor, CursorError> {
-        let bytes = hex::decode(text).ok_or(CursorError::Damaged)?;
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| CursorError::Damaged)?;
         let (content, found) = bytes.split_last_chunk::<SUM_BYTES>().ok_or(CursorError::Damaged)?;
         if sum(content) != *found {
             return Err(CursorError::Damaged);
