@@ -311,6 +311,9 @@ impl Drop for Obituary {
     }
 }
 
+/// Threads that follow the journal, by their obituaries: they end as soon as they are told to, and no commit waits for them.
+pub(crate) const FOLLOWERS: [&str; 4] = ["thread events", "thread detect", "thread archive", "thread history"];
+
 /// Opens store and journal, and starts all threads. What comes back beside them completes when the replay is visible.
 pub(crate) fn start_threads(
     config: &Config,

@@ -1,11 +1,14 @@
 """Works the numbers of an observation report out again, from the archive with DuckDB, and says which differ.
 
-usage: report.py [--labels FILE] ARCHIVE REPORT.json...; FILE is what `martlet-collector sensor list --json` printed. Prints a JSON object: how many numbers were compared, and what differs.
+usage: report.py STORE LABELS ARCHIVE REPORT.json...; STORE is the collector's store, in which exposure is kept by sensor and hour, and LABELS what
+`martlet-collector sensor list --json` printed. Prints a JSON object: how many numbers were compared, and what differs.
 Distinct sources are compared within five standard errors of what the report says of them; everything else has to be equal.
 """
 
 import datetime
 import json
+import sqlite3
+import statistics
 import sys
 
 import duckdb
@@ -14,14 +17,15 @@ ICMP, ICMPV6, TCP, UDP = 1, 58, 6, 17
 PROTOCOLS = {"icmp": ICMP, "icmpv6": ICMPV6, "tcp": TCP, "udp": UDP}
 MULTI_PORT = 10
 
-labels, numbers, arguments = {}, {}, sys.argv[1:]
-if arguments[0] == "--labels":
-    with open(arguments[1], encoding="utf-8") as file:
-        sensors = json.load(file)
-    labels = {name: sensor["labels"] for name, sensor in sensors.items()}
-    numbers = {name: sensor["number"] for name, sensor in sensors.items()}
-    arguments = arguments[2:]
-archive, *reports = arguments
+DAY_MS = 86_400_000
+
+store, labels_file, archive, *reports = sys.argv[1:]
+with open(labels_file, encoding="utf-8") as file:
+    sensors = json.load(file)
+labels = {name: sensor["labels"] for name, sensor in sensors.items()}
+filters = {name: (sensor["filtered"] or "").split(",") for name, sensor in sensors.items()}
+numbers = {name: sensor["number"] for name, sensor in sensors.items()}
+hours = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
 connection = duckdb.connect()
 connection.execute("SET TimeZone = 'UTC'")
 connection.execute(f"CREATE VIEW all_rows AS SELECT * FROM read_parquet('{archive}/*/*.parquet', hive_partitioning = true)")
@@ -189,6 +193,95 @@ def overview(found, said, report, table, before):
         found.close("/overview/change", said["change_percent"], change(sum(rows.values()), sum(said["packets"].values())))
 
 
+def is_filtered(sensor, service):
+    """Whether a port is filtered before a sensor: `25,135-139,tcp/445`."""
+    for part in filter(None, filters.get(sensor, [])):
+        protocol, _, ports = part.rpartition("/")
+        first, _, last = ports.partition("-")
+        if protocol in ("", service["protocol"]) and int(first) <= service["number"] <= int(last or first):
+            return service["protocol"] in ("tcp", "udp")
+    return False
+
+
+def watched(period, traffic, group):
+    """By sensor and day of the report's zone: milliseconds watched, times addresses, times prefixes; and who does not know."""
+    zone = datetime.timezone.utc if period["zone"] == "UTC" else datetime.timezone(datetime.timedelta(hours={"Asia/Tokyo": 9}[period["zone"]]))
+    begin, end = (int(datetime.datetime.fromisoformat(period[name].replace("Z", "+00:00")).timestamp()) for name in ("from", "to"))
+    names = set(members(group)) if group else None
+    by_day, unknown = {}, set()
+    rows = hours.execute(
+        """SELECT name, hour, watched_ms, ipv4_address_ms, ipv6_prefix_ms, exposure_unknown FROM sensor_hours JOIN sensors USING (sensor)
+           WHERE class = ? AND hour >= ? AND hour < ?""",
+        (["real", "drill", "import"].index(traffic), begin, end),
+    )
+    for name, hour, *sums, is_unknown in rows:
+        if names is not None and name not in names:
+            continue
+        day = datetime.datetime.fromtimestamp(hour, zone).date().isoformat()
+        before = by_day.setdefault(name, {}).setdefault(day, [0, 0, 0])
+        by_day[name][day] = [before[n] + sums[n] for n in range(3)]
+        if is_unknown:
+            unknown.add(name)
+    return by_day, unknown
+
+
+def exposure(found, report, table):
+    """What was watched; what is per sensor, also of ports that are filtered before some; and rates over sensors."""
+    period, rules, overview = report["period"], report["rules"], report["overview"]
+    by_day, unknown = watched(period, report["class"], report["group"])
+    days_of_sensor = lambda name, at: sum(day[at] for day in by_day[name].values()) / DAY_MS
+
+    def sums(names, day=None):
+        of = [day_sums for name in names for at, day_sums in by_day[name].items() if day in (None, at)]
+        return None if unknown.intersection(names) else [sum(day_sums[n] for day_sums in of) / DAY_MS for n in range(3)]
+
+    def same(place, said, names, day=None):
+        counted = sums(names, day)
+        for n, name in enumerate(["sensor_days", "address_days", "prefix_days"]):
+            found.close(f"{place}/{name}", said[name], counted and counted[n])
+
+    found.equal("/overview/exposure/sensors", overview["exposure"]["sensors"], len(by_day))
+    same("/overview/exposure", overview["exposure"], by_day)
+    for at, day in enumerate(overview["days"]):
+        on_day = [name for name, days in by_day.items() if day["date"] in days]
+        same(f"/overview/days/{at}/exposure", day["exposure"], on_day, day["date"])
+        found.equal(f"/overview/days/{at}/exposure/sensors", day["exposure"]["sensors"], len(on_day))
+    per = lambda packets, days: packets / days if days else None
+    for at, row in enumerate(report["ports"]["rows"]):
+        without = [name for name in by_day if is_filtered(name, row["key"])]
+        least = rules["min_sensors"]
+        names = [name for name in by_day if name not in without]
+        if len(without) < max(least, 1) or len(names) < least:
+            found.equal(f"/ports/{at}/watching", row.get("watching"), None)
+            names = list(by_day)
+        else:
+            found.equal(f"/ports/{at}/watching/sensors", row["watching"]["sensors"], len(names))
+        counted = sums(names)
+        found.close(f"/ports/{at}/per_sensor_day", row["cell"]["per_sensor_day"], counted and per(row["cell"]["packets"], counted[0]))
+        for day, cell in zip(overview["days"], row["cell"]["daily"]):
+            counted = sums([name for name in names if day["date"] in by_day[name]], day["date"])
+            if cell is not None:
+                found.close(f"/ports/{at}/{day['date']}", cell["per_sensor"], counted and per(cell["packets"], counted[0]))
+    packets = dict(ask(f"SELECT sensor, sum(packets)::BIGINT FROM {table} WHERE ip_version = 4 AND kind = 'scan' GROUP BY sensor"))
+    rates = {name: packets.get(name, 0) / days_of_sensor(name, 1) for name in by_day if name not in unknown and days_of_sensor(name, 1)}
+    sizes = {name: round(days_of_sensor(name, 1) / days_of_sensor(name, 0)) for name in rates}
+    for at, rate in enumerate(overview["rates"]):
+        of = rate["of"]
+        if of["what"] == "group":
+            values = [rates[name] for name in members(of["name"]) if name in rates]
+        elif of["what"] == "size":
+            values = [rate for name, rate in rates.items() if of["least"] <= sizes[name] <= (of["most"] or sizes[name])]
+        else:
+            values = list(rates.values())
+        found.equal(f"/overview/rates/{at}/sensors", rate["sensors"], len(values))
+        found.close(f"/overview/rates/{at}/mean", rate["mean"], statistics.fmean(values))
+        quartiles = statistics.quantiles(values, method="inclusive") if len(values) > 1 else values * 3
+        for name, value in zip(["lower_quartile", "median", "upper_quartile"], quartiles):
+            found.close(f"/overview/rates/{at}/{name}", rate[name], value)
+    if not rates:
+        found.equal("/overview/rates", overview["rates"], [])
+
+
 def movers(found, said, table, before, rules):
     """Who changed most, by packets; sources of a day are sketches where there are many, so those are not ranked again."""
     both = ask(
@@ -264,6 +357,7 @@ def populations(found, said, table, rules):
         )[0]
         found.equal("/populations/multi_port/packets", said["multi_port"]["packets"], count)
         found.sources("/populations/multi_port/sources", said["multi_port"]["sources"], distinct)
+    confirmed(found, said, table, rules, packets)
     mirai = {
         service: (count, distinct, everything)
         for service, count, distinct, everything in ask(
@@ -277,6 +371,34 @@ def populations(found, said, table, rules):
         found.equal(f"/populations/mirai_ports/{at}", [row["marked_packets"], row["packets"]], [marked, everything])
         found.close(f"/populations/mirai_ports/{at}/percent", row["percent"], share(marked, everything))
         found.sources(f"/populations/mirai_ports/{at}/sources", row["sources"], distinct)
+
+
+def confirmed(found, said, table, rules, packets):
+    """Sources of which a tool is confirmed, by the rules of docs/fingerprints.md; `None` of a group, and of days that are not UTC's."""
+    if said["confirmed"] is None:
+        return
+    has = lambda mark: f"coalesce(sum(packets) FILTER (list_contains(string_split(marks, ','), '{mark}')), 0)"
+    rules_of_tools = {
+        "mirai": "mirai > 0", "zmap": "zmap > 0", "unicornscan": "unicornscan > 0",
+        "masscan": "masscan >= 2 AND masscan * 2 >= syns", "nmap": "nmap >= 2 AND nmap * 8 >= nmap_shape",
+    }
+    told = {}
+    for tool, rule in rules_of_tools.items():
+        count, sources = ask(
+            f"""WITH sent AS (SELECT date, source, {has("mirai")} AS mirai, {has("zmap")} AS zmap, {has("masscan_ipid")} AS masscan,
+                    {has("nmap")} AS nmap, {has("nmap_shape")} AS nmap_shape, {has("unicornscan")} AS unicornscan,
+                    coalesce(sum(packets) FILTER (protocol = {TCP} AND NOT list_contains(string_split(marks, ','), 'stealth')), 0) AS syns
+                    FROM {table} WHERE ip_version = 4 AND kind = 'scan' GROUP BY ALL)
+                SELECT coalesce(sum({tool}), 0)::BIGINT, count(DISTINCT source) FROM sent WHERE {rule}"""
+        )[0]
+        if count >= rules["min_packets"] and sources >= rules["min_sources"]:
+            told[tool] = (count, sources)
+    found.equal("/populations/confirmed", sorted(row["name"] for row in said["confirmed"]), sorted(told))
+    for row in said["confirmed"]:
+        count, sources = told.get(row["name"], (0, 0))
+        found.equal(f"/populations/confirmed/{row['name']}/packets", row["packets"], count)
+        found.close(f"/populations/confirmed/{row['name']}/share", row["packets_percent"], share(count, packets))
+        found.sources(f"/populations/confirmed/{row['name']}/sources", row["sources"], sources)
 
 
 def groups(found, said, table, before):
@@ -322,6 +444,7 @@ for path in reports:
         view("before", report["previous"]["period"], report["class"], report["group"])
         before = "before"
     overview(found, report["overview"], report, "now", before)
+    exposure(found, report, "now")
     ranking(found, "/ports", report["ports"], "now", before, "service", "scan", rules, report["period"])
     ranking(found, "/regions", report["regions"], "now", before, "region", "scan", rules, report["period"])
     ranking(found, "/backscatter", report["backscatter"], "now", None, "service", "backscatter", rules, report["period"])

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::program::program;
 
 /// How long a daemon may take to start, to stop, or to show a number.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that ends with the test.
 #[derive(Debug)]

@@ -59,11 +59,12 @@ impl State {
 
     /// Has DuckDB work reports out again; says how many numbers it compared.
     fn recount(&self, interpreter: &Path, reports: &[PathBuf]) -> u64 {
-        let (archive, labels) = (self.data().join("archive"), self.folder.path().join("labels.json"));
+        let (store, archive) = (self.data().join("martlet.db"), self.data().join("archive"));
+        let labels = self.folder.path().join("labels.json");
         let listed = run(&mut self.command(&["sensor", "list", "--json"]), b"");
         assert_eq!(listed.code, Some(0), "{}", listed.stderr);
         fs::write(&labels, listed.text()).unwrap();
-        let arguments: Vec<&OsStr> = [OsStr::new("--labels"), labels.as_os_str(), archive.as_os_str()]
+        let arguments: Vec<&OsStr> = [store.as_os_str(), labels.as_os_str(), archive.as_os_str()]
             .into_iter()
             .chain(reports.iter().map(|path| path.as_os_str()))
             .collect();
@@ -128,7 +129,10 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     for number in 1..50 {
         let position = if number <= 30 { "position=domestic" } else { "position=overseas" };
         let group = if number == 7 { "group=alone" } else { "group=many" };
-        let labelled = run(&mut state.command(&["sensor", "set", &format!("drill-{number}"), position, group]), b"");
+        // Of those at home five have an operator who lets no SQL in.
+        let filtered = if number <= 5 { "filtered=25,udp/1433-1434" } else { "filtered=" };
+        let name = format!("drill-{number}");
+        let labelled = run(&mut state.command(&["sensor", "set", &name, position, group, filtered]), b"");
         assert_eq!(labelled.code, Some(0), "{}", labelled.stderr);
     }
     let truth = state.folder.path().join("truth.json");
@@ -153,6 +157,9 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     assert_eq!(packets, sent);
     // Of an exercise every event is told; it was called while it was sent.
     assert_eq!(report["events"]["assessed"][0]["service"]["number"], 1434);
+    // What is per sensor of the worm's port is per sensor that can see it.
+    let worm = report["ports"]["rows"].as_array().unwrap().iter().find(|row| row["key"]["number"] == 1434).unwrap();
+    assert_eq!(worm["watching"]["sensors"], 45);
     // From `many`, or from both positions, and all sensors figures of one or two would follow; from one position of twenty.
     let names = |report: &Value| -> Vec<String> {
         let groups = report["groups"].as_array().unwrap().iter();
@@ -166,6 +173,7 @@ fn a_drill_of_fifty_sensors_is_what_duckdb_counts() {
     let (group, path) = state.json("overseas", &overseas);
     assert_eq!((&group["group"], &group["overview"]["exposure"]["sensors"]), (&"position:overseas".into(), &19.into()));
     assert_eq!(group["revision"], 1);
+    assert!(group["ports"]["rows"].as_array().unwrap().iter().all(|row| row.get("watching").is_none()));
     assert!(state.recount(&interpreter, &[path]) > 100);
     for (sensors, why) in [("alone", "had 1 sensors"), ("economy:JP", "there is no group")] {
         let refused = state.report(&[&overseas[..5], &["--sensors", sensors]].concat());

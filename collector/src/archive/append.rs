@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use martlet_archive::{FileWriter, Labels, Network, Observer, Row, Written};
+use martlet_archive::{FileWriter, Labels, Network, Observer, ROW_GROUP_ROWS, Row, Written};
 use martlet_journal::{Disk, Item, Reader};
 use martlet_window::{BatchHeader, IpVersion, Origin, TrafficClass, address_from_bits};
 use martlet_wire::v1::{BatchView, Columns, Limits};
@@ -224,7 +224,10 @@ impl Gathered {
             directory.step()?;
             let path = directory.staged_file(operation, day)?;
             let mut writer = FileWriter::create(&path, rows.len() as u64, facts, rests)?;
-            writer.extend(rows, &self.labels)?;
+            for rows in rows.chunks(ROW_GROUP_ROWS) {
+                directory.go_on()?;
+                writer.extend(rows, &self.labels)?;
+            }
             staged.push((day, writer.finish(&self.labels)?));
         }
         let place = |(day, written)| Ok((day, directory.place(operation, day)?, written));

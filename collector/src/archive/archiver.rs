@@ -1,5 +1,6 @@
 //! The archive's thread: it follows the journal, and keeps the files in order.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,8 +111,10 @@ impl<D: Disk> Archiver<D> {
         self
     }
 
-    /// Works until `stop` is closed. What is not archived then stays in the journal.
-    pub fn run(mut self, stop: &Receiver<std::convert::Infallible>) {
+    /// Works until `stop` is closed. What is not archived then stays in the journal, and what is half done is begun again after the
+    /// next start.
+    pub fn run(mut self, stop: &Receiver<Infallible>) {
+        self.directory.stop_with(stop.clone());
         if let Err(error) = be_nice() {
             tracing::debug!("cannot lower the archive's priority: {error}");
         }
@@ -135,6 +138,7 @@ impl<D: Disk> Archiver<D> {
                 self.state.archive.health.work(self.clock.now_ms());
                 has_worked
             }
+            Err(ArchiveError::Stopping) => false,
             Err(error) => {
                 let wait = self.retry.map_or(FIRST_RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
                 self.retry = Some((now + wait, wait));

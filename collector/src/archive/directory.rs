@@ -9,10 +9,12 @@
 //! directory of the day for another, in one step: whoever lists it sees all of the old files or all of the new ones. Names are
 //! never used again, so a scan that listed the old ones may not find them, but never reads something else.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::{Receiver, TryRecvError};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::error::ArchiveError;
@@ -25,6 +27,8 @@ const DAY_PREFIX: &str = "date=";
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    /// Closed when the archive is to stop.
+    stop: Option<Receiver<Infallible>>,
     #[cfg(test)]
     fuse: super::fuse::Fuse,
 }
@@ -48,6 +52,7 @@ impl Directory {
     pub fn existing(root: &Path) -> Directory {
         Directory {
             root: root.to_owned(),
+            stop: None,
             #[cfg(test)]
             fuse: super::fuse::Fuse::default(),
         }
@@ -58,6 +63,18 @@ impl Directory {
     pub(super) fn with_fuse(mut self, fuse: super::fuse::Fuse) -> Directory {
         self.fuse = fuse;
         self
+    }
+
+    /// Long work ends when this is closed.
+    pub(super) fn stop_with(&mut self, stop: Receiver<Infallible>) {
+        self.stop = Some(stop);
+    }
+
+    /// Called again and again by work that may take minutes: what is given up then is begun again after the next start, as after a
+    /// crash.
+    pub(super) fn go_on(&self) -> Result<(), ArchiveError> {
+        let is_closed = |stop: &Receiver<Infallible>| matches!(stop.try_recv(), Err(TryRecvError::Disconnected));
+        if self.stop.as_ref().is_some_and(is_closed) { Err(ArchiveError::Stopping) } else { Ok(()) }
     }
 
     /// Where it is.

@@ -37,6 +37,9 @@ pub enum ArchiveError {
     /// Rows of a window that no calendar has a date for.
     #[error("day {0} since 1970 has no date")]
     Day(i64),
+    /// The archive is to stop.
+    #[error("the archive stops")]
+    Stopping,
     /// A crash that a test asked for.
     #[cfg(test)]
     #[error("a crash that a test asked for")]

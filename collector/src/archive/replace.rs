@@ -9,6 +9,9 @@ use super::catalog::{ArchiveFile, Catalog};
 use super::directory::{Directory, file_name};
 use super::error::ArchiveError;
 
+/// So many rows are read between two looks at whether the archive is to stop: some hundredths of a second.
+const LOOKED_UP_EVERY: usize = 16_384;
+
 /// What becomes of the rows.
 pub(super) enum Change {
     /// Nothing: small files become a large one.
@@ -17,6 +20,27 @@ pub(super) enum Change {
     Mask(Masked),
     /// Of every address its network is left.
     Coarsen,
+}
+
+/// Rows of files, in order, until the archive is to stop.
+struct Rows<'a> {
+    directory: &'a Directory,
+    merge: Merge,
+    read: usize,
+}
+
+impl<'a> Rows<'a> {
+    const fn new(directory: &'a Directory, merge: Merge) -> Rows<'a> {
+        Rows { directory, merge, read: 0 }
+    }
+
+    fn next(&mut self) -> Result<Option<Row>, ArchiveError> {
+        if self.read.is_multiple_of(LOOKED_UP_EVERY) {
+            self.directory.go_on()?;
+        }
+        self.read += 1;
+        Ok(self.merge.next_row()?)
+    }
 }
 
 /// Replaces files of one day by one file.
@@ -39,20 +63,20 @@ pub(super) fn replace(
         Change::Mask(masked) => masked.labels.clone(),
         _ => Labels::default(),
     };
-    let mut merge = Merge::open_with(&paths(directory, day, inputs)?, labels)?;
+    let mut rows = Rows::new(directory, Merge::open_with(&paths(directory, day, inputs)?, labels)?);
     directory.step()?;
-    let rows = inputs.iter().map(|input| input.written.rows).sum();
-    let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, rows, &merge.facts(), rests)?;
+    let count = inputs.iter().map(|input| input.written.rows).sum();
+    let mut writer = FileWriter::create(&directory.staged_file(operation, day)?, count, &rows.merge.facts(), rests)?;
     match &change {
         Change::Merge => {
-            while let Some(row) = merge.next_row()? {
-                writer.push(row, merge.labels())?;
+            while let Some(row) = rows.next()? {
+                writer.push(row, rows.merge.labels())?;
             }
         }
-        Change::Mask(masked) => mask(&mut merge, masked, &mut writer)?,
-        Change::Coarsen => coarsen(&mut merge, &mut writer)?,
+        Change::Mask(masked) => mask(&mut rows, masked, &mut writer)?,
+        Change::Coarsen => coarsen(&mut rows, &mut writer)?,
     }
-    let written = writer.finish(merge.labels())?;
+    let written = writer.finish(rows.merge.labels())?;
     let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     directory.exchange(operation, day, &names, true)?;
     directory.step()?;
@@ -100,12 +124,12 @@ pub(super) fn recover(
         return catalog.end_replace(operation, day, None);
     }
     // What the file holds is not known any more; it says so itself.
-    let mut merge = Merge::open(&[directory.day(day)?.join(&name)])?;
+    let mut rows = Rows::new(directory, Merge::open(&[directory.day(day)?.join(&name)])?);
     let mut written = Written::default();
     let mut is_coarse = true;
-    while let Some(row) = merge.next_row()? {
+    while let Some(row) = rows.next()? {
         written.count(&row);
-        is_coarse &= merge.labels().network(row.network).is_coarse;
+        is_coarse &= rows.merge.labels().network(row.network).is_coarse;
     }
     let path = directory.day(day)?.join(&name);
     written.bytes = std::fs::metadata(&path).map_err(ArchiveError::io("read the length of", &path))?.len();
@@ -133,15 +157,15 @@ pub(super) fn masked(
     inputs: &[ArchiveFile],
     network: &IpNet,
 ) -> Result<Masked, ArchiveError> {
-    let mut merge = Merge::open(&paths(directory, day, inputs)?)?;
-    let mut rows = Vec::new();
-    while let Some(row) = merge.next_row()? {
-        if is_masked(&row, merge.labels(), network) {
-            let nobody = merge.labels_mut().number_network(&Network::default());
-            rows.push(Row { source: 0, network: nobody, ..row });
+    let mut rows = Rows::new(directory, Merge::open(&paths(directory, day, inputs)?)?);
+    let mut masked = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_masked(&row, rows.merge.labels(), network) {
+            let nobody = rows.merge.labels_mut().number_network(&Network::default());
+            masked.push(Row { source: 0, network: nobody, ..row });
         }
     }
-    Ok(Masked { network: *network, rows: summed(rows), labels: merge.into_labels() })
+    Ok(Masked { network: *network, rows: summed(masked), labels: rows.merge.into_labels() })
 }
 
 /// Rows that were masked. Those of a class come first in it: the unspecified address is the lowest.
@@ -153,39 +177,40 @@ pub(super) struct Masked {
 }
 
 /// Passes on every row that is not masked, and those that are where they belong.
-fn mask(merge: &mut Merge, masked: &Masked, writer: &mut FileWriter) -> Result<(), ArchiveError> {
+fn mask(rows: &mut Rows<'_>, masked: &Masked, writer: &mut FileWriter) -> Result<(), ArchiveError> {
     let mut waiting = masked.rows.iter().peekable();
-    while let Some(row) = merge.next_row()? {
+    while let Some(row) = rows.next()? {
+        let labels = rows.merge.labels();
         while let Some(&before) = waiting.next_if(|masked| masked.key() < row.key()) {
-            writer.push(before, merge.labels())?;
+            writer.push(before, labels)?;
         }
-        if !is_masked(&row, merge.labels(), &masked.network) {
-            writer.push(row, merge.labels())?;
+        if !is_masked(&row, labels, &masked.network) {
+            writer.push(row, labels)?;
         }
     }
-    Ok(waiting.try_for_each(|&row| writer.push(row, merge.labels()))?)
+    Ok(waiting.try_for_each(|&row| writer.push(row, rows.merge.labels()))?)
 }
 
 /// Leaves only networks of sources. Rows of a class whose sources are of one network follow each other: only they are in memory.
-fn coarsen(merge: &mut Merge, writer: &mut FileWriter) -> Result<(), ArchiveError> {
-    let mut rows: Vec<Row> = Vec::new();
+fn coarsen(rows: &mut Rows<'_>, writer: &mut FileWriter) -> Result<(), ArchiveError> {
+    let mut alike: Vec<Row> = Vec::new();
     loop {
-        let row = merge.next_row()?.map(|mut row| {
+        let row = rows.next()?.map(|mut row| {
             if !row.address().is_unspecified() {
                 row.source = coarse(row.class.ip(), row.source);
-                let network = Network { is_coarse: true, ..merge.labels().network(row.network).clone() };
-                row.network = merge.labels_mut().number_network(&network);
+                let network = Network { is_coarse: true, ..rows.merge.labels().network(row.network).clone() };
+                row.network = rows.merge.labels_mut().number_network(&network);
             }
             row
         });
         let place = |row: &Row| (row.class, row.source);
-        if rows.last().is_some_and(|last| Some(place(last)) != row.as_ref().map(place)) {
-            for row in summed(std::mem::take(&mut rows)) {
-                writer.push(row, merge.labels())?;
+        if alike.last().is_some_and(|last| Some(place(last)) != row.as_ref().map(place)) {
+            for row in summed(std::mem::take(&mut alike)) {
+                writer.push(row, rows.merge.labels())?;
             }
         }
         let Some(row) = row else { return Ok(()) };
-        rows.push(row);
+        alike.push(row);
     }
 }
 

@@ -379,6 +379,22 @@ fn merging_changes_no_row_and_a_reader_sees_each_once_whatever_crashes() {
 }
 
 #[test]
+fn a_merge_that_is_stopped_is_done_after_the_next_start() {
+    let world = with_files();
+    let (expected, files) = (world.visible(), world.number("SELECT count(*) FROM archive_files"));
+    world.clock.0.store(TEN + 5 * 86_400, Relaxed);
+    let config = ArchiveConfig { source_days: 0, ..ArchiveConfig::default() };
+    let (running, stop) = crossbeam_channel::bounded(0);
+    drop(running);
+    world.archiver(&config, &Fuse::default()).unwrap().run(&stop);
+    assert_eq!((world.visible(), world.number("SELECT count(*) FROM archive_files")), (expected.clone(), files));
+    assert_eq!(world.number("SELECT count(*) FROM archive_operations"), 1, "it was begun");
+    settle(&world, &config, &Fuse::default()).unwrap();
+    assert_eq!((world.visible(), world.number("SELECT count(*) FROM archive_files")), (expected, 2));
+    world.check_catalog();
+}
+
+#[test]
 fn a_file_of_somebody_else_stays_where_it_is() {
     let world = with_files();
     world.clock.0.store(TEN + 5 * 86_400, Relaxed);

@@ -11,7 +11,7 @@ use super::{Failure, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::enroll::{AuthorityFile, CertificateRecord, EnrollStore, Grant, TokenRecord, TokenState};
-use crate::labels::{Group, Label, Setting};
+use crate::labels::{Group, Label, LabelError, Setting};
 
 /// Let sensors enrol, list their certificates, revoke them, and make a new CA. The collector may run: it knows of a change within
 /// seconds.
@@ -33,7 +33,7 @@ enum Command {
         #[arg(long, value_name = "TIME", default_value = "1h")]
         ttl: Life,
         #[command(flatten)]
-        labels: LabelArguments,
+        labels: Box<LabelArguments>,
         #[command(flatten)]
         place: Place,
     },
@@ -89,11 +89,18 @@ struct LabelArguments {
     /// static or dynamic.
     #[arg(long, value_parser = |text: &str| label(Label::Addressing, text))]
     addressing: Option<Setting>,
+    /// Ports that are filtered before it, such as 25,135-139,tcp/445: they leave its exposure in reports.
+    #[arg(long, value_name = "PORTS", value_parser = filtered)]
+    filtered: Option<Setting>,
 }
 
 fn label(label: Label, text: &str) -> Result<Setting, String> {
     let value = Group::new(label, text).map_err(|error| error.to_string())?.value;
-    Ok(Setting { label, value: Some(value) })
+    Ok(Setting::Label(label, Some(value)))
+}
+
+fn filtered(text: &str) -> Result<Setting, String> {
+    Ok(Setting::Filtered(Some(text.parse().map_err(|error: LabelError| error.to_string())?)))
 }
 
 /// Carries out a command.
@@ -112,9 +119,9 @@ fn open(place: &Place) -> Result<(Config, EnrollStore), Failure> {
     Ok((config, EnrollStore::open(&location).map_err(Failure::failed)?))
 }
 
-fn create(name: SensorName, ttl: Life, labels: LabelArguments, place: &Place, now: i64) -> Result<(), Failure> {
-    let LabelArguments { group, economy, position, network, addressing } = labels;
-    let labels = [group, economy, position, network, addressing].into_iter().flatten().collect();
+fn create(name: SensorName, ttl: Life, labels: Box<LabelArguments>, place: &Place, now: i64) -> Result<(), Failure> {
+    let LabelArguments { group, economy, position, network, addressing, filtered } = *labels;
+    let labels = [group, economy, position, network, addressing, filtered].into_iter().flatten().collect();
     let (config, mut store) = open(place)?;
     let file = AuthorityFile::in_directory(&config.store.data_dir);
     let authority = file.load_or_make(now, config.enroll.ca_life).map_err(Failure::failed)?.fingerprint();

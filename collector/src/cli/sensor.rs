@@ -7,9 +7,9 @@ use martlet_window::SensorName;
 
 use super::place::{Place, print, table};
 use super::{Failure, tell};
-use crate::labels::{Label, LabelStore, Labelled, Setting};
+use crate::labels::{FilteredPorts, Label, LabelStore, Labelled, Setting};
 
-/// List sensors, and say what group, economy, position, network and addressing they have. The collector may run: it knows of a
+/// List sensors, and say what group, economy, position, network and addressing they have, and which ports are filtered before them. The collector may run: it knows of a
 /// change within seconds.
 #[derive(Debug, Args)]
 pub(super) struct SensorArguments {
@@ -44,6 +44,8 @@ const SET_HELP: &str = "\
 Labels: group=NAME (any that you like), economy=JP (ISO 3166-1), position=domestic|overseas, \
 network=isp|cloud|academic|corporate|government|other, addressing=static|dynamic. `LABEL=` takes a label away.
 
+filtered=25,135-139,tcp/445 are ports that a network filters before the sensor: they leave its exposure in reports.
+
 Figures of groups are kept for the labels of history.group_labels, of days that are made from then on; `martlet-collector \
 rebuild --from DAY --to DAY` makes earlier days again.";
 
@@ -73,19 +75,21 @@ fn list(json: bool, place: &Place) -> Result<(), Failure> {
     if json {
         let object: BTreeMap<&String, serde_json::Value> = sensors
             .iter()
-            .map(|(name, Labelled { number, labels })| {
-                (name, serde_json::json!({ "number": number, "labels": labels }))
+            .map(|(name, Labelled { number, labels, filtered })| {
+                let filtered = filtered.as_ref().map(FilteredPorts::to_string);
+                (name, serde_json::json!({ "number": number, "labels": labels, "filtered": filtered }))
             })
             .collect();
         let text = serde_json::to_string_pretty(&object).map_err(Failure::failed)?;
         return print(&format!("{text}\n"));
     }
-    let rows = sensors.iter().map(|(name, Labelled { number, labels })| {
+    let rows = sensors.iter().map(|(name, Labelled { number, labels, filtered })| {
         let label = |label: Label| labels.get(&label).cloned().unwrap_or_else(|| "-".to_owned());
         // A number once it was heard.
         let number = number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         let [group, economy, position, network, addressing] = Label::ALL.map(label);
-        [name.clone(), number, group, economy, position, network, addressing]
+        let filtered = filtered.as_ref().map_or_else(|| "-".to_owned(), FilteredPorts::to_string);
+        [name.clone(), number, group, economy, position, network, addressing, filtered]
     });
-    print(&table(["NAME", "NUMBER", "GROUP", "ECONOMY", "POSITION", "NETWORK", "ADDRESSING"], rows))
+    print(&table(["NAME", "NUMBER", "GROUP", "ECONOMY", "POSITION", "NETWORK", "ADDRESSING", "FILTERED"], rows))
 }

@@ -175,7 +175,7 @@ impl EnrollStore {
         set_labels(&transaction, &grant.sensor, &grant.labels)?;
         transaction.execute_batch("ROLLBACK TO labels")?;
         prune(&transaction, now)?;
-        let labels: Vec<String> = grant.labels.iter().map(written).collect();
+        let labels: Vec<String> = grant.labels.iter().map(Setting::to_string).collect();
         transaction.execute(
             "INSERT INTO enrolment_tokens (hash, sensor, labels, created, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![secret.hash(), grant.sensor.as_str(), labels.join("\n"), now, grant.expires],
@@ -393,10 +393,6 @@ fn state(expires: i64, used: Option<i64>, revoked: Option<i64>, now: i64) -> Tok
         (None, None) if now >= expires => TokenState::Expired,
         (None, None) => TokenState::Open,
     }
-}
-
-fn written(Setting { label, value }: &Setting) -> String {
-    format!("{}={}", label.name(), value.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ use crate::config::Config;
 use crate::geo::Geo;
 use crate::journal::{Condition, Queue, State};
 use crate::pipeline::Links;
-use crate::run::{StartError, finish_history, start_threads};
+use crate::run::{FOLLOWERS, StartError, finish_history, start_threads};
 use crate::store::{DirectoryLock, Location, LockError};
 
 pub use error::{FileError, ImportError};
@@ -273,7 +273,9 @@ async fn finish(
                 _ => Err(ended(None)),
             },
             // The journal stage ends first, and the others behind it: one that panicked before it would be waited for in vain.
-            _ = died.recv(), if is_alive => is_alive = false,
+            thread = died.recv(), if is_alive => {
+                is_alive = thread.is_some_and(|name| FOLLOWERS.contains(&name.as_str()));
+            }
             () = &mut told, if !is_told => is_told = true,
             () = sleep(ASK_AGAIN), if is_alive => {
                 let is_stalled = state.is_stalled() || state.store.condition() != Condition::Running;
@@ -282,5 +284,32 @@ async fn finish(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Request, queue};
+
+    #[tokio::test]
+    async fn the_last_commit_is_waited_for_although_followers_have_ended() {
+        let (queue, inbox) = queue();
+        let (deaths, died) = mpsc::unbounded_channel();
+        for follower in FOLLOWERS {
+            deaths.send(follower.to_owned()).unwrap();
+        }
+        let (end, ended) = bounded::<Infallible>(0);
+        let stage = std::thread::spawn(move || assert!(ended.recv().is_err()));
+        let state = State::default();
+        let finishing = finish(&queue, &state, vec![stage], died, std::future::pending());
+        let asked = async {
+            sleep(2 * ASK_AGAIN + ASK_AGAIN / 2).await;
+            drop(end);
+            inbox.try_iter().filter(|request| matches!(request, Request::Stop)).count()
+        };
+        let (finished, asked) = tokio::join!(finishing, asked);
+        finished.unwrap();
+        assert_eq!(asked, 3);
     }
 }

@@ -27,7 +27,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Commits that come early, because much is new, leave this many times the length of the last one between their beginnings.
 const REST: u32 = 4;
 /// How long the end waits for the last commit; what is not committed is replayed at the next start.
-const LAST_COMMIT: Duration = Duration::from_secs(10);
+const LAST_COMMIT: Duration = Duration::from_secs(4);
 /// How long it waits at most, so that the watchdog hears of it.
 const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long a thread that cannot hand on its work waits before it tries again.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::filtered::{self, FilteredPorts};
+
 /// Longest name of a group, in bytes.
 const LONGEST_GROUP: usize = 32;
 
@@ -78,7 +80,7 @@ impl Label {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LabelError {
     /// There is no such label.
-    #[error("{0:?} is no label: take group, economy, position, network or addressing, as in group=tokyo")]
+    #[error("{0:?} is no label: take group, economy, position, network, addressing or filtered, as in group=tokyo")]
     Unknown(String),
     /// A label cannot have this value.
     #[error("{label} cannot be {value:?}: take {expected}")]
@@ -136,22 +138,49 @@ impl fmt::Display for Group {
 
 /// What is to be said of a sensor: `position=overseas`, or `position=` for nothing any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// Which label.
-    pub label: Label,
-    /// Its value from now on; none if `None`.
-    pub value: Option<String>,
+pub enum Setting {
+    /// A label and its value from now on; none if `None`.
+    Label(Label, Option<String>),
+    /// The ports that are filtered before it; none if `None`.
+    Filtered(Option<FilteredPorts>),
+}
+
+impl Setting {
+    /// Under which name it is kept.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Setting::Label(label, _) => label.name(),
+            Setting::Filtered(_) => filtered::NAME,
+        }
+    }
+
+    /// What is kept.
+    pub(super) fn value(&self) -> Option<String> {
+        match self {
+            Setting::Label(_, value) => value.clone(),
+            Setting::Filtered(ports) => ports.as_ref().map(FilteredPorts::to_string),
+        }
+    }
 }
 
 impl FromStr for Setting {
     type Err = LabelError;
 
     fn from_str(text: &str) -> Result<Setting, LabelError> {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let label = Label::named(name).filter(|_| text.contains('='));
-        let label = label.ok_or_else(|| LabelError::Unknown(text.chars().take(LONGEST_GROUP).collect()))?;
-        let value = if value.is_empty() { None } else { Some(Group::new(label, value)?.value) };
-        Ok(Setting { label, value })
+        let unknown = || LabelError::Unknown(text.chars().take(LONGEST_GROUP).collect());
+        let (name, value) = text.split_once('=').ok_or_else(unknown)?;
+        let value = Some(value).filter(|value| !value.is_empty());
+        if name == filtered::NAME {
+            return Ok(Setting::Filtered(value.map(FilteredPorts::from_str).transpose()?));
+        }
+        let label = Label::named(name).ok_or_else(unknown)?;
+        Ok(Setting::Label(label, value.map(|value| Group::new(label, value)).transpose()?.map(|group| group.value)))
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}={}", self.name(), self.value().unwrap_or_default())
     }
 }
 
@@ -162,15 +191,27 @@ mod tests {
     #[test]
     fn settings_and_groups_are_read_as_they_are_written() {
         let economy: Setting = "economy=JP".parse().unwrap();
-        assert_eq!(economy, Setting { label: Label::Economy, value: Some("JP".to_owned()) });
-        assert_eq!("group=".parse::<Setting>().unwrap(), Setting { label: Label::Group, value: None });
+        assert_eq!(economy, Setting::Label(Label::Economy, Some("JP".to_owned())));
+        assert_eq!("group=".parse::<Setting>().unwrap(), Setting::Label(Label::Group, None));
+        for text in ["economy=JP", "group=", "filtered=25,135-139,tcp/445", "filtered="] {
+            assert_eq!(text.parse::<Setting>().unwrap().to_string(), text);
+        }
         for text in ["tokyo", "position:overseas", "economy:JP"] {
             assert_eq!(text.parse::<Group>().unwrap().to_string(), text);
         }
         assert_eq!("group:tokyo".parse::<Group>().unwrap().to_string(), "tokyo");
-        for wrong in
-            ["economy=jp", "economy=JPN", "position=home", "group=Tokyo", "group=-a", "group", "colour=red", "=x", ""]
-        {
+        for wrong in [
+            "economy=jp",
+            "economy=JPN",
+            "position=home",
+            "group=Tokyo",
+            "group=-a",
+            "group",
+            "colour=red",
+            "=x",
+            "",
+            "filtered=smb",
+        ] {
             assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
         }
         for wrong in ["", "a b", "position:", "colour:red", "economy:jp", "<b>", &"x".repeat(33)] {

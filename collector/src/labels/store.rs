@@ -6,6 +6,7 @@ use martlet_window::SensorName;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use thiserror::Error;
 
+use super::filtered::{self, FilteredPorts};
 use super::label::{Group, Label, Setting};
 use crate::store::{Location, SCHEMA_VERSION};
 
@@ -37,6 +38,8 @@ pub struct Labelled {
     pub number: Option<u32>,
     /// Its labels.
     pub labels: BTreeMap<Label, String>,
+    /// Ports that are filtered before it.
+    pub filtered: Option<FilteredPorts>,
 }
 
 /// The tables of labels.
@@ -80,6 +83,9 @@ impl LabelStore {
         each(&self.connection, |sensor, label, value| {
             sensors.entry(sensor).or_default().labels.insert(label, value);
         })?;
+        for (sensor, ports) in filtered(&self.connection)? {
+            sensors.entry(sensor).or_default().filtered = Some(ports);
+        }
         Ok(sensors)
     }
 }
@@ -90,21 +96,23 @@ pub(crate) fn set_labels(
     sensor: &SensorName,
     settings: &[Setting],
 ) -> Result<(), LabelStoreError> {
-    for Setting { label, value } in settings {
-        let Some(value) = value else {
+    for setting in settings {
+        let Some(value) = setting.value() else {
             let delete = "DELETE FROM sensor_labels WHERE sensor = ?1 AND label = ?2";
-            transaction.execute(delete, params![sensor.as_str(), label.name()])?;
+            transaction.execute(delete, params![sensor.as_str(), setting.name()])?;
             continue;
         };
         let insert = "INSERT INTO sensor_labels (sensor, label, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (sensor, label) DO UPDATE SET value = excluded.value";
-        transaction.execute(insert, params![sensor.as_str(), label.name(), value])?;
-        let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        transaction.execute(insert, params![label.name(), value])?;
+        transaction.execute(insert, params![sensor.as_str(), setting.name(), value])?;
+        if let Setting::Label(label, _) = setting {
+            let insert = "INSERT INTO sensor_groups (label, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            transaction.execute(insert, params![label.name(), value])?;
+        }
     }
     // One that nobody has any more keeps its number, and costs nothing.
-    let count = "SELECT count(*) FROM (SELECT DISTINCT label, value FROM sensor_labels)";
-    let used: i64 = transaction.query_row(count, (), |row| row.get(0))?;
+    let count = "SELECT count(*) FROM (SELECT DISTINCT label, value FROM sensor_labels WHERE label != ?1)";
+    let used: i64 = transaction.query_row(count, [filtered::NAME], |row| row.get(0))?;
     if used > MOST_VALUES { Err(LabelStoreError::TooMany) } else { Ok(()) }
 }
 
@@ -120,6 +128,23 @@ fn each(connection: &Connection, mut visit: impl FnMut(String, Label, String)) -
         }
     }
     Ok(())
+}
+
+/// The ports that are filtered before sensors, by the sensor's name.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn filtered(connection: &Connection) -> rusqlite::Result<BTreeMap<String, FilteredPorts>> {
+    let mut select = connection.prepare_cached("SELECT sensor, value FROM sensor_labels WHERE label = ?1")?;
+    let mut rows = select.query([filtered::NAME])?;
+    let mut filtered = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        // Whatever this program cannot read is of a newer one.
+        if let Ok(ports) = row.get::<_, String>(1)?.parse() {
+            filtered.insert(row.get(0)?, ports);
+        }
+    }
+    Ok(filtered)
 }
 
 /// The scopes of each labelled sensor's groups, by its name: of these labels.
@@ -200,6 +225,13 @@ mod tests {
         assert_eq!(scope_of(&labels.connection, &"nara".parse().unwrap()).unwrap(), None);
         let listed = labels.list().unwrap();
         assert_eq!(listed["tokyo-1"].labels[&Label::Economy], "JP");
+        // Filtered ports are no group.
+        labels.set(&sensor("nara"), &settings(&["filtered=tcp/445,25"])).unwrap();
+        assert_eq!(filtered(&labels.connection).unwrap()["nara"].to_string(), "25,tcp/445");
+        assert_eq!(labels.list().unwrap()["nara"].filtered, Some("25,tcp/445".parse().unwrap()));
+        assert_eq!(groups(&labels.connection).unwrap().len(), 5);
+        labels.set(&sensor("nara"), &settings(&["filtered="])).unwrap();
+        assert!(filtered(&labels.connection).unwrap().is_empty());
         assert!(listed["tokyo-1"].number.is_none() && !listed["tokyo-1"].labels.contains_key(&Label::Position));
     }
 

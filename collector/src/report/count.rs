@@ -7,6 +7,8 @@ use martlet_report::model::{self, Rules};
 use martlet_window::{IpVersion, Kind, TrafficClass};
 
 use super::period::Placed;
+use crate::labels::FilteredPorts;
+use crate::live::ServiceKey;
 use crate::rollup::query::{
     Basis, Distinct, Exposure, Filter, GroupBy, Grouping, SeriesKey, Snapshot, Span, Step, Sum,
 };
@@ -30,6 +32,8 @@ pub(super) struct Counted<'a> {
     since: BTreeMap<String, i64>,
     /// Until when all should have.
     until: i64,
+    /// By name: ports that are filtered before a sensor.
+    filtered: BTreeMap<String, FilteredPorts>,
 }
 
 /// What was watched, by sensor and in all.
@@ -105,7 +109,9 @@ impl<'a> Counted<'a> {
         });
         let since = since.collect();
         let until = until.clamp(from, placed.span.to());
-        Ok(Counted { snapshot, class, scope, zone, placed, basis, days, watched, since, until })
+        let mut filtered = snapshot.filtered_ports()?;
+        filtered.retain(|name, _| watched.sensors.contains_key(name));
+        Ok(Counted { snapshot, class, scope, zone, placed, basis, days, watched, since, until, filtered })
     }
 
     /// Packets of a kind over an IP version; of all kinds with `None`.
@@ -192,9 +198,33 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// Packets of a kind per sensor and day.
-    pub(super) fn per_sensor_day(&self, packets: u64) -> Option<f64> {
-        sensor_days(&self.watched.all).and_then(|days| per(packets, days))
+    /// What was watched of a port that is filtered before some sensors: by the others. `None` where all watched it, and where it
+    /// would tell of few sensors.
+    pub(super) fn watching(&self, service: ServiceKey, rules: &Rules) -> Option<model::Watching> {
+        let (protocol, port) = service.port()?;
+        let is_filtered = |name: &str| self.filtered.get(name).is_some_and(|ports| ports.has(protocol, port));
+        let all = self.watched.sensors.len();
+        let filtered = self.watched.sensors.keys().filter(|name| is_filtered(name)).count();
+        let least = rules.min_sensors as usize;
+        if filtered == 0 || filtered < least || all - filtered < least {
+            return None;
+        }
+        let days_of = |watched: &Watched| {
+            let mut others = Exposure::default();
+            watched.sensors.iter().filter(|(name, _)| !is_filtered(name)).for_each(|(_, of)| others.add(of));
+            sensor_days(&others)
+        };
+        Some(model::Watching {
+            sensors: u32::try_from(all - filtered).unwrap_or(u32::MAX),
+            sensor_days: days_of(&self.watched),
+            daily: self.days.iter().map(|day| days_of(&day.watched)).collect(),
+        })
+    }
+
+    /// Packets per sensor and day: of those that watched, where not all did.
+    pub(super) fn per_sensor_day(&self, packets: u64, watching: Option<&model::Watching>) -> Option<f64> {
+        let days = watching.map_or_else(|| sensor_days(&self.watched.all), |watching| watching.sensor_days);
+        days.and_then(|days| per(packets, days))
     }
 
     /// Packets by kind.
@@ -225,9 +255,10 @@ impl<'a> Counted<'a> {
     }
 
     /// The same as it is written down; `None` on days of which not all is known.
-    pub(super) fn told(&self, daily: &[u64]) -> Vec<Option<model::Daily>> {
-        let told = self.days.iter().zip(daily).map(|(day, &packets)| {
-            let per_sensor = sensor_days(&day.watched.all).and_then(|days| per(packets, days));
+    pub(super) fn told(&self, daily: &[u64], watching: Option<&model::Watching>) -> Vec<Option<model::Daily>> {
+        let told = self.days.iter().zip(daily).enumerate().map(|(place, (day, &packets))| {
+            let days = watching.map_or_else(|| sensor_days(&day.watched.all), |watching| watching.daily[place]);
+            let per_sensor = days.and_then(|days| per(packets, days));
             day.is_known.then_some(model::Daily { packets, per_sensor })
         });
         told.collect()

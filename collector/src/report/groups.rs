@@ -27,14 +27,12 @@ impl Told {
             return Ok(Told { groups: Vec::new(), least: rules.min_sensors });
         }
         let all: Members = now.watched.sensors.keys().cloned().collect();
-        let mut groups = Vec::new();
-        for (group, scope) in now.snapshot.sensor_groups()? {
-            let members = now.snapshot.basis(&now.scoped(scope), now.placed.span)?.sensors.into_keys();
-            let members: Members = members.filter(|name| all.contains(name)).collect();
-            if !members.is_empty() {
-                groups.push((group, scope, members));
-            }
-        }
+        let mut by_scope = now.snapshot.scope_members(now.class, now.placed.span)?;
+        let groups = now.snapshot.sensor_groups()?.into_iter().filter_map(|(group, scope)| {
+            let members: Members = by_scope.remove(&scope)?.into_iter().filter(|name| all.contains(name)).collect();
+            (!members.is_empty()).then_some((group, scope, members))
+        });
+        let groups = groups.collect();
         let mut told = Told { groups, least: rules.min_sensors };
         told.withhold(&all);
         told.groups.sort_by_key(|(group, ..)| group.to_string());

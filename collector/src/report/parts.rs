@@ -41,7 +41,7 @@ pub(super) fn overview(
         packets,
         previous_packets,
         change_percent: previous_packets.and_then(|before| change(sum(&before), sum(&packets))),
-        per_sensor_day: now.per_sensor_day(packets.scan),
+        per_sensor_day: now.per_sensor_day(packets.scan, None),
         mean_daily_sources: mean(&daily),
         rates: rates(now, before, groups, rules)?,
         days,

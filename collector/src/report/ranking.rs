@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use martlet_report::model::{Cell, PreviousRank, Ranked, Ranking, Rules, Service, Sources};
+use martlet_report::model::{Cell, PreviousRank, Ranked, Ranking, Rules, Service, Sources, Watching};
 use martlet_window::{IpVersion, Kind};
 
 use super::count::{Counted, change, is_told, percent, sources};
@@ -12,8 +12,10 @@ use crate::publish::services;
 use crate::rollup::query::{Filter, GroupBy, Grouping, SeriesKey, Sum, Which};
 use crate::rollup::{Dimension, Order, RollupError};
 
-/// So many services are looked at beside those that are listed: some may not be told.
+/// So many services are looked at, at most, beside those that are listed: some may not be told.
 const LOOKED_AT: usize = 200;
+/// So many are looked at first: mostly they do, and each takes a lookup of each day.
+const LOOKED_AT_FIRST: usize = 20;
 const ICMP: u8 = 1;
 
 /// What packets are told apart by.
@@ -66,20 +68,20 @@ pub(super) fn ranking<K>(
     name: impl Fn(&Key) -> K,
 ) -> Result<Ranking<K>, RollupError> {
     let question = |counted| Question { counted, by, filter: Counted::filter(counted, IpVersion::V4, Some(by.kind())) };
-    let most = rules.top.max(rules.previous_places) as usize + LOOKED_AT;
+    let wanted = rules.top.max(rules.previous_places) as usize;
     let now_asked = question(now);
-    let entries = told(now_asked.entries(most)?, rules);
-    let before = before.map(|before| Before::new(question(before), most, rules)).transpose()?;
+    let (_, entries) = now_asked.first(wanted, rules)?;
+    let before = before.map(|before| Before::new(question(before), wanted, rules)).transpose()?;
 
     let total_daily = now.daily(&now_asked.filter, &GroupBy::Nothing)?.into_values().next();
     let total_daily = total_daily.unwrap_or_else(|| vec![0; now.days.len()]);
     let total = total_daily.iter().fold(0u64, |sum, &packets| sum.saturating_add(packets));
     let shown = &entries[..entries.len().min(rules.top as usize)];
-    let cell = |packets: u64, daily: &[u64]| Cell {
+    let cell = |packets: u64, daily: &[u64], watching: Option<&Watching>| Cell {
         packets,
         share_percent: percent(packets, total),
-        per_sensor_day: now.per_sensor_day(packets),
-        daily: now.told(daily),
+        per_sensor_day: now.per_sensor_day(packets, watching),
+        daily: now.told(daily, watching),
     };
     let (mut rest, mut rest_daily) = (total, total_daily.clone());
     let mut is_withheld = false;
@@ -90,7 +92,12 @@ pub(super) fn ranking<K>(
         let previous_packets = before.as_ref().map(|before| before.packets(&entry.key, rules)).transpose()?.flatten();
         let previous_rank =
             before.as_ref().map_or(PreviousRank::Unknown, |before| before.rank(&entry.key, rules.previous_places));
-        let mut cell = cell(entry.packets, &daily);
+        let watching = match entry.key {
+            // What comes from a port of a victim has another port as its destination.
+            Key::Port(service) if by == By::Service(Kind::Scan) => now.watching(service, rules),
+            _ => None,
+        };
+        let mut cell = cell(entry.packets, &daily, watching.as_ref());
         // Days are finer than the whole.
         if daily.iter().any(|&packets| packets > 0 && packets < rules.min_packets) {
             cell.daily.fill(None);
@@ -102,25 +109,26 @@ pub(super) fn ranking<K>(
             cell,
             sources: entry.sources,
             sensors: entry.sensors.map(|sensors| u32::try_from(sensors).unwrap_or(u32::MAX)),
+            watching,
             previous_rank,
             previous_packets,
             change_percent: previous_packets.and_then(|before| change(before, entry.packets)),
         });
     }
-    let mut others = cell(rest, &rest_daily);
+    let mut others = cell(rest, &rest_daily, None);
     if is_withheld {
         // They would tell what is withheld.
         others.daily.fill(None);
     }
-    Ok(Ranking { rows, others, total: cell(total, &total_daily) })
+    Ok(Ranking { rows, others, total: cell(total, &total_daily, None) })
 }
 
 /// The first ports of scans of which anything may be told.
 pub(super) fn told_ports(now: &Counted<'_>, rules: &Rules) -> Result<BTreeSet<ServiceKey>, RollupError> {
     let filter = now.filter(IpVersion::V4, Some(Kind::Scan));
     let entries = Question { counted: now, by: By::Service(Kind::Scan), filter }.entries(LOOKED_AT)?;
-    let port = |entry: Entry| if let Key::Port(service) = entry.key { Some(service) } else { None };
-    Ok(told(entries, rules).into_iter().filter_map(port).collect())
+    let told = entries.all.iter().filter(|entry| entry.is_told(rules));
+    Ok(told.filter_map(|entry| if let Key::Port(service) = entry.key { Some(service) } else { None }).collect())
 }
 
 /// From 1 on; as many packets are the same rank.
@@ -129,10 +137,12 @@ fn rank(entries: &[Entry], packets: u64) -> u32 {
     u32::try_from(above).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-/// Those of which anything may be told.
-fn told(mut entries: Vec<Entry>, rules: &Rules) -> Vec<Entry> {
-    entries.retain(|entry| entry.is_told(rules));
-    entries
+/// The first ports, and all ICMP types or regions.
+struct Entries {
+    /// In descending order of packets.
+    all: Vec<Entry>,
+    /// Of what has as many packets or more nothing is missing.
+    complete_from: u64,
 }
 
 impl Entry {
@@ -150,10 +160,9 @@ struct Before<'a> {
 }
 
 impl<'a> Before<'a> {
-    fn new(question: Question<'a>, most: usize, rules: &Rules) -> Result<Before<'a>, RollupError> {
-        let entries = question.entries(most)?;
-        let all = entries.iter().map(|entry| entry.key.clone()).collect();
-        Ok(Before { question, all, told: told(entries, rules) })
+    fn new(question: Question<'a>, wanted: usize, rules: &Rules) -> Result<Before<'a>, RollupError> {
+        let (all, told) = question.first(wanted, rules)?;
+        Ok(Before { question, all, told })
     }
 
     fn rank(&self, key: &Key, places: u32) -> PreviousRank {
@@ -177,13 +186,34 @@ impl<'a> Before<'a> {
 }
 
 impl Question<'_> {
-    /// The first ports, and all ICMP types or regions, in descending order of packets.
-    fn entries(&self, most: usize) -> Result<Vec<Entry>, RollupError> {
+    /// At least so many that may be told, if there are, in descending order of packets, and the keys that were looked at.
+    fn first(&self, wanted: usize, rules: &Rules) -> Result<(BTreeSet<Key>, Vec<Entry>), RollupError> {
+        let mut beside = LOOKED_AT_FIRST;
+        loop {
+            let Entries { all, complete_from } = self.entries(wanted + beside)?;
+            let keys = all.iter().map(|entry| entry.key.clone()).collect();
+            let told: Vec<Entry> = all.into_iter().filter(|entry| entry.is_told(rules)).collect();
+            let complete = told.iter().take_while(|entry| entry.packets >= complete_from).count();
+            if complete >= wanted || complete_from == 0 || beside >= LOOKED_AT {
+                return Ok((keys, told));
+            }
+            beside = LOOKED_AT;
+        }
+    }
+
+    /// The first ports.
+    fn entries(&self, most: usize) -> Result<Entries, RollupError> {
         let Counted { snapshot, placed, zone, .. } = self.counted;
         let entry = |key, sum: &Sum, sensors| self.entry(key, sum, sensors);
+        let mut complete_from = 0;
         let mut entries: Vec<Entry> = match self.by {
             By::Service(_) => {
                 let ports = snapshot.services(&self.filter, placed.span, zone, Which::Ports, Order::Packets, most)?;
+                if ports.services.len() >= most {
+                    // Others may have as many as the last one.
+                    let last = ports.services.last().map_or(0, |last| last.sum.packets());
+                    complete_from = last.saturating_add(1);
+                }
                 let ports = ports.services.iter();
                 let ports = ports.map(|totals| entry(Key::Port(totals.service), &totals.sum, Some(totals.sensors)));
                 let types = snapshot.icmp_types(&self.filter, placed.span)?;
@@ -196,7 +226,7 @@ impl Question<'_> {
         };
         entries.retain(|entry| entry.packets > 0);
         entries.sort_by(|a, b| (Reverse(a.packets), &a.key).cmp(&(Reverse(b.packets), &b.key)));
-        Ok(entries)
+        Ok(Entries { all: entries, complete_from })
     }
 
     fn entry(&self, key: Key, sum: &Sum, sensors: Option<u64>) -> Entry {

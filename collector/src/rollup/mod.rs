@@ -10,6 +10,7 @@ mod error;
 mod exclusions;
 mod facts;
 mod first_seen;
+mod frames;
 mod functions;
 mod keeper;
 mod networks;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use martlet_window::Kind;
 
+use super::frames;
 use super::records::{Record, Slot};
 use crate::live::ServiceKey;
 use crate::varint;
@@ -121,7 +122,7 @@ fn write_page(entries: &[Entry]) -> std::io::Result<Vec<u8>> {
 
 /// The entries of a page, descending; `None` if it is damaged.
 pub(super) fn read_page(page: &[u8]) -> Option<Vec<Entry>> {
-    let content = zstd::bulk::decompress(page, MOST_BYTES).ok()?;
+    let content = frames::unpack(page, MOST_BYTES)?;
     let (mut rest, mut entries, mut before) = (content.as_slice(), Vec::with_capacity(PAGE), u64::MAX);
     while !rest.is_empty() {
         before = before.checked_sub(varint::read(&mut rest)?)?;

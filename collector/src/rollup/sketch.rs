@@ -8,6 +8,7 @@
 use martlet_window::{DistinctSources, IpVersion};
 
 use super::bits::{BitReader, BitWriter};
+use super::frames;
 use crate::aggregate::SourceHash;
 use crate::varint;
 
@@ -222,7 +223,7 @@ impl Parts {
             blob = rest;
             if wanted >> segment & 1 == 1 {
                 let mut written = vec![REGISTERS_FOLLOW];
-                written.extend(zstd::bulk::decompress(frame, REGISTERS).ok()?);
+                written.extend(frames::unpack(frame, REGISTERS)?);
                 parts.large.push((segment, DistinctSources::read(&mut written.as_slice())?));
             }
         }

@@ -292,6 +292,9 @@ pub struct Ranked<K> {
     pub sources: Option<Sources>,
     /// Sensors that saw it, where that is known.
     pub sensors: Option<u32>,
+    /// Who watched it, if it is a port that is filtered before some sensors: what is per sensor in `cell` is per sensor of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watching: Option<Watching>,
     pub previous_rank: PreviousRank,
     /// Packets of the previous period, where it is known and they may be told.
     pub previous_packets: Option<u64>,
@@ -299,12 +302,22 @@ pub struct Ranked<K> {
     pub change_percent: Option<f64>,
 }
 
+/// The exposure of a port that is filtered before some sensors: that of the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watching {
+    pub sensors: u32,
+    /// As in [`Exposure`].
+    pub sensor_days: Option<f64>,
+    /// The same for each day of the overview.
+    pub daily: Vec<Option<f64>>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     pub packets: u64,
     /// Of `total.packets`, in percent.
     pub share_percent: Option<f64>,
-    /// Packets per sensor and day.
+    /// Packets per sensor and day: of sensors that watched it, where not all did.
     pub per_sensor_day: Option<f64>,
     /// The same for each day of the overview; `None` where nothing is known of the day. None at all are told of a row with fewer packets
     /// on a day than the rules want, and then of the others, which would tell them.

@@ -66,7 +66,7 @@ wording! {
         sources_note, ipv6, ipv6_sources, per_prefix_day,
     }
     ranking Ranking {
-        ports, ports_table, ports_figure, ports_packets, ports_note, regions, regions_table, regions_figure, regions_packets, regions_note, backscatter,
+        ports, ports_table, ports_figure, ports_packets, ports_note, filtered_table, filtered_note, watching_sensors, watching_days, regions, regions_table, regions_figure, regions_packets, regions_note, backscatter,
         backscatter_table, backscatter_note, rank, port, victim_port, region, packets, share, per_sensor_day, previous_rank,
         previous_packets, change, sources, sensors, outside, axis, axis_packets, drawing, values, day, coverage,
     }

@@ -10,8 +10,8 @@ use martlet_report::model::*;
 use proptest::prelude::*;
 
 fn counts() -> impl Strategy<Value = Counts> {
-    (1..=10_usize, 1..=13_usize, 0..=6_usize, 1..=7_usize, 1..=9_u32, 1..=10_u32).prop_flat_map(
-        |(days, ports, victims, regions, sensors, top)| {
+    (1..=10_usize, 1..=13_usize, 0..=6_usize, 1..=7_usize, 1..=9_u32, 0..=9_u32, 1..=10_u32).prop_flat_map(
+        |(days, ports, victims, regions, sensors, filtered, top)| {
             // Few values, so that there are ties; and large ones.
             let packets = prop_oneof![0..4_u64, 10..40_u64, Just(500), 0..3_000_000_000_u64];
             let class = prop_oneof![Just(Class::Real), Just(Class::Drill), Just(Class::Import)];
@@ -32,6 +32,7 @@ fn counts() -> impl Strategy<Value = Counts> {
                     other,
                     previous,
                     sensors,
+                    filtered: filtered.min(sensors),
                     top,
                     class,
                 })
@@ -119,6 +120,13 @@ const PLANTS: &[(&str, Plant)] = &[
     ("/ports/rows/0/sources/count", |r| r.ports.rows[0].sources = Some(Sources { count: 4, error: 0.0 })),
     ("/ports/rows/0/sensors", |r| r.ports.rows[0].sensors = Some(0)),
     ("/ports/rows/4/cell/packets", |r| r.rules.min_packets = 60_000),
+    ("/ports/rows/1/watching/sensors", |r| watching(r).sensors = 6),
+    ("/ports/rows/1/watching/sensors", |r| r.rules.min_sensors = 3),
+    ("/ports/rows/1/watching/sensor_days", |r| *watching(r).sensor_days.as_mut().unwrap() += 1.0),
+    ("/ports/rows/1/watching/daily", |r| watching(r).daily.truncate(6)),
+    ("/ports/rows/1/watching/daily/1", |r| watching(r).daily[1] = Some(6.5)),
+    ("/ports/rows/1/cell/per_sensor_day", |r| r.ports.rows[1].watching = None),
+    ("/ports/rows/1/cell/daily/2/per_sensor", |r| watching(r).daily[2] = Some(5.0)),
     ("/regions/rows/0/cell/per_sensor_day", |r| r.regions.rows[0].cell.per_sensor_day = Some(1.0)),
     ("/regions/rows/0/cell/daily/0/per_sensor", |r| {
         r.regions.rows[0].cell.daily[0].as_mut().unwrap().per_sensor = None
@@ -149,6 +157,10 @@ const PLANTS: &[(&str, Plant)] = &[
     ("/quality/largest_error", |r| r.quality.largest_error = 0.0),
     ("/quality/sensors/1/sensor", |r| r.quality.sensors[1].sensor = 1),
 ];
+
+fn watching(report: &mut Report) -> &mut Watching {
+    report.ports.rows[1].watching.as_mut().unwrap()
+}
 
 #[test]
 fn wrong_numbers_are_found_where_they_stand() {

@@ -229,6 +229,7 @@ fn a_drill_is_called_one_at_both_ends() {
         other: vec![0; 7],
         previous: None,
         sensors: 2,
+        filtered: 0,
         top: 5,
         class: Class::Drill,
     });

@@ -211,6 +211,36 @@ impl Snapshot<'_> {
         Ok(Some(members))
     }
 
+    /// The sensors of each scope of which something is known on a day on which they belonged to it.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn scope_members(
+        &self,
+        class: TrafficClass,
+        span: Span,
+    ) -> Result<BTreeMap<u32, BTreeSet<String>>, RollupError> {
+        let mut known: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        self.member_hours(&Filter::class(class), span, |sensor, hour| {
+            let of_day = known.entry(hour.start.div_euclid(DAY_SECONDS)).or_default();
+            if !of_day.contains(sensor) {
+                of_day.insert(sensor.to_owned());
+            }
+        })?;
+        let sql = "SELECT scope, day, sensor FROM rollup_scope_sensors JOIN rollup_days USING (rollup)
+             WHERE day >= ?1 AND day < ?2";
+        let mut select = self.transaction.prepare_cached(sql)?;
+        let mut rows = select.query(params![span.days().start, span.days().end])?;
+        let mut members: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (scope, day, sensor): (u32, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if known.get(&day).is_some_and(|sensors| sensors.contains(&sensor)) {
+                members.entry(scope).or_default().insert(sensor);
+            }
+        }
+        Ok(members)
+    }
+
     /// Visits the hours of all sensors that a time touches.
     fn hours(&self, class: TrafficClass, span: Span, mut visit: impl FnMut(&str, &Hour)) -> Result<(), RollupError> {
         let sql = "SELECT name, hour, watched_ms, ipv4_address_ms, ipv6_prefix_ms, exposure_unknown, kernel_drops,

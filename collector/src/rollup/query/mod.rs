@@ -18,6 +18,7 @@ mod sources;
 mod sums;
 mod weeks;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use martlet_window::{IpVersion, Kind, TrafficClass};
@@ -41,7 +42,7 @@ use super::error::RollupError;
 use super::quarters::{QUARTER_SECONDS, QUARTERS};
 use super::settings::ALL_SENSORS;
 use super::zones::{DAY_SECONDS, Segments};
-use crate::labels::{self, Group};
+use crate::labels::{self, FilteredPorts, Group};
 use crate::live::ServiceKey;
 use crate::store::Location;
 
@@ -237,6 +238,14 @@ impl Snapshot<'_> {
     /// If they cannot be read.
     pub fn sensor_groups(&self) -> Result<Vec<(Group, u32)>, RollupError> {
         Ok(labels::groups(&self.transaction)?)
+    }
+
+    /// The ports that are filtered before sensors, by the sensor's name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn filtered_ports(&self) -> Result<BTreeMap<String, FilteredPorts>, RollupError> {
+        Ok(labels::filtered(&self.transaction)?)
     }
 
     /// The pieces of days that have a rollup.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Checker, change, float, per, ranks, share, told};
-use crate::model::{Cell, Daily, Day, Kinds, PreviousRank, Ranked, Ranking, Report};
+use crate::model::{Cell, Daily, Day, Kinds, PreviousRank, Ranked, Ranking, Report, Watching};
 
 /// How a ranking belongs into its report.
 struct About {
@@ -39,11 +39,12 @@ impl Checker {
         self.equal(format!("{place}/total/packets"), total, (about.of)(&report.overview.packets));
         for (at, row) in ranking.rows.iter().enumerate() {
             let at = format!("{place}/rows/{at}");
-            self.cell(report, &format!("{at}/cell"), &row.cell, total);
+            self.watching(report, &format!("{at}/watching"), row.watching.as_ref());
+            self.cell(report, &format!("{at}/cell"), &row.cell, total, row.watching.as_ref());
             self.row(report, &at, row, about);
         }
-        self.cell(report, &format!("{place}/others"), &ranking.others, total);
-        self.cell(report, &format!("{place}/total"), &ranking.total, total);
+        self.cell(report, &format!("{place}/others"), &ranking.others, total, None);
+        self.cell(report, &format!("{place}/total"), &ranking.total, total, None);
         for (day, known) in report.overview.days.iter().enumerate() {
             self.day(place, ranking, day, known, about);
         }
@@ -52,14 +53,33 @@ impl Checker {
         }
     }
 
-    fn cell(&mut self, report: &Report, place: &str, cell: &Cell, total: u64) {
+    /// That some of the sensors watched some of the time.
+    fn watching(&mut self, report: &Report, place: &str, watching: Option<&Watching>) {
+        let Some(watching) = watching else { return };
+        let overview = &report.overview;
+        let most = overview.exposure.sensors.saturating_sub(report.rules.min_sensors.max(1));
+        self.at_least(format!("{place}/sensors"), watching.sensors, report.rules.min_sensors);
+        self.at_most(format!("{place}/sensors"), watching.sensors, most);
+        self.equal(format!("{place}/daily"), watching.daily.len(), overview.days.len());
+        self.close(format!("{place}/sensor_days"), watching.sensor_days, watching.daily.iter().copied().sum());
+        for (at, (days, day)) in watching.daily.iter().zip(&overview.days).enumerate() {
+            let at = format!("{place}/daily/{at}");
+            self.rate(at.clone(), *days);
+            if let (Some(days), Some(all)) = (*days, day.exposure.sensor_days) {
+                self.at_most(at, days, all);
+            }
+        }
+    }
+
+    fn cell(&mut self, report: &Report, place: &str, cell: &Cell, total: u64, watching: Option<&Watching>) {
         let overview = &report.overview;
         self.close(format!("{place}/share_percent"), cell.share_percent, share(cell.packets, total));
-        let rate = overview.exposure.sensor_days.and_then(|days| per(cell.packets, days));
+        let watched = watching.map_or(overview.exposure.sensor_days, |watching| watching.sensor_days);
+        let rate = watched.and_then(|days| per(cell.packets, days));
         self.close(format!("{place}/per_sensor_day"), cell.per_sensor_day, rate);
         self.equal(format!("{place}/daily"), cell.daily.len(), overview.days.len());
-        for (at, (daily, day)) in cell.daily.iter().zip(&overview.days).enumerate() {
-            let at = format!("{place}/daily/{at}");
+        for (place_of_day, (daily, day)) in cell.daily.iter().zip(&overview.days).enumerate() {
+            let at = format!("{place}/daily/{place_of_day}");
             let Some(daily) = daily else {
                 // All days of a cell may be withheld.
                 if day.packets.is_some() && cell.daily.iter().any(Option::is_some) {
@@ -70,7 +90,11 @@ impl Checker {
             if day.packets.is_none() {
                 self.found(at, daily.packets, "not known, as the day is");
             } else {
-                let rate = day.exposure.sensor_days.and_then(|days| per(daily.packets, days));
+                let watched = match watching {
+                    Some(watching) => watching.daily.get(place_of_day).copied().flatten(),
+                    None => day.exposure.sensor_days,
+                };
+                let rate = watched.and_then(|days| per(daily.packets, days));
                 self.close(format!("{at}/per_sensor"), daily.per_sensor, rate);
             }
         }

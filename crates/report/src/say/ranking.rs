@@ -28,8 +28,36 @@ impl Say<'_> {
         let key = Self::service_key(&words.port);
         let mut table = self.ranking("ports", &words.ports_table, ranking, &key, true);
         table.notes.push(words.ports_note.line());
+        let mut blocks = vec![Block::Table(table)];
+        blocks.extend(self.filtered().map(Block::Table));
         let figure = self.figure("figure-1", "ports-daily", [&words.ports_figure, &words.ports_packets], ranking, &key);
-        vec![Block::Table(table), Block::Figure(Box::new(figure))]
+        blocks.push(Block::Figure(Box::new(figure)));
+        blocks
+    }
+
+    /// Who watched the ports that are filtered before some sensors; none if there are none.
+    fn filtered(&mut self) -> Option<Table> {
+        let words = &self.words.ranking;
+        let rows = self.report.ports.rows.iter();
+        let filtered: Vec<_> = rows.filter_map(|row| Some((&row.key, row.watching.as_ref()?))).collect();
+        if filtered.is_empty() {
+            return None;
+        }
+        let columns = vec![
+            service(&words.port),
+            number("watching_sensors", words.watching_sensors.line()),
+            number("watching_sensor_days", words.watching_days.line()),
+        ];
+        let mut table = self.table("ports-filtered", words.filtered_table.line(), columns);
+        for (port, watching) in filtered {
+            table.push(vec![
+                self.words.service(port),
+                self.words.small(watching.sensors),
+                self.words.known(watching.sensor_days, Wording::rate),
+            ]);
+        }
+        table.notes.push(words.filtered_note.line());
+        Some(table)
     }
 
     pub(super) fn regions(&mut self) -> Vec<Block> {

@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     /// By port in the previous period; `None` if nothing is known of it.
     pub(crate) previous: Option<Vec<u64>>,
     pub(crate) sensors: u32,
+    /// Sensors before which the second port is filtered.
+    pub(crate) filtered: u32,
     pub(crate) top: u32,
     pub(crate) class: Class,
 }
@@ -157,6 +159,7 @@ impl Maker<'_> {
                 key: key.clone(),
                 sources: sources(cell.packets),
                 sensors: Some(self.counts.sensors),
+                watching: None,
                 previous_rank: match previous {
                     None => PreviousRank::Unknown,
                     Some(previous) if !is_told(previous) => PreviousRank::Outside,
@@ -171,6 +174,23 @@ impl Maker<'_> {
             });
         }
         Ranking { rows, others, total: self.cell(&total, packets) }
+    }
+
+    /// Takes the sensors before which a port is filtered out of its exposure.
+    fn filter(&self, row: &mut Ranked<Service>) {
+        let sensors = self.counts.sensors - self.counts.filtered;
+        if sensors == 0 || self.counts.filtered == 0 {
+            return;
+        }
+        let watched = f64::from(sensors);
+        let daily: Vec<f64> = self.counts.known.iter().map(|known| if *known { watched } else { 0.0 }).collect();
+        let days: f64 = daily.iter().sum();
+        row.cell.per_sensor_day = (days > 0.0).then(|| float(row.cell.packets) / days);
+        for told in row.cell.daily.iter_mut().flatten() {
+            told.per_sensor = Some(float(told.packets) / watched);
+        }
+        let daily = daily.into_iter().map(Some).collect();
+        row.watching = Some(Watching { sensors, sensor_days: Some(days), daily });
     }
 
     fn movers(&self, ranked: &[(Service, Vec<u64>, Option<u64>)]) -> Movers {
@@ -298,7 +318,8 @@ pub(crate) fn report(counts: &Counts) -> Report {
             sources_percent: percent(count, all_sources.count),
         }
     };
-    let ranked = maker.ranking(&ports, true);
+    let mut ranked = maker.ranking(&ports, true);
+    ranked.rows.iter_mut().filter(|row| row.key == service(1)).for_each(|row| maker.filter(row));
     let mirai = |row: &Ranked<Service>| MiraiPort {
         service: row.key.clone(),
         marked_packets: (row.cell.packets / 2).max(10),
@@ -455,6 +476,7 @@ pub(crate) fn sample() -> Report {
             400_000, 121_000, 120_000, 300, 44_000, 39_000, 21_000, 18_000, 6000, 5000, 4700, 650, 900,
         ]),
         sensors: 6,
+        filtered: 2,
         top: 5,
         class: Class::Real,
     });
