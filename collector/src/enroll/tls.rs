@@ -50,6 +50,8 @@ pub struct Configs {
     pub ingest: Arc<ServerConfig>,
     /// For enrolment, where that is offered: a certificate may be missing.
     pub enrol: Option<Arc<ServerConfig>>,
+    /// Whether a sensor speaks only for the name in its certificate.
+    pub bind_names: bool,
 }
 
 /// TLS with certificates of our own CA.
@@ -182,7 +184,7 @@ fn make_configs(
         let config = server_config(Some(verifier), identity.clone(), alpn);
         config.map(Arc::new).map_err(|error| refused(error.to_string()))
     };
-    Ok(Configs { ingest: make(false, ALPN_INGEST)?, enrol: Some(make(true, ALPN_ENROL)?) })
+    Ok(Configs { ingest: make(false, ALPN_INGEST)?, enrol: Some(make(true, ALPN_ENROL)?), bind_names: true })
 }
 
 /// Takes what another takes, unless it is revoked.
