@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 need_build_tools
 # The scanners and the browser are what the tests are made against: they are no part of Martlet.
-need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump nftables ethtool chromium valgrind
+need_packages iproute2 iputils-ping procps curl nmap masscan zmap hping3 tcpdump nftables ethtool chromium valgrind faketime
 # For what it says of units; nothing of it is started.
 need_packages systemd util-linux
 need_python_tools

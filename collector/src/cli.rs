@@ -360,7 +360,7 @@ fn run(config: Config, settings: &Settings) -> Result<(), String> {
     let outcome = runtime.block_on(async {
         let shutdown = Shutdown::install().map_err(|error| format!("cannot catch signals: {error}"))?;
         let mut hangup = Hangup::install().map_err(|error| format!("cannot catch signals: {error}"))?;
-        let mut reloader = reload::Reloader::new(config.clone());
+        let mut reloader = settings::Reloader::new(&config).map_err(|error| error.to_string())?;
         let notifier = Notifier::from_environment();
         let mut requested = std::pin::pin!(shutdown.requested());
         let mut collector = tokio::select! {
@@ -383,7 +383,7 @@ fn run(config: Config, settings: &Settings) -> Result<(), String> {
                     break Ok(());
                 }
                 failure = collector.failed() => break Err(failure),
-                () = hangup.received() => reloader.reload(settings, &collector),
+                () = hangup.received() => reload::reload(&mut reloader, settings, &collector),
                 never = &mut alive => match never {},
             }
         };

@@ -180,7 +180,8 @@ impl Collector {
         let ingest_counters = Arc::new(ingest::Counters::default());
         let readiness = Readiness::new();
         let (stop_http, mut stopped) = watch::channel(false);
-        let sources = sources(&config, &links, ingest_counters.clone(), geo.clone(), stopped.clone());
+        let mut sources = sources(&config, &links, ingest_counters.clone(), geo.clone(), stopped.clone());
+        sources.certificates = own.as_ref().map(EnrollTls::lives).unwrap_or_default();
         let tokens = Arc::new(Tokens::new(config.http.max_queries_per_caller));
         let router = publish::router(&config, sources, tokens.clone(), &catalogue, readiness.clone())?;
         let limits = HttpLimits { max_connections: config.http.max_connections, ..HttpLimits::default() };
@@ -544,6 +545,7 @@ fn sources(
     Sources {
         view: links.view.clone(),
         ingest,
+        certificates: Arc::default(),
         aggregate: links.aggregate.clone(),
         journal: links.state.clone(),
         queues: links.queues.clone(),

@@ -401,3 +401,116 @@ fn check_reads_the_files_and_says_what_is_wrong() {
     let (status, _, error) = check(&[good[0], good[1], ("MARTLET_INGEST__TLS__BIND_NAMES", "true")]);
     assert!(status == 78 && error.contains("ingest.tls.client_ca"), "{error}");
 }
+
+/// What the collector shows to somebody who connects now.
+fn shown(client: &mut TlsClient) -> Vec<u8> {
+    client.0.conn.complete_io(&mut client.0.sock).unwrap();
+    client.0.conn.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[test]
+fn a_hangup_takes_certificates_that_were_replaced_and_leaves_connections_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, others) = (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "others"));
+    let pair = ours.sign("localhost");
+    let config = folder.path().join("c.toml");
+    let files = format!("[ingest.tls]\ncertificate = {:?}\nkey = {:?}\n", pair.certificate, pair.key);
+    std::fs::write(&config, &files).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_martlet-collector"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .arg("--config")
+        .arg(&config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ready = lines.find(|line| line.contains("sensors: ")).unwrap();
+    let address = ready.split_once("sensors: ").unwrap().1.split(';').next().unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let mut hangup = |last: &str| {
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|line: &String| line.contains(last)) {
+            said.push(lines.next().unwrap());
+        }
+        said.join("\n")
+    };
+
+    let mut early = TlsClient::connect(address, &ours, None);
+    let first = shown(&mut early);
+    assert_eq!(shown(&mut TlsClient::connect(address, &ours, None)), first);
+    // Another of the same authority, into the same files.
+    ours.sign("localhost");
+    assert_eq!(shown(&mut TlsClient::connect(address, &ours, None)), first, "nobody has said so yet");
+    let said = hangup("read again; ");
+    assert!(
+        said.contains("the files of ingest.tls were read again") && said.contains("; 0 changed settings"),
+        "{said}"
+    );
+    let second = shown(&mut TlsClient::connect(address, &ours, None));
+    assert_ne!(second, first);
+    let spool = Spool::new(1, 1, "sensor");
+    early.greet(&spool);
+
+    // One that cannot be used.
+    std::fs::write(&pair.certificate, "nothing").unwrap();
+    let said = hangup("all stays as it is");
+    assert!(said.contains("ingest.tls.certificate") && said.contains("no certificate"), "{said}");
+    assert_eq!(shown(&mut TlsClient::connect(address, &ours, None)), second);
+
+    // Who may come, and for whom they speak: both by the settings that were read last.
+    ours.sign("localhost");
+    std::fs::write(&config, format!("{files}client_ca = {:?}\nbind_names = true\n", ours.file)).unwrap();
+    let said = hangup("read again; ");
+    for key in ["ingest.tls.client_ca", "ingest.tls.bind_names"] {
+        assert!(said.contains(&format!("{key} has changed, and is in effect")), "{said}");
+    }
+    TlsClient::connect(address, &ours, None).refused();
+    let stranger = others.sign("sensor");
+    TlsClient::connect(address, &ours, Some(&stranger)).refused();
+    let thief = ours.sign("thief");
+    let mut client = TlsClient::connect(address, &ours, Some(&thief));
+    client.send(&hello()).unwrap();
+    assert_eq!(client.receive().unwrap(), Message::Refused { reason: RefusalReason::NotAllowed });
+    // The one that was there before is asked for nothing.
+    early.send(&Message::Open { stream: Spool::new(1, 2, "sensor").stream, name: "sensor".parse().unwrap() }).unwrap();
+    assert!(matches!(early.receive().unwrap(), Message::Position { .. }));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn with_bound_names_a_sensor_speaks_for_the_name_in_its_certificate_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new(folder.path(), "ours");
+    let Pair { certificate, key } = ours.sign("localhost");
+    let client_ca = Some(ours.file.clone());
+    let server = Server::with(|config| {
+        config.ingest.tls = Some(IngestTlsConfig { certificate, key, client_ca, bind_names: true });
+    });
+    let connect = |subject: &str| TlsClient::connect(server.ingest, &ours, Some(&ours.sign(subject)));
+    // The name is the first label of the host name.
+    for subject in ["sensor", "sensor.example.org"] {
+        connect(subject).greet(&Spool::new(1, 1, "sensor"));
+    }
+    assert_eq!(total_violations(&server), 0.0);
+    // Under another name it is not taken, neither at once nor by a stream later.
+    let refused = Message::Refused { reason: RefusalReason::NotAllowed };
+    let mut client = connect("thief");
+    client.send(&hello()).unwrap();
+    assert_eq!(client.receive().unwrap(), refused);
+    wait(|| violations(&server, "other_name") == 1.0);
+    let mut client = connect("sensor");
+    client.send(&hello()).unwrap();
+    assert!(matches!(client.receive().unwrap(), Message::Welcome { .. }));
+    let other = Spool::new(2, 1, "other");
+    client.send(&Message::Open { stream: other.stream, name: "other".parse().unwrap() }).unwrap();
+    assert_eq!(client.receive().unwrap(), refused);
+    wait(|| violations(&server, "other_name") == 2.0);
+    // One that says no name at all.
+    let mut client = connect("192.0.2.7");
+    assert!(client.send(&hello()).and_then(|()| client.receive()).is_err());
+    let no_name = "martlet_collector_ingest_tls_failures_total{reason=\"no_name\"}";
+    wait(|| sample(&server.metrics(), no_name) == Some(1.0));
+}

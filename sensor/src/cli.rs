@@ -54,7 +54,7 @@ enum Command {
     /// Capture live and send counts to the collector
     #[command(
         after_help = "Needs root or CAP_NET_RAW, and gives up all else once the interfaces are open (docs/security.md). Stops on SIGTERM or SIGINT after writing the open windows to its spool; what \
-                            the collector does not take at once is sent after the next start. Any \
+                            the collector does not take at once is sent after the next start. SIGHUP reads the configuration again, and the log says what waits for a restart. Any \
                             key can be overridden by the environment as MARTLET_SECTION__KEY, for example \
                             MARTLET_UPLINK__COLLECTOR=collector:7460."
     )]
@@ -249,8 +249,8 @@ fn print_metrics() -> ExitCode {
 }
 
 fn live(args: &ConfigArgs) -> ExitCode {
-    let config = match config::load(&args.config) {
-        Ok((_, config)) => config,
+    let (raw, config) = match config::load(&args.config) {
+        Ok(loaded) => loaded,
         Err(error) => return misconfigured(&error),
     };
     if let Err(error) = log::init(&config.log_filter, config.log_format) {
@@ -263,7 +263,7 @@ fn live(args: &ConfigArgs) -> ExitCode {
             Finding::Error(text) => tracing::error!("{text}"),
         }
     }
-    match run::run(&config) {
+    match run::run(&raw, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => incomplete(&format_args!("{error:#}")),
     }

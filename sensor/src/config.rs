@@ -216,6 +216,8 @@ impl FromStr for PublicAddress {
 /// The checked configuration of a live sensor.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from, if there was one.
+    pub file: Option<PathBuf>,
     /// Name under which the sensor is published.
     pub name: SensorName,
     /// How the observed addresses behave.
@@ -286,8 +288,28 @@ fn invalid(key: &'static str, what: impl fmt::Display) -> InvalidConfig {
 /// The first thing that is wrong, with its key.
 pub fn load(path: &Path) -> Result<(RawConfig, Config), InvalidConfig> {
     let raw: RawConfig = config::load(path, config::environment())?;
-    let checked = Config::try_from(&raw)?;
+    let checked = Config { file: Some(path.to_owned()), ..Config::try_from(&raw)? };
     Ok((raw, checked))
+}
+
+/// Reads it again for a sensor that runs, to which files of certificates may be out of reach: these are not looked at.
+///
+/// # Errors
+/// The first thing that is wrong, with its key.
+pub fn load_again(path: &Path) -> Result<RawConfig, InvalidConfig> {
+    let raw: RawConfig = config::load(path, config::environment())?;
+    let mut without_files = raw.clone();
+    without_files.uplink.tls = None;
+    Config::try_from(&without_files)?;
+    Ok(raw)
+}
+
+impl RawConfig {
+    /// What is logged.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        &self.log.filter
+    }
 }
 
 impl TryFrom<&RawConfig> for Config {
@@ -308,6 +330,7 @@ impl TryFrom<&RawConfig> for Config {
         let ring_mib = within("capture.ring_mib", raw.capture.ring_mib, 1..=2047)?;
         let snap = within("capture.snap_bytes", raw.capture.snap_bytes, 96..=65_535)?;
         Ok(Config {
+            file: None,
             name: raw.sensor.name.parse().map_err(|error| invalid("sensor.name", error))?,
             posture: match raw.sensor.posture {
                 RawPosture::Silent => Posture::Silent,

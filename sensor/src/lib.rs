@@ -29,6 +29,7 @@ pub mod enroll;
 pub mod identity;
 pub mod metrics;
 pub mod pace;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod sandbox;

@@ -26,7 +26,7 @@ use martlet_telemetry::admin::{self, Readiness};
 use martlet_telemetry::catalogue::Catalogue;
 use martlet_telemetry::http::{self, HttpLimits};
 use martlet_telemetry::notify::Notifier;
-use martlet_telemetry::shutdown::Shutdown;
+use martlet_telemetry::shutdown::{Hangup, Shutdown};
 use martlet_telemetry::watchdog::{Pulse, Watchdog};
 use martlet_window::{Origin, Timestamp, TrafficClass};
 use rand::{RngCore, SeedableRng};
@@ -34,11 +34,12 @@ use tokio::sync::watch;
 
 use crate::capture::filter::filter;
 use crate::capture::live::{LiveCapture, own_addresses};
-use crate::config::{Config, Observe, PublicAddress};
+use crate::config::{Config, Observe, PublicAddress, RawConfig};
 use crate::encode;
 use crate::enroll;
 use crate::identity;
 use crate::metrics::{self, CaptureMetrics};
+use crate::reload::Reload;
 use crate::sandbox::Sandbox;
 use crate::spool::{self, Found, Outlet, SpoolFigures, SpoolSettings, SpoolWriter};
 use crate::state_dir::StateLock;
@@ -68,15 +69,17 @@ pub fn spool_in(state_dir: &Path) -> PathBuf {
     state_dir.join("spool")
 }
 
-/// Runs a live sensor until a signal. What could not be delivered by then waits in the spool for the next start.
+/// Runs a live sensor until a signal. What could not be delivered by then waits in the spool for the next start. `raw` is what the
+/// configuration was made of.
 ///
 /// # Errors
 /// If it cannot start, or can never deliver.
-pub fn run(config: &Config) -> Result<()> {
+pub fn run(raw: &RawConfig, config: &Config) -> Result<()> {
     if let Some(warning) = config.tls.as_ref().and_then(ClientTls::warning) {
         tracing::warn!("{warning}");
     }
     let sandbox = Sandbox::of(config)?;
+    let reload = Reload::new(raw, config)?;
     let uplink = Arc::new(UplinkState::default());
     let capture_metrics = Arc::new(CaptureMetrics::default());
     let figures = Arc::new(SpoolFigures::default());
@@ -115,6 +118,7 @@ pub fn run(config: &Config) -> Result<()> {
         stop: stop.clone(),
         http,
         pulses: pulses.clone(),
+        reload,
     };
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let edge = thread::Builder::new().name("edge".into()).spawn(move || edge.run(outlet, &started))?;
@@ -412,6 +416,7 @@ struct Edge {
     stop: Arc<AtomicBool>,
     http: Option<TcpListener>,
     pulses: Pulses,
+    reload: Option<Reload>,
 }
 
 impl Edge {
@@ -425,6 +430,7 @@ impl Edge {
 
     async fn serve(&mut self, mut outlet: Outlet<RealDisk>, started: &std::sync::mpsc::SyncSender<()>) -> Result<()> {
         let shutdown = Shutdown::install()?;
+        let hangup = Hangup::install()?;
         let notifier = Notifier::from_environment();
         let readiness = Readiness::new();
         let (stopping, stopped) = watch::channel(false);
@@ -439,6 +445,12 @@ impl Edge {
         let renewing = enroll::keep_certificate(self.config.tls.clone(), &self.config.collector, &self.uplink);
         let mut jitter = rand::rngs::StdRng::from_os_rng();
         let figures = outlet.figures();
+        let reloading = async {
+            match &mut self.reload {
+                Some(reload) => reload.run(hangup).await,
+                None => std::future::pending().await,
+            }
+        };
         let _ = started.send(());
         readiness.set_ready();
         // A manager that cannot be told waits for its own time limit; that is no reason to stop watching.
@@ -463,6 +475,7 @@ impl Edge {
                         () = stopped_by_itself(&self.stop) => "the capture ended",
                         never = watchdog.run() => match never {},
                         never = renewing => match never {},
+                        never = reloading => match never {},
                         never = self.observer.run() => match never {},
                     }
                 } => {

@@ -37,9 +37,10 @@ const USER: &str = "nobody";
 
 type Case = (&'static str, fn());
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     ("a_confined_process_does_what_a_sensor_does_and_nothing_else", confined_by_address),
     ("a_collector_that_is_a_name_can_be_looked_up", confined_by_name),
+    ("of_a_configuration_among_others_only_the_file_can_be_read", configuration_among_others),
     ("it_is_not_entered_with_threads", threads),
     ("a_defect_shows_as_outside", defects),
     ("root_becomes_the_user_and_keeps_one_capability", becomes_the_user),
@@ -97,6 +98,7 @@ impl Ground {
             self.collector.local_addr().unwrap().port()
         );
         fs::write(&path, text).unwrap();
+        fs::write(path.with_extension("new"), "").unwrap();
         path
     }
 
@@ -175,6 +177,7 @@ fn child(case: &str, config: &Path) {
     };
     match case {
         "attempts" => attempts(&checked.state_dir, config, &checked.collector),
+        "configuration" => configuration_is_read(config),
         "missing" => say("missing", in_force.missing().join("; ")),
         "abort" => std::process::abort(),
         "panic" => panic!("a defect"),
@@ -219,6 +222,12 @@ fn thread_if(wanted: bool) -> Option<std::sync::mpsc::Sender<()>> {
     })
 }
 
+/// The file that SIGHUP has read again, and one that could take its place.
+fn configuration_is_read(config: &Path) {
+    say("read the configuration", outcome(fs::read(config)));
+    say("read beside the configuration", outcome(fs::read(config.with_extension("new"))));
+}
+
 fn attempts(state: &Path, config: &Path, collector: &str) {
     // What a sensor does.
     say("write state", outcome(fs::write(state.join("file"), "x")));
@@ -240,9 +249,11 @@ fn attempts(state: &Path, config: &Path, collector: &str) {
         ),
     );
     say("call the collector", outcome(TcpStream::connect(collector)));
+    configuration_is_read(config);
     // What it does not.
     say("read /etc/hosts", outcome(fs::read("/etc/hosts")));
-    say("read the configuration", outcome(fs::read(config)));
+    say("write the configuration", outcome(fs::OpenOptions::new().append(true).open(config)));
+    say("read above the configuration", outcome(fs::read_dir(config.parent().and_then(Path::parent).unwrap())));
     say("read the program", outcome(fs::read(std::env::current_exe().unwrap())));
     say("read /proc", outcome(fs::read("/proc/1/cmdline")));
     say("write beside state", outcome(fs::write(state.with_file_name("beside"), "x")));
@@ -284,7 +295,7 @@ fn attempts(state: &Path, config: &Path, collector: &str) {
 }
 
 /// What both kinds of collectors have in common.
-const COMMON: [(&str, &str); 35] = [
+const COMMON: [(&str, &str); 38] = [
     ("write state", "ok"),
     ("rename state", "ok"),
     ("read state", "ok"),
@@ -293,7 +304,10 @@ const COMMON: [(&str, &str); 35] = [
     ("count drops", "ok"),
     ("start a thread", "ok"),
     ("call the collector", "ok"),
-    ("read the configuration", "EACCES"),
+    ("read the configuration", "ok"),
+    ("read beside the configuration", "ok"),
+    ("write the configuration", "EACCES"),
+    ("read above the configuration", "EACCES"),
     ("read the program", "EACCES"),
     ("read /proc", "EACCES"),
     ("write beside state", "EACCES"),
@@ -341,6 +355,23 @@ fn confined_by_name() {
     let confined = Ground::new().run("attempts", "localhost", "");
     let own = [("read /etc/hosts", "ok"), ("udp", "ok"), ("unix stream", "ok"), ("look up", "ok")];
     confined.outcomes(&[&COMMON[..], &own].concat());
+}
+
+/// Beside it lies what is not Martlet's.
+fn configuration_among_others() {
+    if !has_landlock() {
+        return;
+    }
+    let ground = Ground::new();
+    let own = ground.config("127.0.0.1", "");
+    let config = tempfile::Builder::new().prefix("martlet-").suffix(".toml").tempfile_in("/tmp").unwrap();
+    fs::copy(own, config.path()).unwrap();
+    let beside = config.path().with_extension("new");
+    fs::write(&beside, "").unwrap();
+    let mut confined = Confined::start(&ground, "configuration", config.path());
+    confined.finish();
+    fs::remove_file(beside).unwrap();
+    confined.outcomes(&[("read the configuration", "ok"), ("read beside the configuration", "EACCES")]);
 }
 
 /// Capabilities, Landlock and what starts later belong to one thread: others would stay outside.

@@ -326,6 +326,12 @@ fn a_sensor_enrols_counts_and_renews_by_itself() {
     assert_eq!(sum("martlet_sensor_certificate_renewals_total{outcome=\"refused\"} "), Some(0.0));
     assert!((0.0..=16.0).contains(&sum("martlet_sensor_certificate_remaining_seconds ").unwrap()));
     let metrics = of_collector("/metrics").unwrap();
+    let of_dark = |what: &str| {
+        let series = format!("martlet_collector_sensor_certificate_{what}_seconds{{sensor=\"dark\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<f64>().ok())
+    };
+    assert_eq!(of_dark("life"), Some(16.0));
+    assert!(of_dark("remaining").is_some_and(|left| (0.0..=16.0).contains(&left)), "{metrics}");
     let ended = "martlet_collector_ingest_violations_total{reason=\"certificate_expired\"} ";
     let ended = metrics.lines().find_map(|line| line.strip_prefix(ended)).unwrap();
     assert!(ended.parse::<f64>().unwrap() >= 1.0, "{ended}");

@@ -13,6 +13,7 @@
 mod config;
 mod file;
 mod keeper;
+mod lives;
 mod office;
 mod peers;
 mod store;
@@ -21,6 +22,7 @@ mod tls;
 pub use config::{EnrollConfig, EnrollConfigError};
 pub use file::{AuthorityFile, AuthorityFileError};
 pub use keeper::{Keeper, POLL_INTERVAL};
+pub use lives::{BySensor, Life, Lives};
 pub use office::{EnrolOutcome, Enroller};
 pub use peers::{Peer, Peers, Watched};
 pub use store::{CertificateRecord, EnrollStore, EnrollStoreError, Grant, TokenRecord, TokenState};

@@ -8,6 +8,7 @@ use martlet_window::SensorName;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use thiserror::Error;
 
+use super::lives::{BySensor, Life};
 use crate::labels::{LabelStoreError, Setting, set_labels};
 use crate::store::{Location, SCHEMA_VERSION, StoreError};
 
@@ -330,11 +331,13 @@ impl EnrollStore {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Which certificates are revoked that would be valid otherwise, and which CAs have signed those that are not.
+    /// Which certificates are revoked that would be valid otherwise, which CAs have signed those that are not, and how long these
+    /// hold.
     pub(super) fn standing(&self, now: i64) -> Result<Standing, EnrollStoreError> {
         let mut standing = Standing::default();
         let mut select = self.connection.prepare_cached(
-            "SELECT serial, authority, revoked IS NOT NULL FROM sensor_certificates WHERE not_after >= ?1",
+            "SELECT serial, authority, revoked IS NOT NULL, sensor, issued, not_after FROM sensor_certificates
+             WHERE not_after >= ?1 ORDER BY not_after",
         )?;
         let mut rows = select.query([now])?;
         while let Some(row) = rows.next()? {
@@ -342,6 +345,8 @@ impl EnrollStore {
                 standing.revoked.insert(Serial::of_bytes(&row.get::<_, Vec<u8>>(0)?));
             } else {
                 standing.in_use.insert(Fingerprint(row.get(1)?));
+                // The last to come holds longest.
+                standing.lives.insert(row.get(3)?, Life { issued: row.get(4)?, not_after: row.get(5)? });
             }
         }
         Ok(standing)
@@ -357,6 +362,7 @@ impl EnrollStore {
 pub(super) struct Standing {
     pub(super) revoked: HashSet<Serial>,
     pub(super) in_use: HashSet<Fingerprint>,
+    pub(super) lives: BySensor,
 }
 
 fn signed(outcome: Signed) -> Result<IssuedCertificate, Failure> {
@@ -498,6 +504,9 @@ mod tests {
         let revoked = |store: &EnrollStore| store.standing(40).unwrap().revoked;
         assert_eq!(revoked(store), HashSet::from([first.clone()]));
         assert_eq!(store.standing(40).unwrap().in_use, HashSet::from([Fingerprint([7; 32])]));
+        let life = |issued| Life { issued, not_after: 2000 };
+        let lives = [("a".to_owned(), life(20)), ("b".to_owned(), life(30))];
+        assert_eq!(store.standing(40).unwrap().lives, BySensor::from(lives));
         store.revoke_serial(&other, 50).unwrap();
         assert!(matches!(store.revoke_serial(&other, 50), Err(EnrollStoreError::Nothing(_))));
         assert_eq!(store.revoke(&name("a"), 60).unwrap(), (1, 0));
@@ -505,7 +514,7 @@ mod tests {
         assert_eq!(revoked(store), HashSet::from([first, second, other]));
         // What is over by itself need not be known as revoked.
         let standing = store.standing(2001).unwrap();
-        assert!(standing.revoked.is_empty() && standing.in_use.is_empty());
+        assert!(standing.revoked.is_empty() && standing.in_use.is_empty() && standing.lives.is_empty());
         let times: Vec<_> = store.certificates().unwrap().iter().map(|of| (of.issued, of.revoked)).collect();
         assert_eq!(times, [(20, Some(60)), (10, Some(20)), (30, Some(50))]);
     }
@@ -526,8 +535,12 @@ mod tests {
         assert_eq!(refusal(store.renew(&shown, &fresh(2001), sign)), Refusal::NotRenewable);
         // Its answer may be lost: the old one can be renewed once more.
         for now in [1500, 1600] {
-            assert_eq!(store.renew(&shown, &fresh(now), sign).unwrap().sensor, name("a"));
+            let longer = |_: &SensorName| Ok(IssuedCertificate { pem: String::new(), not_after: now + 1000 });
+            assert_eq!(store.renew(&shown, &fresh(now), longer).unwrap().sensor, name("a"));
         }
+        // Both are valid, and the sensor is not without one before the later ends.
+        let life = Life { issued: 1600, not_after: 2600 };
+        assert_eq!(store.standing(1650).unwrap().lives, BySensor::from([("a".to_owned(), life)]));
         assert_eq!(store.revoke(&name("a"), 1700).unwrap(), (2, 0));
         shown.serial = store.certificates().unwrap()[0].serial.clone();
         assert_eq!(refusal(store.renew(&shown, &fresh(1800), sign)), Refusal::NotRenewable);

@@ -18,6 +18,7 @@ use thiserror::Error as ThisError;
 
 use super::config::EnrollConfig;
 use super::file::{AuthorityFile, AuthorityFileError};
+use super::lives::Lives;
 use super::office::Enroller;
 use super::peers::Peers;
 use super::store::Standing;
@@ -50,6 +51,8 @@ pub struct Configs {
     pub ingest: Arc<ServerConfig>,
     /// For enrolment, where that is offered: a certificate may be missing.
     pub enrol: Option<Arc<ServerConfig>>,
+    /// Whether a sensor speaks only for the name in its certificate.
+    pub bind_names: bool,
 }
 
 /// TLS with certificates of our own CA.
@@ -61,6 +64,7 @@ pub struct EnrollTls {
     text: String,
     authority: Arc<ArcSwap<Authority>>,
     peers: Arc<Peers>,
+    lives: Arc<Lives>,
     configs: Arc<ArcSwap<Configs>>,
     clock: SharedClock,
     /// The CAs whose sensors are taken.
@@ -96,6 +100,7 @@ impl EnrollTls {
             file,
             text,
             peers,
+            lives: Arc::default(),
             clock,
             trusted,
         })
@@ -107,6 +112,12 @@ impl EnrollTls {
         let (location, clock) = (self.location.clone(), self.clock.clone());
         let enroller = Enroller::new(location, self.authority.clone(), &self.settings, clock.clone());
         Tls::of_own_authority(self.configs.clone(), Arc::new(enroller), self.peers.clone(), clock)
+    }
+
+    /// How long the certificates of sensors hold; what changes here, changes there.
+    #[must_use]
+    pub fn lives(&self) -> Arc<Lives> {
+        self.lives.clone()
     }
 
     pub(super) const fn location(&self) -> &Location {
@@ -123,6 +134,7 @@ impl EnrollTls {
         if self.peers.replace(standing.revoked) {
             tracing::info!("the revoked certificates of sensors have changed");
         }
+        self.lives.replace(standing.lives);
         let now = self.clock.now();
         let text = self.file.text()?.ok_or(AuthorityFileError::None)?;
         let mut authority = self.authority.load_full();
@@ -182,7 +194,7 @@ fn make_configs(
         let config = server_config(Some(verifier), identity.clone(), alpn);
         config.map(Arc::new).map_err(|error| refused(error.to_string()))
     };
-    Ok(Configs { ingest: make(false, ALPN_INGEST)?, enrol: Some(make(true, ALPN_ENROL)?) })
+    Ok(Configs { ingest: make(false, ALPN_INGEST)?, enrol: Some(make(true, ALPN_ENROL)?), bind_names: true })
 }
 
 /// Takes what another takes, unless it is revoked.

@@ -55,14 +55,12 @@ pub struct Tls {
     enroller: Option<Arc<Enroller>>,
 }
 
-/// For whom somebody with a certificate may speak.
+/// Whose certificates name sensors.
 #[derive(Clone)]
 enum Names {
-    /// For everybody.
-    Any,
-    /// For the sensor in the certificate.
-    Bound,
-    /// For the sensor in a certificate of our own CA, as long as that lasts.
+    /// An operator's, from files.
+    Files,
+    /// Those of our own CA, as long as they last.
     Own(Arc<Peers>, SharedClock),
 }
 
@@ -95,8 +93,8 @@ impl Tls {
     }
 
     fn load(config: &IngestTlsConfig) -> Result<Tls, TlsError> {
-        let names = if config.bind_names { Names::Bound } else { Names::Any };
-        Ok(Tls { configs: Arc::new(ArcSwap::from_pointee(Configs::load(config)?)), names, enroller: None })
+        let configs = Arc::new(ArcSwap::from_pointee(Configs::load(config)?));
+        Ok(Tls { configs, names: Names::Files, enroller: None })
     }
 
     /// With certificates of our own CA, which change while the collector runs.
@@ -147,7 +145,7 @@ impl Tls {
         {
             return Ok(Some(Accepted::Enrolling(Box::new(stream), shown, enroller.clone())));
         }
-        let peer = self.names.peer(shown)?;
+        let peer = if configs.bind_names { Some(self.names.peer(shown)?) } else { None };
         Ok(Some(Accepted::Sensor(split(stream), peer)))
     }
 }
@@ -169,22 +167,19 @@ impl Configs {
         let verifier = client_ca.as_deref().map(verifier).transpose()?;
         let config = server_config(verifier, identity, ALPN_INGEST);
         let config = config.map_err(|error| TlsError::Refused(error.to_string()))?;
-        Ok(Configs { ingest: Arc::new(config), enrol: None })
+        Ok(Configs { ingest: Arc::new(config), enrol: None, bind_names: *bind_names })
     }
 }
 
 impl Names {
     /// Who somebody is, by a certificate that is valid.
-    fn peer(&self, shown: Option<Facts>) -> Result<Option<Peer>, TlsFailure> {
-        if matches!(self, Names::Any) {
-            return Ok(None);
-        }
+    fn peer(&self, shown: Option<Facts>) -> Result<Peer, TlsFailure> {
         let shown = shown.ok_or(TlsFailure::NoName)?;
         let peer = match self {
             Names::Own(peers, clock) => Peer::of_own(&shown, peers.clone(), clock.now()),
-            Names::Any | Names::Bound => name_in(&shown).map(|name| Peer { name, watched: None }),
+            Names::Files => name_in(&shown).map(|name| Peer { name, watched: None }),
         };
-        peer.map(Some).ok_or(TlsFailure::NoName)
+        peer.ok_or(TlsFailure::NoName)
     }
 }
 

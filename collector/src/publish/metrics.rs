@@ -1,6 +1,7 @@
 //! What Prometheus is told: every family is read from the newest view or from a stage's counters when it asks.
 
 mod archive;
+mod certificates;
 mod detect;
 mod events;
 mod geo;
@@ -44,6 +45,7 @@ pub(super) fn register(catalogue: &Catalogue, sources: &Sources) -> Result<(), p
     families.archive()?;
     families.detect()?;
     families.stages()?;
+    families.certificates()?;
     families.geo()?;
     families.events()?;
     families.reports()?;

@@ -33,6 +33,7 @@ pub use self::streams::Streams;
 use crate::aggregate::{self, WorkerQueues};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::enroll::Lives;
 use crate::events::{Book, TargetCounters};
 use crate::geo::Geo;
 use crate::ingest;
@@ -61,6 +62,8 @@ pub struct Sources {
     pub view: Arc<ArcSwap<LiveView>>,
     /// What ingest counted.
     pub ingest: Arc<ingest::Counters>,
+    /// How long the certificates of sensors hold that the collector has issued.
+    pub certificates: Arc<Lives>,
     /// What workers counted.
     pub aggregate: Arc<aggregate::Counters>,
     /// What the journal stage and the committer say of themselves.

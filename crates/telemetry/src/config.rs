@@ -6,10 +6,11 @@
 //! types themselves (`#[serde(deny_unknown_fields)]`): a misspelt key that is silently ignored is a setting that silently
 //! does not hold. The error names the known key that comes nearest.
 //!
-//! [`Origins`] says of each setting where it comes from.
+//! [`Origins`] says of each setting where it comes from, and [`Reloader`] which of them can change while a daemon runs.
 
 mod nearest;
 mod origin;
+mod reload;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use thiserror::Error;
 use toml::{Table, Value};
 
 pub use nearest::nearest;
-pub use origin::{Origin, Origins, changes};
+pub use origin::{Origin, Origins};
+pub use reload::{Line, Reloader};
 
 /// Exit status of a daemon whose configuration cannot be used: `EX_CONFIG` of sysexits.h. A service manager that knows it does
 /// not start the daemon again and again.

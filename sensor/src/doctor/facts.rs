@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use martlet_observe::screen::AddressSet;
-use martlet_telemetry::preflight;
+use martlet_telemetry::preflight::{self, Finding as Dates};
 use martlet_window::Posture;
 use pcap::{Capture, Linktype};
 use pnet::datalink;
@@ -18,6 +18,7 @@ use super::kernel::{self, Clock, Offloads};
 use super::tables::{self, Rules, Socket};
 use crate::capture::filter::filter;
 use crate::capture::live::own_addresses;
+use crate::check;
 use crate::config::{Config, PublicAddress};
 use crate::run::observed;
 use crate::status::{self, Status};
@@ -86,6 +87,10 @@ pub(super) struct Facts {
     pub(super) way: Way,
     /// The clock.
     pub(super) clock: Result<Clock, String>,
+    /// Its time, in words.
+    pub(super) now: String,
+    /// What it says to the dates of certificates.
+    pub(super) certificates: Vec<Dates>,
 }
 
 /// Looks at everything.
@@ -114,6 +119,8 @@ pub(super) fn gather(config: &Config) -> Facts {
         collector: config.collector.clone(),
         way: way(&config.collector),
         clock: kernel::clock().map_err(|error| error.to_string()),
+        now: jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| "?".to_owned(), |now| now.to_string()),
+        certificates: check::certificates(config),
     }
 }
 

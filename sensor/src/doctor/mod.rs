@@ -76,9 +76,9 @@ pub fn described(report: &Report) -> String {
             Level::Fail => "FAIL",
         };
         // Infallible: a String takes any text.
-        let _ = writeln!(text, "{level:<5} {check:<10} {message}");
+        let _ = writeln!(text, "{level:<5} {check:<11} {message}");
         if let Some(remedy) = remedy {
-            let _ = writeln!(text, "      {:<10} -> {remedy}", "");
+            let _ = writeln!(text, "      {:<11} -> {remedy}", "");
         }
     }
     text

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use martlet_enrol::{
     ALPN_ENROL, Answer, AuthorityError, Enrolled, Facts, Pin, Request, Token, TokenError, facts, request,
 };
+use martlet_telemetry::counters::to_f64;
 use martlet_telemetry::tls::{self, TlsFileError};
 use rustls::ClientConfig;
 use thiserror::Error;
@@ -19,6 +20,7 @@ use super::plan::{Plan, interfaces};
 use crate::capture::live::own_addresses;
 use crate::config;
 use crate::run::observed;
+use crate::status::age;
 use crate::uplink::TlsSettingsError;
 use crate::uplink::tls::called;
 
@@ -204,8 +206,8 @@ pub fn run(args: &EnrollArgs) -> Result<String, EnrollError> {
     );
     if clock.abs() > CLOCK_SECONDS {
         report += &format!(
-            "warning: this machine's clock is {} s {} the collector's: set one of them, or counts land in the wrong time\n",
-            clock.abs(),
+            "warning: this machine's clock is {} {} the collector's: set one of them, or counts land in the wrong time\n",
+            age(Some(to_f64(clock.unsigned_abs()))),
             if clock > 0 { "behind" } else { "ahead of" }
         );
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::uplink::clock;
 use crate::uplink::tls::{cause, in_words};
 
 /// How long all of it may take.
@@ -37,14 +38,10 @@ pub enum ExchangeError {
     OtherAuthority,
     /// Its certificate does not hold by our clock.
     #[error(
-        "the collector's certificate is not valid at this machine's time, {now}; set the clock if that is wrong ({problem})"
+        "the collector's certificate is not valid now: {0}; set this clock if it is wrong (`timedatectl` says who keeps it right), else the \
+         collector's, and try again; nothing was told to the collector"
     )]
-    Clock {
-        /// Our time.
-        now: String,
-        /// What TLS says.
-        problem: String,
-    },
+    Clock(String),
     /// Its certificate is for other names.
     #[error(
         "the collector's certificate is for other names than the one that was called: put it into enroll.names there, or give --server-name ({0})"
@@ -81,7 +78,7 @@ impl ExchangeError {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. }),
-            )) => ExchangeError::Clock { now: time(now()), problem: problem.to_string() },
+            )) => ExchangeError::Clock(dates(problem)),
             Some(Error::InvalidCertificate(
                 problem @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
             )) => ExchangeError::OtherName(problem.to_string()),
@@ -92,6 +89,13 @@ impl ExchangeError {
             Some(other) => ExchangeError::Tls(in_words(other)),
         }
     }
+}
+
+/// What our clock says to a certificate that the collector's CA has made.
+fn dates(problem: &CertificateError) -> String {
+    let behind = clock::behind(problem).map(|behind| format!("; it is {behind}")).unwrap_or_default();
+    let words = clock::in_words(problem);
+    words.map_or_else(|| format!("this machine's clock says {} ({problem})", time(now())), |words| words + &behind)
 }
 
 /// Asks a collector for a certificate. The configuration says the purpose, and whom to trust.

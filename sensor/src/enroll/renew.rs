@@ -97,12 +97,14 @@ pub async fn keep_certificate(tls: Option<ClientTls>, collector: &str, state: &U
             sleep(retry(&own)).await;
             continue;
         }
-        let outcome = match renew(&tls, collector).await {
+        let renewed = renew(&tls, collector).await;
+        // Before the wait: who looks at the counter shall see at once that something is wrong.
+        state.certificate.renewals.increment(outcome(renewed.as_ref()));
+        match renewed {
             Ok(()) => {
                 has_complained = false;
                 let until = tls.own().map_or(0, |own| own.not_after);
                 tracing::info!("our certificate is renewed, until {}", time(until));
-                RenewalOutcome::Renewed
             }
             Err(error) => {
                 let wait = retry(&own);
@@ -112,13 +114,16 @@ pub async fn keep_certificate(tls: Option<ClientTls>, collector: &str, state: &U
                     wait.as_secs()
                 );
                 sleep(wait).await;
-                match error {
-                    RenewalError::Exchange(ExchangeError::Refused(_)) => RenewalOutcome::Refused,
-                    _ => RenewalOutcome::Failed,
-                }
             }
-        };
-        state.certificate.renewals.increment(outcome);
+        }
+    }
+}
+
+fn outcome(renewed: Result<&(), &RenewalError>) -> RenewalOutcome {
+    match renewed {
+        Ok(()) => RenewalOutcome::Renewed,
+        Err(RenewalError::Exchange(ExchangeError::Refused(_))) => RenewalOutcome::Refused,
+        Err(_) => RenewalOutcome::Failed,
     }
 }
 
@@ -154,6 +159,7 @@ async fn renew(tls: &ClientTls, collector: &str) -> Result<(), RenewalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uplink::TlsSettings;
     use martlet_enrol::Serial;
 
     fn facts(issued: i64, not_after: i64) -> Facts {
@@ -169,6 +175,40 @@ mod tests {
         assert_eq!((due(&facts(100, 120)), retry(&facts(100, 120))), (113, Duration::from_secs(1)));
         // One of another CA may begin when it was made, or be shorter than the time by which ours begin earlier.
         assert_eq!(due(&facts(100, 50)), 100);
+    }
+
+    #[test]
+    fn a_failed_renewal_is_counted_before_the_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sensor.pem");
+        let mut parameters = rcgen::CertificateParams::new(["sensor".to_owned()]).unwrap();
+        // Ten days of a year are left, so that the next attempt comes in an hour.
+        let at = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
+        (parameters.not_before, parameters.not_after) = (at(now() - 355 * 86_400), at(now() + 10 * 86_400));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        std::fs::write(&path, format!("{}{}", key.serialize_pem(), certificate.pem())).unwrap();
+        // Nobody listens there any more.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let files = Some(path.clone());
+        let settings = TlsSettings { ca: path, certificate: files.clone(), key: files, renew: true, server_name: None };
+        let tls = ClientTls::load(&settings, &gone).unwrap();
+        let state = UplinkState::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let failed = || state.certificate.renewals.get(RenewalOutcome::Failed);
+        runtime.block_on(async {
+            let counted = async {
+                while failed() == 0 {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                _ = keep_certificate(Some(tls), &gone, &state) => {}
+                () = counted => {}
+                () = sleep(Duration::from_secs(60)) => panic!("it is not counted"),
+            }
+        });
+        assert_eq!(failed(), 1);
     }
 
     #[test]

@@ -35,6 +35,8 @@ const DNS: u16 = 53;
 pub struct Files {
     /// To read and write.
     pub state_dir: PathBuf,
+    /// To read the configuration again.
+    pub configuration: Vec<PathBuf>,
     /// Whether names are looked up.
     pub names: bool,
     /// The one TCP port that is called.
@@ -89,9 +91,10 @@ pub(super) fn restrict(files: &Files) -> Result<FilesOutcome, SandboxError> {
 }
 
 fn rules(files: &Files) -> Result<RulesetCreated, SandboxError> {
-    let Files { state_dir, names, collector_port } = files;
+    let Files { state_dir, configuration, names, collector_port } = files;
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut readable: Vec<PathBuf> = INTERFACES.iter().map(PathBuf::from).collect();
+    readable.extend_from_slice(configuration);
     let mut ports = vec![*collector_port];
     if *names {
         readable.extend(LOOKING_UP.iter().map(PathBuf::from));

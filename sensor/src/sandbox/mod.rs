@@ -3,7 +3,7 @@
 //! Three layers, each of use without the others:
 //! - `privileges`: another user, of all capabilities only the one that opening an interface again needs, no way to gain
 //!   any, no dump of the memory.
-//! - `files`: Landlock. The state directory to write, few others to read; TCP only to the collector's port; no signals
+//! - `files`: Landlock. The state directory to write, the configuration's and few others to read; TCP only to the collector's port; no signals
 //!   to others.
 //! - `calls`: seccomp. The system calls and kinds of sockets that a sensor uses; every other call fails.
 //!
@@ -15,6 +15,7 @@ mod calls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 #[path = "no_calls.rs"]
 mod calls;
+mod configuration;
 mod files;
 mod privileges;
 
@@ -34,6 +35,7 @@ use crate::config::Config;
 use crate::run::spool_in;
 use crate::state_dir;
 
+pub use configuration::Readable;
 pub use files::{Files, FilesOutcome};
 pub use privileges::Held;
 
@@ -121,6 +123,7 @@ pub struct Sandbox {
     user: Option<User>,
     confined: bool,
     state_dir: PathBuf,
+    configuration: Readable,
     /// The collector is given by name, which must be looked up.
     names: bool,
     collector_port: u16,
@@ -140,6 +143,7 @@ impl Sandbox {
             user,
             confined: config.sandbox,
             state_dir: config.state_dir.clone(),
+            configuration: Readable::of(config.file.as_deref()),
             names: config.collector.parse::<SocketAddr>().is_err(),
             // A checked configuration has one.
             collector_port: port.unwrap_or_default(),
@@ -182,9 +186,13 @@ impl Sandbox {
         } else {
             ""
         };
+        let configuration: Vec<String> =
+            self.configuration.paths.iter().map(|path| path.display().to_string()).collect();
         format!(
-            "{user}keeps CAP_NET_RAW alone, writes only to {}, calls only port {}{names}; on this kernel with {}, {}",
+            "{user}keeps CAP_NET_RAW alone, writes only to {}, reads its configuration in {}, calls only port {}{names}; on this kernel with \
+             {}, {}",
             self.state_dir.display(),
+            configuration.join(" and "),
             self.collector_port,
             files::offered(),
             calls::offered(),
@@ -192,7 +200,12 @@ impl Sandbox {
     }
 
     fn files(&self) -> Files {
-        Files { state_dir: self.state_dir.clone(), names: self.names, collector_port: self.collector_port }
+        Files {
+            state_dir: self.state_dir.clone(),
+            configuration: self.configuration.paths.clone(),
+            names: self.names,
+            collector_port: self.collector_port,
+        }
     }
 
     fn user_name(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 //! The epochs of earlier starts come first, oldest first, each as a stream of its own; then the live one. Time is tokio's
 //! alone, connections come from a [`Dial`] and jitter from the caller, so that the whole can be run in a simulation.
 
+pub(crate) mod clock;
 mod dial;
 mod session;
 pub(crate) mod tls;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Join, ReadHalf, WriteHalf, join, split};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::clock;
 use super::dial::Dial;
 
 /// The files and the name that TLS needs.
@@ -263,16 +264,20 @@ fn certificate_in_words(error: &CertificateError) -> String {
             "the collector's certificate is not signed by any of uplink.tls.ca".to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the collector's certificate has expired, or this machine's clock is wrong: {error}")
+            format!("the collector's certificate has expired, or this machine's clock is wrong: {}", dates(error))
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the collector's certificate is not valid yet, or this machine's clock is wrong: {error}")
+            format!("the collector's certificate is not valid yet, or this machine's clock is wrong: {}", dates(error))
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("the collector's certificate is for another name; see uplink.tls.server_name: {error}")
         }
         _ => format!("the collector's certificate cannot be trusted: {error}"),
     }
+}
+
+fn dates(error: &CertificateError) -> String {
+    clock::in_words(error).unwrap_or_else(|| error.to_string())
 }
 
 #[cfg(test)]

@@ -102,21 +102,13 @@ impl Origins {
     }
 }
 
-/// The keys, with dots, in which two configurations differ.
-///
-/// # Errors
-/// If one of them cannot be written as TOML, which is a defect of its type.
-pub fn changes<T: Serialize>(old: &T, new: &T) -> Result<Vec<String>, toml::ser::Error> {
-    let flat = |config: &T| -> Result<BTreeMap<String, String>, toml::ser::Error> {
-        let mut settings = BTreeMap::new();
-        for (key, value) in Table::try_from(config)? {
-            flatten(&value, key, &mut |key, value| drop(settings.insert(key, value.to_string())));
-        }
-        Ok(settings)
-    };
-    let (old, new) = (flat(old)?, flat(new)?);
-    let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
-    Ok(keys.filter(|key| old.get(*key) != new.get(*key)).cloned().collect())
+/// The settings of a configuration by their keys with dots, each as TOML.
+pub(super) fn settings(config: &impl Serialize) -> Result<BTreeMap<String, String>, toml::ser::Error> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in Table::try_from(config)? {
+        flatten(&value, key, &mut |key, value| drop(settings.insert(key, value.to_string())));
+    }
+    Ok(settings)
 }
 
 fn set_all(value: &Value, key: String, origin: &Origin, into: &mut BTreeMap<String, Origin>) {
@@ -213,13 +205,5 @@ mod tests {
         assert_eq!(origins.of("a.b.x"), Origin::Default);
         assert_eq!(origins.of("a.b.y"), Origin::Variable("MARTLET_A__B".to_owned()));
         assert_eq!(origins.of("a.bb.x"), Origin::File { path: "x.toml".into(), line: 4 });
-    }
-
-    #[test]
-    fn changes_are_named_also_where_a_key_is_new_or_gone() {
-        let table = |text: &str| toml::from_str::<Table>(text).unwrap();
-        let (old, new) = (table("a = 1\nb = 2\n[c]\nd = 1\n"), table("a = 1\nb = 3\n[c]\ne = 1\n"));
-        assert_eq!(changes(&old, &new).unwrap(), ["b", "c.d", "c.e"]);
-        assert!(changes(&old, &old).unwrap().is_empty());
     }
 }
