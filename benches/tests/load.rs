@@ -26,6 +26,7 @@ fn run_complete(collector: &Collector, arguments: &str, rows: u64) -> Value {
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     let report = outcome.json();
     assert_eq!(report["rows"], rows, "{report}");
+    assert!(report["packets"].as_u64().unwrap() >= rows && report["packets"] == report["packets_sent"], "{report}");
     assert_eq!(metric(collector, "martlet_collector_aggregate_rows_total") - before, rows, "{report}");
     // The kernel counts CPU time in steps of 10 ms, of which a small load may take none: a rate by it is none then.
     let cpu_s = report["collector_cpu_s"].as_f64().unwrap();

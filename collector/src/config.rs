@@ -87,6 +87,8 @@ pub struct IngestConfig {
     pub max_connections: usize,
     /// Connections at a time from one address.
     pub max_connections_per_address: usize,
+    /// Connections at a time that have not said Hello; of more the one that has waited longest is ended.
+    pub max_waiting_connections: usize,
     /// Sensors that may have names.
     pub max_sensors: usize,
     /// Streams (origin and epoch) whose positions are held in memory: those that are open, and those not committed yet. The
@@ -502,6 +504,7 @@ impl Config {
         let default = Limits::default();
         within("ingest.max_connections", ingest.max_connections as u64, 1, 65_536)?;
         within("ingest.max_connections_per_address", ingest.max_connections_per_address as u64, 1, 65_536)?;
+        within("ingest.max_waiting_connections", ingest.max_waiting_connections as u64, 1, 65_536)?;
         within("ingest.max_sensors", ingest.max_sensors as u64, 1, 4096)?;
         within("ingest.max_streams", ingest.max_streams as u64, 1, 1 << 24)?;
         within("ingest.max_streams_per_connection", ingest.max_streams_per_connection as u64, 1, 65_536)?;

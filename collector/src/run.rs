@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::archive::{self, ArchiveError, Archiver};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, IngestConfig};
 use crate::detect::{self, DetectError, Follower};
 use crate::enroll::{self, EnrollStoreError, EnrollTls, EnrollTlsError};
 use crate::events::{Book, Courier, TellError};
@@ -212,7 +212,9 @@ impl Collector {
             .for_each(|warning| tracing::warn!("{warning}"));
         visible.await.map_err(|_| StartError::Replay)?;
 
-        let gate = Gate::new(config.ingest, ingest_counters, links.behind()).behind_tls(tls.clone());
+        let most = ingest::fitting(config.ingest.max_connections, config.http.max_connections);
+        let gate = Gate::new(IngestConfig { max_connections: most, ..config.ingest }, ingest_counters, links.behind())
+            .behind_tls(tls.clone());
         let obituary = Obituary::new("the listener for sensors", &deaths_sender);
         let ingest = ingest::listen(sensors, gate, obituary);
         readiness.set_ready();

@@ -29,6 +29,7 @@ impl Program {
             .arg(directory.path())
             .env("MARTLET_INGEST__MAX_CONNECTIONS_PER_ADDRESS", "2000")
             .env("MARTLET_INGEST__MAX_CONNECTIONS", "2000")
+            .env("MARTLET_INGEST__MAX_WAITING_CONNECTIONS", "1000")
             .env("MARTLET_INGEST__HANDSHAKE_TIMEOUT_SECONDS", "3")
             .env("MARTLET_INGEST__FRAME_TIMEOUT_SECONDS", "3")
             .stderr(Stdio::piped())

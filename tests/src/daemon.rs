@@ -95,8 +95,25 @@ impl Collector {
     /// If it does not start.
     #[must_use]
     pub fn start_in(state: &Path, settings: &[(&str, &Path)]) -> Collector {
+        Collector::start_by(Command::new(program("martlet-collector")), state, settings)
+    }
+
+    /// As [`Collector::start_with`], by a program that runs it, such as `prlimit` with its arguments.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_confined(by: &[&str], settings: &[(&str, &Path)]) -> Collector {
+        let state = tempfile::tempdir().unwrap();
+        let mut command = Command::new(by[0]);
+        command.args(&by[1..]).arg(program("martlet-collector"));
+        let mut collector = Collector::start_by(command, state.path(), settings);
+        collector.own_state = Some(state);
+        collector
+    }
+
+    fn start_by(mut command: Command, state: &Path, settings: &[(&str, &Path)]) -> Collector {
         let (ingest, http) = (free_address(), free_address());
-        let mut command = Command::new(program("martlet-collector"));
         command.args(["serve", "--listen", &ingest.to_string(), "--http", &http.to_string(), "--data-dir"]);
         let daemon = Daemon::start(command.arg(state).envs(settings.iter().copied()));
         let collector = Collector { daemon, ingest, http, state: state.to_owned(), own_state: None };
@@ -108,6 +125,12 @@ impl Collector {
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// Its process number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// The value of a metric's sample, written as in the exposition.

@@ -38,6 +38,9 @@ pub(super) struct Seen {
     pub(super) wire_bytes: u64,
     /// Batches that were earlier ones in a new place.
     pub(super) reused: u64,
+    /// Packets in the batches that were sent, and in those acknowledged as journaled.
+    pub(super) packets_sent: u64,
+    pub(super) packets: u64,
     pub(super) refused: u64,
     pub(super) nacks: u64,
 }
@@ -70,7 +73,7 @@ impl Connection {
             pace: plan.pace,
             end: plan.end,
             frames,
-            transport: dialer.dial()?,
+            transport: dialer.dial(number)?,
             begun: 0,
             journaled: 0,
             committed: 0,
@@ -130,6 +133,7 @@ impl Connection {
             self.seen.sent += 1;
             self.seen.wire_bytes += (self.output.len() - before) as u64;
             self.seen.reused += u64::from(self.frames.is_reused(self.begun));
+            self.seen.packets_sent += self.frames.packets(self.begun);
             self.unanswered.push_back(due);
             self.begun += 1;
         }
@@ -198,8 +202,9 @@ impl Connection {
                 if journaled > self.begun || committed > journaled {
                     bail!("the collector acknowledged what was not sent");
                 }
-                for _ in self.journaled..journaled {
+                for sequence in self.journaled..journaled {
                     let Some(due) = self.unanswered.pop_front() else { break };
+                    self.seen.packets += self.frames.packets(sequence);
                     self.seen.samples.push(Sample { due, latency: now.saturating_sub(due) });
                     self.seen.last_journaled = now;
                 }

@@ -29,6 +29,8 @@ pub(super) struct Frames {
     bytes: Vec<u8>,
     /// Where each frame ends in `bytes`.
     ends: Vec<usize>,
+    /// Packets of each frame.
+    packets: Vec<u64>,
     /// The digest of the last frame that was prepared or made.
     predecessor: Digest,
     places: Places,
@@ -65,8 +67,15 @@ impl Frames {
         origin[14..].copy_from_slice(&sensor.to_be_bytes());
         let stream = Stream { origin: Origin(origin), epoch };
         let name = format!("load-{sensor}").parse()?;
-        let mut frames =
-            Frames { stream, name, bytes: Vec::new(), ends: Vec::new(), predecessor: Digest::default(), places };
+        let mut frames = Frames {
+            stream,
+            name,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            packets: Vec::new(),
+            predecessor: Digest::default(),
+            places,
+        };
         let mut rows = Rows::new(plan.shape, plan.keys, plan.rows, sensor, plan.sensors, plan.seed);
         let (count, memory) = (wanted(plan, sensor), plan.memory_bytes / usize::from(plan.sensors));
         let (mut encoder, mut batch) = (BatchEncoder::new()?, Vec::new());
@@ -83,6 +92,7 @@ impl Frames {
             let header = frames.header(sequence, packets);
             frames.predecessor = encoder.write(&header, batch.iter().copied(), &mut frames.bytes)?;
             frames.ends.push(frames.bytes.len());
+            frames.packets.push(packets);
         }
         Ok(frames)
     }
@@ -118,6 +128,17 @@ impl Frames {
         usize::try_from(sequence).ok().filter(|&place| place < self.ends.len())
     }
 
+    /// Which prepared frame the batch is, or is made of. There is one at least.
+    fn original(&self, sequence: u64) -> usize {
+        // The remainder is below the number of frames.
+        usize::try_from(sequence % self.ends.len() as u64).unwrap_or(0)
+    }
+
+    /// Packets of the batch.
+    pub(super) fn packets(&self, sequence: u64) -> u64 {
+        self.packets[self.original(sequence)]
+    }
+
     fn frame(&self, place: usize) -> &[u8] {
         let start = if place == 0 { 0 } else { self.ends[place - 1] };
         &self.bytes[start..self.ends[place]]
@@ -129,8 +150,7 @@ impl Frames {
             out.extend_from_slice(self.frame(place));
             return Ok(());
         }
-        // The remainder is below the number of frames, of which there is at least one.
-        let place = usize::try_from(sequence % self.ends.len() as u64)?;
+        let place = self.original(sequence);
         let start = out.len();
         out.extend_from_slice(self.frame(place));
         let frame = &mut out[start..];

@@ -71,6 +71,10 @@ pub(super) struct Options {
     /// Name that the collector's certificate must have (default: the address)
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     pub(super) server_name: Option<String>,
+    /// Show the certificates load-0.pem, load-1.pem and so on of this directory, a sensor's key and certificate in each, as
+    /// `martlet-sensor enroll` writes them: the sensors are called load-0, load-1 and so on
+    #[arg(long, value_name = "DIRECTORY", requires = "tls_ca")]
+    pub(super) identities: Option<PathBuf>,
     /// The collector's process (default: whoever listens on the port)
     #[arg(long)]
     pub(super) pid: Option<u32>,
@@ -173,6 +177,7 @@ mod tests {
             "--batches 1 --seconds 1",
             "--rate 5 --in-flight 2",
             "--server-name a",
+            "--identities a",
             "--windows 0",
         ] {
             assert!(plan(bad).is_err(), "{bad}");

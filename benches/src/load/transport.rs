@@ -3,13 +3,13 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::options::Options;
@@ -22,7 +22,15 @@ const TLS_BUFFER: usize = 256 << 10;
 /// Opens connections to one collector.
 pub(super) struct Dialer {
     collector: SocketAddr,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Tls>,
+}
+
+/// How TLS is spoken.
+struct Tls {
+    roots: RootCertStore,
+    name: ServerName<'static>,
+    /// Where the sensors' certificates are, if they show any.
+    identities: Option<PathBuf>,
 }
 
 impl Dialer {
@@ -32,19 +40,19 @@ impl Dialer {
                 Some(name) => ServerName::try_from(name.clone()).context("--server-name: no name or address")?,
                 None => ServerName::from(options.collector.ip()),
             };
-            Ok((Arc::new(client_config(file)?), name))
+            Ok(Tls { roots: roots(file)?, name, identities: options.identities.clone() })
         });
         Ok(Dialer { collector: options.collector, tls: tls.transpose()? })
     }
 
-    /// A new connection; its socket blocks.
-    pub(super) fn dial(&self) -> Result<Transport> {
+    /// A sensor's new connection; its socket blocks.
+    pub(super) fn dial(&self, sensor: u16) -> Result<Transport> {
         let to = self.collector;
         let socket = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("no collector at {to}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let tls = self.tls.clone().map(|(config, name)| -> Result<_> {
-            let mut session = Box::new(ClientConnection::new(config, name)?);
+        let tls = self.tls.as_ref().map(|tls| -> Result<_> {
+            let mut session = Box::new(ClientConnection::new(Arc::new(tls.config(sensor)?), tls.name.clone())?);
             session.set_buffer_limit(Some(TLS_BUFFER));
             Ok(session)
         });
@@ -52,16 +60,29 @@ impl Dialer {
     }
 }
 
-fn client_config(file: &Path) -> Result<ClientConfig> {
+impl Tls {
+    fn config(&self, sensor: u16) -> Result<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+        let builder = builder.with_root_certificates(self.roots.clone());
+        let Some(directory) = &self.identities else { return Ok(builder.with_no_client_auth()) };
+        let file = directory.join(format!("load-{sensor}.pem"));
+        let read = || format!("cannot read key and certificate in {}", file.display());
+        let chain = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect).with_context(read)?;
+        let key = PrivateKeyDer::from_pem_file(&file).with_context(read)?;
+        builder.with_client_auth_cert(chain, key).with_context(read)
+    }
+}
+
+fn roots(file: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).with_context(|| format!("cannot read {}", file.display()))? {
         let certificate = certificate.with_context(|| format!("{} is no PEM file", file.display()))?;
         roots.add(certificate).with_context(|| format!("{} has a certificate that is none", file.display()))?;
     }
     ensure!(!roots.is_empty(), "{} has no certificate", file.display());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(roots)
 }
 
 /// A connection.

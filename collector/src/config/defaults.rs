@@ -60,6 +60,7 @@ impl Default for IngestConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7460)),
             max_connections: 1024,
             max_connections_per_address: 64,
+            max_waiting_connections: 256,
             max_sensors: 256,
             max_streams: 65_536,
             max_streams_per_connection: 256,

@@ -18,6 +18,7 @@ use super::budget::{Share, decoded_cost};
 use super::counters::{BatchOutcome, FrameError, FrameOutcome, Token, Violation};
 use super::frames::{Frame, FrameFailure, is_whole, read_frame};
 use super::gate::Shared;
+use super::lobby::Guest;
 use super::submit::{Group, Pending, Undecided, submit_all};
 use crate::aggregate::{DecodeJob, Encoded};
 use crate::enroll::Peer;
@@ -49,13 +50,15 @@ impl End {
     /// Half-open connections end like this, and two machines with one identity take turns.
     const SUPERSEDED: End = End::refused(Violation::Superseded, RefusalReason::Superseded);
 
+    const CROWDED_OUT: End = End::refused(Violation::CrowdedOut, RefusalReason::Full);
+
     const fn refused(violation: Violation, reason: RefusalReason) -> End {
         End { violation: Some(violation), farewell: Some(reason) }
     }
 }
 
 /// Who calls.
-pub(super) struct Caller {
+pub(super) struct Caller<'a> {
     pub(super) address: IpAddr,
     /// Number of the connection, for the log.
     pub(super) number: u64,
@@ -63,9 +66,11 @@ pub(super) struct Caller {
     pub(super) hello_by: Instant,
     /// Who it is by its certificate, if that binds it.
     pub(super) peer: Option<Peer>,
+    /// Its place among those who have not said Hello.
+    pub(super) guest: Guest<'a>,
 }
 
-impl Caller {
+impl Caller<'_> {
     /// Waits until the certificate with which it came does not hold any more.
     async fn ended(&self) -> Violation {
         match self.peer.as_ref().and_then(|peer| peer.watched.as_ref()) {
@@ -80,7 +85,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     shared: &Shared,
     read: R,
     write: W,
-    caller: &Caller,
+    caller: &Caller<'_>,
     stopping: &Once,
 ) {
     let &Caller { address, number, hello_by, .. } = caller;
@@ -102,6 +107,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         open: HashMap::new(),
         welcome: Some(welcome),
         hello_by,
+        guest: &caller.guest,
         bound: caller.peer.as_ref().map(|peer| &peer.name),
         name: String::new(),
     };
@@ -113,6 +119,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     let end = tokio::select! {
         biased;
         () = stopping.happened() => Ok(End::STOPPING),
+        () = caller.guest.shown_out() => Ok(End::CROWDED_OUT),
         () = session.superseded() => Ok(End::SUPERSEDED),
         // Not told: the sensor calls again, and hears in the handshake what is wrong with its certificate.
         violation = caller.ended() => Ok(End { violation: Some(violation), farewell: None }),
@@ -157,6 +164,7 @@ struct Reader<'a> {
     /// The answer to Hello; gone once it was given.
     welcome: Option<Message>,
     hello_by: Instant,
+    guest: &'a Guest<'a>,
     /// The only name that it may speak for, if its certificate says one.
     bound: Option<&'a SensorName>,
     /// The peer's name, for the log.
@@ -246,6 +254,7 @@ impl Reader<'_> {
             (Some(welcome), Message::Hello { name, .. }) => {
                 self.name = name.to_string();
                 self.check_name(&name)?;
+                self.guest.leave();
                 self.push(Pending::Answer(welcome)).await
             }
             (None, Message::Open { stream, name }) => self.open(stream, name).await,

@@ -53,6 +53,8 @@ labelled! {
         HandshakeTimeout = "handshake_timeout",
         /// The TLS handshake failed; see the TLS failures.
         TlsHandshake = "tls_handshake",
+        /// No Hello yet, and further callers came while `ingest.max_waiting_connections` had not said it either.
+        CrowdedOut = "crowded_out",
         /// TLS, and `ingest.tls` is not set.
         UnexpectedTls = "unexpected_tls",
         /// A frame began and did not go on, or came too slowly.
@@ -133,6 +135,9 @@ impl Violation {
     pub(super) const fn advice(self) -> &'static str {
         match self {
             Violation::OtherName => ": it named another sensor than its certificate does",
+            Violation::CrowdedOut => {
+                ": it had waited longest of ingest.max_waiting_connections that had not said Hello"
+            }
             Violation::UnexpectedTls => ": a sensor with [uplink.tls] calls, and [ingest.tls] is not set",
             _ => "",
         }

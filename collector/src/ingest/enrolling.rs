@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{timeout, timeout_at};
 
 use super::connection::Caller;
+use super::counters::Violation;
 use super::gate::Shared;
 use super::tls::Decrypted;
 use crate::enroll::{EnrolOutcome, Enroller};
@@ -20,14 +21,19 @@ pub(super) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     mut line: Decrypted<IO>,
     shown: Option<Facts>,
     enroller: Arc<Enroller>,
-    caller: &Caller,
+    caller: &Caller<'_>,
 ) {
     let asked = async {
         let message = read_message(&mut line).await?;
         let turn = shared.enrolling.acquire().await.ok()?;
         Some((message, turn))
     };
-    let outcome = match timeout_at(caller.hello_by, asked).await {
+    let asked = tokio::select! {
+        biased;
+        () = caller.guest.shown_out() => return shared.end(caller.number, Violation::CrowdedOut, None),
+        asked = timeout_at(caller.hello_by, asked) => asked,
+    };
+    let outcome = match asked {
         Ok(Some((message, turn))) => {
             // The store blocks. What was begun is finished, also if the peer leaves: a token may be used then.
             let answered = tokio::task::spawn_blocking(move || enroller.answer(&message, shown.as_ref())).await;

@@ -19,6 +19,7 @@ use super::connection::{self, Caller};
 use super::counters::{Counters, Refusal, TlsFailure, Violation};
 use super::enrolling;
 use super::frames::FrameRules;
+use super::lobby::Lobby;
 use super::tls::{Accepted, Tls};
 use crate::aggregate::DecodeJob;
 use crate::config::IngestConfig;
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     connections: AtomicU64,
     /// Connections open from each address or /64; holds only what is open now.
     callers: Mutex<HashMap<IpAddr, usize>>,
+    /// Those who have not said who they are.
+    lobby: Lobby,
     complaints: Complaints,
     /// Those who may be at the store for a certificate at a time.
     pub(super) enrolling: Semaphore,
@@ -103,6 +106,15 @@ impl Shared {
         }
     }
 
+    /// Counts a connection that ended before it was anybody's, and writes a line about it in its turn.
+    pub(super) fn end(&self, number: u64, violation: Violation, failure: Option<TlsFailure>) {
+        self.counters.violations.increment(violation);
+        if let Some(failure) = failure {
+            self.counters.tls_failures.increment(failure);
+        }
+        self.complain(number, "", violation, failure.map_or(violation.advice(), TlsFailure::advice));
+    }
+
     /// Writes a line about a peer that broke a rule, if none was written of late. Everything is counted anyway.
     pub(super) fn complain(&self, number: u64, name: &str, violation: Violation, advice: &str) {
         let Some(withheld) = self.complaints.turn() else {
@@ -120,6 +132,8 @@ impl Gate {
     /// A gate that lets in what the configuration allows.
     #[must_use]
     pub fn new(config: IngestConfig, counters: Arc<Counters>, behind: Behind) -> Gate {
+        // However they are configured, strangers leave half of all connections to those who said Hello.
+        let lobby = Lobby::new(config.max_waiting_connections.min(config.max_connections / 2));
         let rules = FrameRules {
             limits: config.limits(),
             silence: config.frame_timeout(),
@@ -133,6 +147,7 @@ impl Gate {
             counters,
             connections: AtomicU64::new(0),
             callers: Mutex::default(),
+            lobby,
             complaints: Complaints::default(),
             enrolling: Semaphore::new(MAX_ENROLLING),
         };
@@ -154,11 +169,13 @@ impl Gate {
     {
         match Visit::admit(&self.shared, peer) {
             Ok(_visit) => {
+                let number = self.shared.connections.fetch_add(1, Relaxed) + 1;
                 let caller = Caller {
                     address: peer,
-                    number: self.shared.connections.fetch_add(1, Relaxed) + 1,
+                    number,
                     hello_by: Instant::now() + self.shared.config.handshake_timeout(),
                     peer: None,
+                    guest: self.shared.lobby.enter(number),
                 };
                 match &self.tls {
                     None => connection::serve(&self.shared, read, write, &caller, stopping).await,
@@ -177,35 +194,27 @@ impl Gate {
     }
 
     /// As [`connection::serve`], behind a handshake.
-    async fn serve_tls<IO>(&self, tls: &Tls, line: IO, caller: Caller, stopping: &Once)
+    async fn serve_tls<IO>(&self, tls: &Tls, line: IO, caller: Caller<'_>, stopping: &Once)
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = tokio::select! {
             biased;
             () = stopping.happened() => return,
+            () = caller.guest.shown_out() => return self.shared.end(caller.number, Violation::CrowdedOut, None),
             accepted = timeout_at(caller.hello_by, tls.accept(line)) => accepted,
         };
-        let failure = match accepted {
+        match accepted {
             Ok(Ok(Some(Accepted::Sensor((read, write), peer)))) => {
-                return connection::serve(&self.shared, read, write, &Caller { peer, ..caller }, stopping).await;
+                connection::serve(&self.shared, read, write, &Caller { peer, ..caller }, stopping).await;
             }
             Ok(Ok(Some(Accepted::Enrolling(line, shown, enroller)))) => {
-                return enrolling::serve(&self.shared, *line, shown, enroller, &caller).await;
+                enrolling::serve(&self.shared, *line, shown, enroller, &caller).await;
             }
-            Ok(Ok(None)) => return,
-            Ok(Err(failure)) => Some(failure),
-            Err(_) => None,
-        };
-        let violation = match failure {
-            Some(failure) => {
-                self.shared.counters.tls_failures.increment(failure);
-                Violation::TlsHandshake
-            }
-            None => Violation::HandshakeTimeout,
-        };
-        self.shared.counters.violations.increment(violation);
-        self.shared.complain(caller.number, "", violation, failure.map_or("", TlsFailure::advice));
+            Ok(Ok(None)) => {}
+            Ok(Err(failure)) => self.shared.end(caller.number, Violation::TlsHandshake, Some(failure)),
+            Err(_) => self.shared.end(caller.number, Violation::HandshakeTimeout, None),
+        }
     }
 
     /// Counts a connection that the system could not hand over.

@@ -33,6 +33,10 @@
 //!    of the next. What comes out of a backlog comes as soon as there is room for it; one batch may be held up by the
 //!    network, three in a row that keep the pace of windows are not. It decides nothing but what is shown.
 //!
+//! # Strangers
+//! Who has not said Hello waits in the `lobby`, which has a bound of its own: where that is reached, the one that has waited longest gives way
+//! to the newcomer. So a sensor gets in among any number that say nothing, and connections that said Hello are not the strangers' to take.
+//!
 //! # TLS
 //! With `ingest.tls` a connection is let in as without, so that its handshake is limited in number and, together with Hello,
 //! in time. Behind the handshake the same code serves the decrypted stream. What a certificate says binds the connection: a sensor
@@ -49,16 +53,19 @@ mod answers;
 mod budget;
 mod connection;
 mod counters;
+mod descriptors;
 mod enrolling;
 mod frames;
 mod gate;
 mod listener;
+mod lobby;
 mod sensor;
 mod submit;
 mod tls;
 
 pub use budget::{Budget, Share, decoded_cost};
 pub use counters::{BatchOutcome, Counters, FrameOutcome, Lost, Refusal, TlsFailure, Token, Violation};
+pub(crate) use descriptors::fitting;
 pub use gate::{Behind, Gate};
 pub use listener::{Ingest, listen};
 pub use sensor::SensorId;
