@@ -192,7 +192,10 @@ fn rotate(distrust: bool, place: &Place, now: i64) -> Result<(), Failure> {
     } else {
         "sensors go on, and get certificates of it when they renew"
     };
-    tell(&format!("the CA has the fingerprint {} now; {fate}", next.fingerprint()));
+    tell(&format!(
+        "the CA has the fingerprint {} now, which a collector that runs uses within two seconds; {fate}",
+        next.fingerprint()
+    ));
     Ok(())
 }
 
