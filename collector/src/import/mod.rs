@@ -64,7 +64,7 @@ const SHOW: Duration = Duration::from_millis(250);
 /// After a signal, how long batches on their way may take to be decided while the disk takes nothing.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often the journal stage is asked to end: each time its patience with its last commit begins anew.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What to import.
 #[derive(Debug)]

@@ -158,7 +158,8 @@ impl<D: Disk> Stage<D> {
                 std::thread::sleep(PAUSE);
             } else if self.replay.is_none() && (self.held.is_empty() || self.retry.is_some()) {
                 match self.inbox.recv_timeout(self.patience(now).min(LONGEST_REST)) {
-                    Ok(request) => self.receive(request, now),
+                    // Not `now`, which is as old as the wait was long: patience with the last commit begins with the request.
+                    Ok(request) => self.receive(request, Instant::now()),
                     Err(RecvTimeoutError::Timeout) => {}
                     // Those who could ask are gone without a word: the process is failing.
                     Err(RecvTimeoutError::Disconnected) => return,
