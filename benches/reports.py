@@ -4,7 +4,7 @@
 usage: reports.py PROGRAMS DIR [--rounds 5] [--seconds 20] [--rate 20000]
 
 PROGRAMS has martlet-collector, martlet-load and history, built in release (cargo build --release -p martlet-collector -p martlet-benches).
-DIR is made if it is not there: two weeks of 100 sensors with 4 addresses each, some 2.6 M rows a day (a quarter of an hour, 1 GiB). The
+DIR is made if it is not there, which takes long: two weeks of 100 sensors with 4 addresses each, some 2.6 M rows a day. The
 generator makes no hours of exposure, so those are written here: all sensors watched all the time.
 
 Then by turns: a load of --rate rows a second over 100 connections for --seconds, alone, and while the API is asked for one report after
@@ -14,7 +14,6 @@ the other. Acknowledgement latency is what martlet-load says. The load is of cla
 import argparse
 import os
 import pathlib
-import re
 import resource
 import shutil
 import sqlite3
@@ -65,6 +64,20 @@ def report(programs, folder):
     return time.monotonic() - begin, cpu, after.ru_maxrss / 1024
 
 
+def wait_for(collector):
+    """Until it takes sensors."""
+    for _ in range(300):
+        time.sleep(0.1)
+        if collector.poll() is not None:
+            raise SystemExit(f"reports.py: the collector did not start (exit status {collector.returncode})")
+        try:
+            urllib.request.urlopen(f"http://{HTTP}/readyz").close()
+            return
+        except OSError:
+            pass
+    raise SystemExit("reports.py: the collector was not ready within 30 s")
+
+
 def ask(stop, times):
     while not stop.is_set():
         begin = time.monotonic()
@@ -102,13 +115,7 @@ def main():
         command = [programs / "martlet-collector", "serve", "--listen", INGEST, "--http", HTTP, "--data-dir", folder]
         collector = subprocess.Popen(command, env=os.environ | settings)
         try:
-            for _ in range(300):
-                time.sleep(0.1)
-                try:
-                    urllib.request.urlopen(f"http://{HTTP}/readyz").close()
-                    break
-                except OSError:
-                    pass
+            wait_for(collector)
             for turn in range(2 * arguments.rounds):
                 stop, times = threading.Event(), []
                 asking = threading.Thread(target=ask, args=(stop, times))
@@ -119,8 +126,8 @@ def main():
                 if turn % 2:
                     asking.join()
                 made = f"{len(times)} reports, {statistics.median(times):.2f} s each" if times else "no reports"
-                line = next(line for line in text.splitlines() if re.search(r"p50|median|latency", line))
-                print(f"{made}: {line}", flush=True)
+                line = next(line for line in text.splitlines() if line.strip().startswith("acknowledged in ms"))
+                print(f"{made}: {line.strip()}", flush=True)
         finally:
             collector.terminate()
             collector.wait()

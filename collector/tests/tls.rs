@@ -8,7 +8,8 @@ mod common;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -309,6 +310,18 @@ fn a_collector_stops_amid_a_handshake() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// The real program, once it takes sensors: with the lines of its log from then on, and where it takes them.
+fn started(data: &Path, change: impl FnOnce(&mut Command)) -> (Child, Box<dyn Iterator<Item = String>>, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_martlet-collector"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"]).arg(data);
+    change(&mut command);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let ready = lines.find(|line| line.contains("sensors: ")).unwrap();
+    let address = ready.split_once("sensors: ").unwrap().1.split(';').next().unwrap().parse().unwrap();
+    (child, Box::new(lines), address)
+}
+
 #[test]
 fn the_log_says_what_is_wrong_on_either_port() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,16 +329,10 @@ fn the_log_says_what_is_wrong_on_either_port() {
     let Pair { certificate, key } = authority.sign("localhost");
     let over_tls = [("MARTLET_INGEST__TLS__CERTIFICATE", certificate), ("MARTLET_INGEST__TLS__KEY", key)];
     for (settings, words) in [(&over_tls[..], "what came is no TLS"), (&[], "[ingest.tls] is not set")] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_martlet-collector"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
-            .arg(folder.path().join(words.len().to_string()))
-            .envs(settings.iter().map(|(name, path)| (name, path)))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let ready = lines.find(|line| line.contains("sensors: ")).unwrap();
-        let address = ready.split_once("sensors: ").unwrap().1.split(';').next().unwrap().parse().unwrap();
+        let data = folder.path().join(words.len().to_string());
+        let (mut child, mut lines, address) = started(&data, |command| {
+            command.envs(settings.iter().map(|(name, path)| (name, path)));
+        });
         if settings.is_empty() {
             TlsClient::connect(address, &authority, None).refused();
         } else {
@@ -416,17 +423,9 @@ fn a_hangup_takes_certificates_that_were_replaced_and_leaves_connections_alone()
     let config = folder.path().join("c.toml");
     let files = format!("[ingest.tls]\ncertificate = {:?}\nkey = {:?}\n", pair.certificate, pair.key);
     std::fs::write(&config, &files).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_martlet-collector"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
-        .arg(folder.path().join("data"))
-        .arg("--config")
-        .arg(&config)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let ready = lines.find(|line| line.contains("sensors: ")).unwrap();
-    let address = ready.split_once("sensors: ").unwrap().1.split(';').next().unwrap().parse().unwrap();
+    let (mut child, mut lines, address) = started(&folder.path().join("data"), |command| {
+        command.arg("--config").arg(&config);
+    });
     let pid = rustix::process::Pid::from_child(&child);
     let mut hangup = |last: &str| {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();

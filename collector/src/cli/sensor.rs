@@ -9,8 +9,8 @@ use super::place::{Place, print, table};
 use super::{Failure, tell};
 use crate::labels::{FilteredPorts, Label, LabelStore, Labelled, Setting};
 
-/// List sensors, and say what group, economy, position, network and addressing they have, and which ports are filtered before them. The collector may run: it knows of a
-/// change within seconds.
+/// List sensors, and say what group, economy, position, network and addressing they have, and which ports are filtered before
+/// them. The collector may run: it knows of a change within seconds.
 #[derive(Debug, Args)]
 pub(super) struct SensorArguments {
     #[command(subcommand)]
